@@ -1,0 +1,92 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Everything that can go wrong for a user's reason, each error building its own sentence."""
+
+
+class VlaError(Exception):
+    """Base of all errors that a user can act on; ``str()`` of it is one line."""
+
+
+class ParameterError(VlaError):
+    """A parameter or command-line value that cannot be used."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        """
+        Say which value was given and which are allowed.
+
+        :param allowed: what would have been accepted, as the end of the sentence "it must be …".
+        """
+        super().__init__(f'{name}: got {value!r}, it must be {allowed}')
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+
+class CheckpointError(VlaError):
+    """A checkpoint folder that is missing, incomplete, damaged or of another kind."""
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(f'checkpoint {path}: {problem}')
+        self.path = path
+        self.problem = problem
+
+
+class UnnormKeyError(VlaError):
+    """No action statistics under the dataset name that was asked for, or none was named."""
+
+    def __init__(self, key: str | None, available: list[str]) -> None:
+        choices = ', '.join(available) or 'none: the checkpoint holds no statistics'
+        problem = (f'{key!r} is not one of the datasets of this checkpoint' if key
+                   else 'not given, and the checkpoint was trained on several datasets')
+        super().__init__(f'unnorm_key: {problem}; choose from: {choices}')
+        self.key = key
+        self.available = available
+
+
+class ImageError(VlaError):
+    """An image that cannot be read: encoding, size, row length or file format."""
+
+
+class ObservationError(VlaError):
+    """An observation that does not fit the checkpoint: number of images, proprioception."""
+
+
+class UnsupportedError(VlaError):
+    """Something this machine, or this build, cannot do."""
+
+    def __init__(self, what: str, why: str, remedy: str) -> None:
+        super().__init__(f'{what}: {why}; {remedy}')
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+
+
+class InvalidAction(VlaError):
+    """
+    The model's output is not an action, so nothing may move.
+
+    The reference code decodes any token to a motion, a stray word to full scale. Here the ids are
+    kept for whoever has to find out why.
+    """
+
+    def __init__(self, reason: str, token_ids: tuple[int, ...], positions: tuple[int, ...],
+                 input_ids: tuple[int, ...] = ()) -> None:
+        """
+        Keep the whole output.
+
+        :param reason: what makes it invalid.
+        :param token_ids: every generated id, up to and including an early end.
+        :param positions: zero-based places in the action that are not valid.
+        :param input_ids: the prompt that was answered.
+        """
+        super().__init__(f'invalid action: {reason}; token ids {list(token_ids)}, '
+                         f'offending positions {list(positions)}')
+        self.reason = reason
+        self.token_ids = token_ids
+        self.positions = positions
+        self.input_ids = input_ids
+
+
+class Cancelled(VlaError):
+    """A long operation that its caller stopped."""

@@ -1,0 +1,161 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The policy contract: an observation goes in, a chunk of actions comes out."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from typing import Protocol
+
+import numpy as np
+
+from vla_ros.errors import ParameterError
+
+DEVICES = ('auto', 'cpu', 'cuda')
+DTYPES = ('auto', 'float32', 'bfloat16')
+ATTENTIONS = ('auto', 'flash_attention_2', 'sdpa', 'eager')
+QUANTIZATIONS = ('none', 'int8', 'int4', 'fp8')
+PROMPTS = ('auto', 'openvla', 'openvla-v01', 'raw')
+
+#: Called while weights are loaded with the fraction done (0 to 1) and what is being done.
+#: May raise :class:`vla_ros.errors.Cancelled` to stop the loading.
+Progress = Callable[[float, str], None]
+
+
+def ignore_progress(fraction: float, activity: str) -> None:
+    """Take no notice."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """
+    What the robot sees, knows and was told.
+
+    :param images: one array per camera, uint8 (H, W, 3) RGB, the main camera first. They may be
+        views of a message's memory: valid only while ``infer`` runs, never written to.
+    :param instruction: the task as a sentence, as the user gave it.
+    :param proprio: the robot's state as the checkpoint was trained on it, float64 (P,), or None.
+    """
+
+    images: tuple[np.ndarray, ...]
+    instruction: str
+    proprio: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """
+    One or more consecutive actions, and how the model arrived at them.
+
+    T is the number of actions (1 for OpenVLA), D their dimension (7 for most datasets).
+
+    :param actions: float64 (T, D), un-normalised: the units of the dataset.
+    :param normalized: float64 (T, D) in [-1, 1], as the model gives them.
+    :param token_ids: the T·D generated token ids, row by row; empty for a continuous head.
+    :param bins: the action bin of each token, 0 for -1; empty for a continuous head.
+    :param margins: logit of each token minus that of the runner-up, float32 (T·D,).
+    :param prompt: the text that the model was asked to continue.
+    :param input_ids: the prompt's token ids, as the model saw them.
+    :param timings_ms: milliseconds by stage, in the order in which the stages ran.
+    """
+
+    actions: np.ndarray
+    normalized: np.ndarray
+    token_ids: tuple[int, ...]
+    bins: tuple[int, ...]
+    margins: np.ndarray
+    prompt: str
+    input_ids: tuple[int, ...]
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """
+    What a loaded policy is and how it runs: for logs, tools and checks at start.
+
+    :param action_shape: (T, D) of every chunk.
+    :param image_count: how many images an observation must hold.
+    :param proprio_dim: length of the proprioception vector, 0 if the policy takes none.
+    :param attention_reason: one sentence on why this attention implementation was chosen.
+    """
+
+    checkpoint: str
+    unnorm_key: str
+    action_shape: tuple[int, int]
+    image_count: int
+    proprio_dim: int
+    device: str
+    dtype: str
+    attention: str
+    attention_reason: str
+    quantization: str
+
+
+class Policy(Protocol):
+    """A model that answers an observation with a chunk of actions; not thread-safe."""
+
+    spec: PolicySpec
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """
+        Answer one observation.
+
+        :raises InvalidAction: the output is not an action.
+        :raises ObservationError: the observation does not fit the policy.
+        """
+
+    def reset(self) -> None:
+        """Forget whatever was kept from earlier observations."""
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """
+    Which policy to load and how to run it; each closed set is checked here.
+
+    :param checkpoint: folder, or hub id ``owner/name``.
+    :param unnorm_key: dataset whose statistics scale the action; None if there is only one.
+    :param prompt: prompt template; ``auto`` reads it from the checkpoint, ``raw`` takes the
+        instruction as the whole prompt.
+    :param clip_invalid: decode non-action tokens as the official code does instead of raising
+        :class:`vla_ros.errors.InvalidAction`. For comparison only, never on a robot.
+    :param warmup: run the network once while loading, so that the first inference is not slower.
+    """
+
+    checkpoint: str
+    unnorm_key: str | None = None
+    device: str = 'auto'
+    dtype: str = 'auto'
+    attention: str = 'auto'
+    quantization: str = 'none'
+    prompt: str = 'auto'
+    clip_invalid: bool = False
+    warmup: bool = True
+    progress: Progress = field(default=ignore_progress, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Reject values outside the closed sets."""
+        if not self.checkpoint:
+            raise ParameterError('checkpoint', self.checkpoint, 'a folder or a hub id owner/name')
+        for name, allowed in (('device', DEVICES), ('dtype', DTYPES), ('attention', ATTENTIONS),
+                              ('quantization', QUANTIZATIONS), ('prompt', PROMPTS)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ParameterError(name, value, f'one of {", ".join(allowed)}')
+
+
+def load_policy(config: PolicyConfig) -> Policy:
+    """
+    Load a checkpoint and make it ready to infer.
+
+    :raises CheckpointError: the folder is missing, incomplete, damaged or of another kind.
+    :raises UnnormKeyError: the statistics asked for do not exist, or none was named of several.
+    :raises UnsupportedError: this machine cannot run what was asked for.
+    :raises Cancelled: ``config.progress`` raised it.
+    """
+    # torch is imported only when a model is wanted: messages, safety and tools start without it.
+    from vla_ros.model.openvla import load_openvla
+    return load_openvla(config)
