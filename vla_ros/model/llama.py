@@ -1,0 +1,154 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Llama with a key-value cache of fixed size: compact, and the same numbers as transformers'."""
+
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from vla_ros.model.attention import Attend
+from vla_ros.model.config import LlamaConfig
+
+
+class RmsNorm(nn.Module):
+    """Root mean square norm, computed in float32 as transformers does."""
+
+    def __init__(self, dim: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return self.weight * wide.to(x.dtype)
+
+
+class Attention(nn.Module):
+    """
+    Causal self-attention with rotary positions.
+
+    Query, key and value come from one matrix: a single product reads the input once and fills a
+    GPU better than three.
+    """
+
+    def __init__(self, config: LlamaConfig, attend: Attend) -> None:
+        super().__init__()
+        self.attend = attend
+        self.heads, self.kv_heads = config.num_attention_heads, config.kv_heads
+        self.head_size = config.head_size
+        self.qkv_proj = nn.Linear(
+            config.hidden_size, (self.heads + 2 * self.kv_heads) * self.head_size, bias=False)
+        self.o_proj = nn.Linear(self.heads * self.head_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, start: int) -> Tensor:
+        """
+        Attend to the cache up to and including x.
+
+        :param x: (1, T, hidden).
+        :param rotary: (2, 1, T, 1, head), cosine and signed sine of the positions of x.
+        :param cache: (2, 1, S, kv heads, head), keys and values; rows start … start+T are written.
+        """
+        count, end = x.shape[1], start + x.shape[1]
+        heads = self.qkv_proj(x).view(1, count, -1, self.head_size)
+        split = self.heads + self.kv_heads
+        # One rotation for queries and keys together.
+        turned = rotate(heads[:, :, :split], rotary)
+        cache[0, :, start:end] = turned[:, :, self.heads:]
+        cache[1, :, start:end] = heads[:, :, split:]
+        out = self.attend(turned[:, :, :self.heads], cache[0, :, :end], cache[1, :, :end], True)
+        return self.o_proj(out.reshape(1, count, -1))
+
+
+class Mlp(nn.Module):
+    """Gated feed-forward layer; gate and up share one matrix, for the reason above."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+        return self.down_proj(functional.silu(gate) * up)
+
+
+class Layer(nn.Module):
+    """A pre-norm decoder layer."""
+
+    def __init__(self, config: LlamaConfig, attend: Attend) -> None:
+        super().__init__()
+        self.input_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config, attend)
+        self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = Mlp(config)
+
+    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, start: int) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), rotary, cache, start)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Llama(nn.Module):
+    """The decoder, from embeddings to the normalised last hidden state, and its head."""
+
+    def __init__(self, config: LlamaConfig, attend: Attend) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(
+            Layer(config, attend) for _ in range(config.num_hidden_layers))
+        self.norm = RmsNorm(config.hidden_size, config.rms_norm_eps)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def allocate_cache(self, length: int) -> Tensor:
+        """Allocate keys and values of all layers, (layers, 2, 1, length, kv heads, head)."""
+        weight = self.embed_tokens.weight
+        return torch.zeros(len(self.layers), 2, 1, length, self.config.kv_heads,
+                           self.config.head_size, dtype=weight.dtype, device=weight.device)
+
+    def rotary_table(self, length: int) -> Tensor:
+        """
+        Cosine and signed sine of every position, (2, 1, length, 1, head).
+
+        Computed in float32 and rounded once, as in transformers' LlamaRotaryEmbedding. The sine
+        of the first half is negated here, so that a rotation needs no negation of its own.
+        """
+        weight = self.embed_tokens.weight
+        exponent = torch.arange(0, self.config.head_size, 2, dtype=torch.float32) \
+            / self.config.head_size
+        frequency = 1.0 / self.config.rope_theta ** exponent
+        angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)
+        cosine, sine = angle.cos(), angle.sin()
+        table = torch.stack([torch.cat([cosine, cosine], -1), torch.cat([-sine, sine], -1)])
+        return table[:, None, :, None].to(weight.device, weight.dtype)
+
+    def forward(self, embeddings: Tensor, rotary: Tensor, cache: Tensor, start: int) -> Tensor:
+        """
+        Extend the cache by some positions.
+
+        :param embeddings: (1, T, hidden).
+        :param rotary: from :meth:`rotary_table`, at least start+T positions long.
+        :param cache: from :meth:`allocate_cache`, filled up to ``start``.
+        :returns: hidden states after the final norm, (1, T, hidden).
+        """
+        positions = rotary[:, :, start:start + embeddings.shape[1]]
+        x = embeddings
+        for layer, layer_cache in zip(self.layers, cache):
+            x = layer(x, positions, layer_cache, start)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Score every token of the vocabulary, (…, hidden) to (…, vocabulary)."""
+        if self.config.tie_word_embeddings:
+            return functional.linear(hidden, self.embed_tokens.weight)
+        return self.lm_head(hidden)
+
+
+def rotate(x: Tensor, rotary: Tensor) -> Tensor:
+    """Turn pairs (i, i + d/2) of the last dimension by the angle of their position."""
+    half = x.shape[-1] // 2
+    swapped = torch.cat([x[..., half:], x[..., :half]], dim=-1)
+    return x * rotary[0] + swapped * rotary[1]

@@ -1,0 +1,197 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""OpenVLA as a policy: one image and an instruction in, one action out."""
+
+from collections.abc import Sequence
+import logging
+import time
+
+import numpy as np
+import torch
+
+from vla_ros.actions import ActionStatistics
+from vla_ros.actions import ActionTokenizer
+from vla_ros.actions import choose_dataset
+from vla_ros.errors import InvalidAction
+from vla_ros.errors import ObservationError
+from vla_ros.errors import UnsupportedError
+from vla_ros.model.attention import Attention
+from vla_ros.model.attention import choose_attention
+from vla_ros.model.checkpoint import Checkpoint
+from vla_ros.model.checkpoint import open_checkpoint
+from vla_ros.model.engine import Engine
+from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.tokenizer import PromptTokenizer
+from vla_ros.model.weights import build_network
+from vla_ros.model.weights import load_weights
+from vla_ros.policy import ActionChunk
+from vla_ros.policy import Observation
+from vla_ros.policy import PolicyConfig
+from vla_ros.policy import PolicySpec
+from vla_ros.prompts import build_prompt
+from vla_ros.prompts import choose_template
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_openvla(config: PolicyConfig) -> 'OpenVlaPolicy':
+    """Load a checkpoint; see :func:`vla_ros.policy.load_policy`."""
+    config.progress(0.0, 'reading the checkpoint')
+    device = _choose_device(config.device)
+    dtype = _choose_dtype(config.dtype, device)
+    if config.quantization != 'none':
+        raise UnsupportedError(f'quantization {config.quantization}',
+                               'this version has no quantised weights', 'use none')
+    checkpoint = open_checkpoint(config.checkpoint)
+    unnorm_key = choose_dataset(checkpoint.norm_stats, config.unnorm_key)
+    statistics = ActionStatistics.from_dataset(checkpoint.norm_stats[unnorm_key])
+    tokenizer = PromptTokenizer(checkpoint.folder,
+                                checkpoint.config.language_model.bos_token_id)
+    attention = choose_attention(config.attention, device, dtype)
+    _LOG.info('attention %s: %s', attention.name, attention.reason)
+    network = build_network(
+        lambda: OpenVlaNetwork(checkpoint.config, attention.attend), device, dtype)
+    load_weights(network, checkpoint.folder, config.progress)
+    spec = PolicySpec(
+        checkpoint=config.checkpoint, unnorm_key=unnorm_key, action_shape=(1, statistics.dim),
+        image_count=1, proprio_dim=0, device=_describe_device(device),
+        dtype=str(dtype).removeprefix('torch.'), attention=attention.name,
+        attention_reason=attention.reason, quantization='none')
+    policy = OpenVlaPolicy(spec, checkpoint, network, tokenizer, statistics, config)
+    if config.warmup:
+        config.progress(1.0, 'warming up')
+        policy.warm_up()
+    return policy
+
+
+class OpenVlaPolicy:
+    """Greedy decoding of exactly as many tokens as an action has dimensions."""
+
+    def __init__(self, spec: PolicySpec, checkpoint: Checkpoint, network: OpenVlaNetwork,
+                 tokenizer: PromptTokenizer, statistics: ActionStatistics,
+                 config: PolicyConfig) -> None:
+        model = checkpoint.config
+        self.spec = spec
+        self.statistics = statistics
+        self.action_tokenizer = ActionTokenizer(model.vocab_size, model.n_action_bins)
+        self.engine = Engine(network, model.language_model.max_position_embeddings,
+                             statistics.dim)
+        self._process_image = checkpoint.image_processor
+        self._tokenizer = tokenizer
+        self._template = config.prompt if config.prompt != 'auto' else choose_template(
+            checkpoint.name, model.llm_backbone_id)
+        self._clip_invalid = config.clip_invalid
+        self._end_of_sequence = model.language_model.eos_token_id
+        self._weight = network.language_model.embed_tokens.weight
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Answer one observation; see :meth:`vla_ros.policy.Policy.infer`."""
+        if len(observation.images) != 1:
+            raise ObservationError(
+                f'observation: this checkpoint takes 1 image, got {len(observation.images)}')
+        clock = StageClock()
+        pixels = self._process_image(observation.images[0])
+        prompt = build_prompt(self._template, observation.instruction)
+        input_ids = self._tokenizer.encode(prompt)
+        model_ids = self._tokenizer.close(input_ids)
+        self._check_length(model_ids)
+        clock.finish('preprocess')
+        device, dtype = self._weight.device, self._weight.dtype
+        patches = self.engine.embed_image(torch.from_numpy(pixels)[None].to(device, dtype))
+        clock.finish('vision')
+        length = self.engine.prefill(patches, torch.tensor(model_ids, device=device))
+        clock.finish('prefill')
+        decoded = self.engine.decode(length, self.statistics.dim)
+        token_ids, margins = decoded.token_ids.tolist(), decoded.margins.cpu().numpy().copy()
+        clock.finish('decode')
+        token_ids = self._end_early(token_ids)
+        if not self._clip_invalid:
+            self._check_action(token_ids, margins, input_ids)
+        decoded_ids = token_ids
+        if len(token_ids) < self.statistics.dim:  # only with clip_invalid, as officially
+            decoded_ids = [*model_ids, *token_ids][-self.statistics.dim:]
+        normalized = self.action_tokenizer.decode(decoded_ids)[None]
+        bins = self.action_tokenizer.bins(decoded_ids)
+        actions = self.statistics.unnormalize(normalized)
+        clock.finish('post')
+        return ActionChunk(actions, normalized, tuple(token_ids), tuple(bins.tolist()), margins,
+                           prompt, input_ids, clock.milliseconds)
+
+    def reset(self) -> None:
+        """Forget earlier observations: OpenVLA keeps none."""
+
+    def warm_up(self) -> None:
+        """Run every kernel once, on a black image, whatever comes out."""
+        side = self._process_image.towers[0].crop
+        try:
+            self.infer(Observation((np.zeros((*side, 3), np.uint8),), 'warm up'))
+        except InvalidAction:
+            pass  # a black image need not have an answer
+
+    def _check_length(self, input_ids: Sequence[int]) -> None:
+        length = len(input_ids) + self.engine.network.patch_count + self.statistics.dim
+        if length > self.engine.max_length:
+            raise ObservationError(
+                f'instruction: it makes {len(input_ids)} tokens, {length} with the image and the '
+                f'action; this checkpoint takes {self.engine.max_length}')
+
+    def _end_early(self, token_ids: list[int]) -> list[int]:
+        """Cut after an end-of-sequence token, where the official generation stops."""
+        if self._end_of_sequence in token_ids:
+            return token_ids[:token_ids.index(self._end_of_sequence) + 1]
+        return token_ids
+
+    def _check_action(self, token_ids: list[int], margins: np.ndarray,
+                      input_ids: tuple[int, ...]) -> None:
+        """
+        Accept nothing but as many action tokens as the action has dimensions.
+
+        :raises InvalidAction: the output is anything else.
+        """
+        missing = range(len(token_ids), self.statistics.dim)
+        foreign = np.flatnonzero(~self.action_tokenizer.is_action(token_ids)).tolist()
+        broken = np.flatnonzero(~np.isfinite(margins[:len(token_ids)])).tolist()
+        positions = tuple(sorted({*foreign, *broken, *missing}))
+        if not positions:
+            return
+        if broken:
+            reason = 'the logits are not finite'
+        elif missing:
+            reason = f'it ended after {len(token_ids)} of {self.statistics.dim} tokens'
+        else:
+            reason = 'a token outside the action range'
+        raise InvalidAction(reason, tuple(token_ids), positions, input_ids)
+
+
+class StageClock:
+    """Measures consecutive stages."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._last = time.monotonic()
+
+    def finish(self, stage: str) -> None:
+        """Record the time since the previous stage ended."""
+        now = time.monotonic()
+        self.milliseconds[stage] = (now - self._last) * 1e3
+        self._last = now
+
+
+def _choose_device(requested: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if requested == 'cuda' and not available:
+        raise UnsupportedError('device cuda', 'PyTorch finds no CUDA device',
+                               'use cpu, or run vla_doctor to see what is missing')
+    return torch.device('cuda' if available and requested != 'cpu' else 'cpu')
+
+
+def _choose_dtype(requested: str, device: torch.device) -> torch.dtype:
+    # On a CPU bfloat16 is emulated in most places; the official precision is bfloat16.
+    if requested == 'auto':
+        requested = 'bfloat16' if device.type == 'cuda' else 'float32'
+    return {'float32': torch.float32, 'bfloat16': torch.bfloat16}[requested]
+
+
+def _describe_device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'

@@ -1,0 +1,42 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the command-line tools share: one line per user error, and a progress bar."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+import sys
+from typing import Iterator
+
+from tqdm import tqdm
+
+from vla_ros.errors import VlaError
+from vla_ros.policy import ignore_progress
+from vla_ros.policy import Progress
+
+
+def run_tool(name: str, tool: Callable[[], int]) -> int:
+    """Run a tool; a user's mistake becomes one line on stderr and exit status 2."""
+    try:
+        return tool()
+    except VlaError as error:
+        sentence = ' '.join(str(error).split())
+        print(f'{name}: {sentence}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """Show progress on stderr while a checkpoint loads, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield ignore_progress
+        return
+    with tqdm(total=100, unit='%', leave=False,
+              bar_format='{desc} {percentage:3.0f}% |{bar}| {elapsed}') as bar:
+        def show(fraction: float, activity: str) -> None:
+            bar.set_description_str(activity, refresh=False)
+            bar.n = 100 * fraction
+            bar.refresh()
+        yield show
