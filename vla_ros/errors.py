@@ -71,20 +71,22 @@ class InvalidAction(VlaError):
     """
 
     def __init__(self, reason: str, token_ids: tuple[int, ...], positions: tuple[int, ...],
-                 input_ids: tuple[int, ...] = ()) -> None:
+                 prompt: str = '', input_ids: tuple[int, ...] = ()) -> None:
         """
         Keep the whole output.
 
         :param reason: what makes it invalid.
         :param token_ids: every generated id, up to and including an early end.
         :param positions: zero-based places in the action that are not valid.
-        :param input_ids: the prompt that was answered.
+        :param prompt: the text that was to be continued.
+        :param input_ids: its token ids.
         """
         super().__init__(f'invalid action: {reason}; token ids {list(token_ids)}, '
                          f'offending positions {list(positions)}')
         self.reason = reason
         self.token_ids = token_ids
         self.positions = positions
+        self.prompt = prompt
         self.input_ids = input_ids
 
 

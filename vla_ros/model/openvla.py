@@ -75,8 +75,7 @@ class OpenVlaPolicy:
         self.spec = spec
         self.statistics = statistics
         self.action_tokenizer = ActionTokenizer(model.vocab_size, model.n_action_bins)
-        self.engine = Engine(network, model.language_model.max_position_embeddings,
-                             statistics.dim)
+        self.engine = Engine(network, _sequence_limit(network, statistics.dim), statistics.dim)
         self._process_image = checkpoint.image_processor
         self._tokenizer = tokenizer
         self._template = config.prompt if config.prompt != 'auto' else choose_template(
@@ -107,7 +106,7 @@ class OpenVlaPolicy:
         clock.finish('decode')
         token_ids = self._end_early(token_ids)
         if not self._clip_invalid:
-            self._check_action(token_ids, margins, input_ids)
+            self._check_action(token_ids, margins, prompt, input_ids)
         decoded_ids = token_ids
         if len(token_ids) < self.statistics.dim:  # only with clip_invalid, as officially
             decoded_ids = [*model_ids, *token_ids][-self.statistics.dim:]
@@ -142,7 +141,7 @@ class OpenVlaPolicy:
             return token_ids[:token_ids.index(self._end_of_sequence) + 1]
         return token_ids
 
-    def _check_action(self, token_ids: list[int], margins: np.ndarray,
+    def _check_action(self, token_ids: list[int], margins: np.ndarray, prompt: str,
                       input_ids: tuple[int, ...]) -> None:
         """
         Accept nothing but as many action tokens as the action has dimensions.
@@ -161,7 +160,7 @@ class OpenVlaPolicy:
             reason = f'it ended after {len(token_ids)} of {self.statistics.dim} tokens'
         else:
             reason = 'a token outside the action range'
-        raise InvalidAction(reason, tuple(token_ids), positions, input_ids)
+        raise InvalidAction(reason, tuple(token_ids), positions, prompt, input_ids)
 
 
 class StageClock:
@@ -176,6 +175,15 @@ class StageClock:
         now = time.monotonic()
         self.milliseconds[stage] = (now - self._last) * 1e3
         self._last = now
+
+
+def _sequence_limit(network: OpenVlaNetwork, action_dim: int) -> int:
+    """Longest sequence to keep room for, in tokens."""
+    # The cache of all 2048 positions would take 1 GiB of a 7B model's GPU; no instruction to a
+    # robot is longer than this.
+    text = 512
+    return min(network.config.language_model.max_position_embeddings,
+               network.patch_count + text + action_dim)
 
 
 def _choose_device(requested: str) -> torch.device:

@@ -142,10 +142,11 @@ def _describe(chunk: ActionChunk, spec: PolicySpec) -> dict:
 
 def _describe_invalid(error: InvalidAction, spec: PolicySpec) -> dict:
     return {
+        'prompt': error.prompt,
+        'input_ids': list(error.input_ids),
         'token_ids': list(error.token_ids),
         'invalid': list(error.positions),
         'reason': error.reason,
-        'input_ids': list(error.input_ids),
         **_describe_policy(spec),
     }
 
