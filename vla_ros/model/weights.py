@@ -20,7 +20,7 @@ from vla_ros.policy import Progress
 
 # A mapped file counts as this process's memory while it is open, so it is closed and opened again
 # after this many bytes: the peak stays near the size of the model itself.
-_MAP_WINDOW = 256 * 2**20
+_MAP_WINDOW = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -108,35 +108,43 @@ def load_weights(network: OpenVlaNetwork, folder: Path, progress: Progress) -> N
     _check_keys(folder, set(files), set(wanted), network)
     total = sum(target.view().numel() for target in wanted.values())
     done = 0
-    for key, stored in _read(files, set(wanted), folder):
-        place = wanted[key].view()
-        if stored.shape != place.shape:
-            raise CheckpointError(folder, f'{key} has shape {tuple(stored.shape)}, config.json '
-                                          f'makes it {tuple(place.shape)}')
-        if not stored.is_floating_point():
-            raise CheckpointError(folder, f'{key} is stored as {stored.dtype}; only floating '
-                                          'point weights are loaded')
-        place.copy_(stored)
-        done += place.numel()
-        progress(done / total, 'loading weights')
+    for path, keys in _windows(files, wanted):
+        with _open(path) as stored:
+            for key in keys:
+                place = wanted[key].view()
+                _copy(stored, key, place, folder)
+                done += place.numel()
+                progress(done / total, 'loading weights')
 
 
-def _read(files: dict[str, Path], wanted: set[str],
-          folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield the wanted tensors file by file, never holding more than a window of it mapped."""
+def _windows(files: dict[str, Path],
+             wanted: dict[str, Target]) -> Iterator[tuple[Path, list[str]]]:
+    """Group the wanted keys of each file so that no group maps more than a window at once."""
     for path in sorted(set(files.values())):
-        keys = [key for key, holder in files.items() if holder == path and key in wanted]
-        while keys:
-            mapped = 0
-            with _open(path) as stored:
-                while keys and mapped < _MAP_WINDOW:
-                    try:
-                        tensor = stored.get_tensor(keys[0])
-                    except SafetensorError as error:
-                        raise CheckpointError(folder, f'{path.name}: {error}') from None
-                    mapped += tensor.numel() * tensor.element_size()
-                    yield keys.pop(0), tensor
-                    del tensor
+        keys, size = [], 0
+        for key in (key for key, holder in files.items() if holder == path and key in wanted):
+            bytes_at_most = 4 * wanted[key].view().numel()
+            if keys and size + bytes_at_most > _MAP_WINDOW:
+                yield path, keys
+                keys, size = [], 0
+            keys.append(key)
+            size += bytes_at_most
+        if keys:
+            yield path, keys
+
+
+def _copy(stored: safe_open, key: str, place: Tensor, folder: Path) -> None:
+    try:
+        tensor = stored.get_tensor(key)
+    except SafetensorError as error:
+        raise CheckpointError(folder, f'{key}: {error}') from None
+    if tensor.shape != place.shape:
+        raise CheckpointError(folder, f'{key} has shape {tuple(tensor.shape)}, config.json makes '
+                                      f'it {tuple(place.shape)}')
+    if not tensor.is_floating_point():
+        raise CheckpointError(folder, f'{key} is stored as {tensor.dtype}; only floating point '
+                                      'weights are loaded')
+    place.copy_(tensor)
 
 
 def _open(path: Path) -> safe_open:
