@@ -1,0 +1,50 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Installs the package the way colcon's ament_python expects it."""
+
+from pathlib import Path
+
+from setuptools import find_packages
+from setuptools import setup
+
+package_name = 'vla_ros'
+
+
+def share(*patterns):
+    """List files for ``share/vla_ros``, each kept in the folder it has here."""
+    folders = {}
+    for path in sorted(path for pattern in patterns for path in Path().glob(pattern)):
+        if path.is_file():
+            folders.setdefault(f'share/{package_name}/{path.parent}', []).append(str(path))
+    return list(folders.items())
+
+
+setup(
+    name=package_name,
+    version='0.1.0',
+    packages=find_packages(include=[package_name, f'{package_name}.*']),
+    package_data={package_name: ['py.typed']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{package_name}']),
+        (f'share/{package_name}', ['package.xml']),
+        *share('launch/*.launch.py', 'config/**/*'),
+    ],
+    # What pip brings is in requirements.txt: colcon builds with --no-deps, and a robot's torch is
+    # seldom the one that pip would choose.
+    install_requires=['setuptools'],
+    python_requires='>=3.10',
+    zip_safe=False,
+    author='The vla_ros Authors',
+    maintainer='Seed 22191028 maintainers',
+    maintainer_email='maintainers@users.noreply.b-seed-22191028.example',
+    description='Vision-Language-Action models on ROS 2 robots',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'vla_doctor = vla_ros.tools.doctor:main',
+            'vla_inference_node = vla_ros.node:main',
+            'vla_predict = vla_ros.tools.predict:main',
+        ],
+    },
+)
