@@ -96,7 +96,8 @@ class ActionStatistics:
             high = np.asarray(action['q99'], np.float64)
             mask = np.asarray(action.get('mask', np.ones(low.shape, bool)), bool)
         except (KeyError, TypeError, ValueError) as error:
-            raise StatisticsError(f'action statistics: no usable q01 and q99 ({error!r})') from None
+            raise StatisticsError(
+                f'action statistics: no usable q01 and q99 ({error!r})') from None
         return cls(low, high, mask)
 
     @property

@@ -97,7 +97,8 @@ class ImageProcessor:
         try:
             return cls._from_config(config)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise PreprocessorError(f'preprocessor_config.json: unusable entry ({error!r})') from None
+            raise PreprocessorError(
+                f'preprocessor_config.json: unusable entry ({error!r})') from None
 
     @classmethod
     def _from_config(cls, config: Mapping) -> 'ImageProcessor':
@@ -116,7 +117,8 @@ class ImageProcessor:
         normals = config.get('tvf_normalize_params') or [
             {'mean': mean, 'std': std} for mean, std in zip(means, stds)]
         if not len(resizes) == len(crops) == len(normals):
-            raise ValueError('tvf_resize_params, tvf_crop_params and tvf_normalize_params differ in length')
+            raise ValueError('tvf_resize_params, tvf_crop_params and tvf_normalize_params differ '
+                             'in length')
         towers = tuple(
             TowerTransform(_resize_target(resize['size']), _pair(crop['output_size']),
                            int(resize.get('interpolation', 3)),
@@ -158,12 +160,12 @@ def _letterbox(picture: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
     return ImageOps.expand(picture, (horizontal, vertical, horizontal, vertical), fill)
 
 
-def _resize_target(size) -> int | tuple[int, int]:
+def _resize_target(size: int | list[int]) -> int | tuple[int, int]:
     # torchvision takes a list of one number as that number
     if isinstance(size, int):
         return size
     return int(size[0]) if len(size) == 1 else _pair(size)
 
 
-def _pair(size) -> tuple[int, int]:
+def _pair(size: int | list[int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))

@@ -210,7 +210,7 @@ def _weight_blocks(spec: Mapping[str, Any], key: str, shape: Shape) -> Iterator[
     scale = _row_scales(spec)
     start = 0
     for block in blocks:
-        rows = np.arange(start, start + block.size) // shape[1]
+        rows: np.ndarray = np.arange(start, start + block.size) // shape[1]
         yield _to_bfloat16_grid(block * scale[rows])
         start += block.size
 

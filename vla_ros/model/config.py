@@ -9,18 +9,22 @@ from dataclasses import field
 from dataclasses import fields
 import json
 from pathlib import Path
+from typing import Any
 
 from vla_ros.errors import CheckpointError
 
 # Constructor arguments of the published towers, as timm defines them under these names.
-_DINOV2_LARGE = {'patch_size': 14, 'embed_dim': 1024, 'depth': 24, 'num_heads': 16,
-                 'init_values': 1e-5, 'reg_tokens': 4, 'no_embed_class': True}
-_SIGLIP_SO400M = {'patch_size': 14, 'embed_dim': 1152, 'depth': 27, 'num_heads': 16,
-                  'mlp_ratio': 3.7362, 'class_token': False, 'global_pool': 'map'}
+_DINOV2_LARGE: dict[str, Any] = {
+    'patch_size': 14, 'embed_dim': 1024, 'depth': 24, 'num_heads': 16, 'init_values': 1e-5,
+    'reg_tokens': 4, 'no_embed_class': True}
+_SIGLIP_SO400M: dict[str, Any] = {
+    'patch_size': 14, 'embed_dim': 1152, 'depth': 27, 'num_heads': 16, 'mlp_ratio': 3.7362,
+    'class_token': False, 'global_pool': 'map'}
 # OpenAI's CLIP was trained with torch's own LayerNorm epsilon.
-_CLIP_LARGE = {'patch_size': 14, 'embed_dim': 1024, 'depth': 24, 'num_heads': 16,
-               'pre_norm': True, 'norm_eps': 1e-5}
-PUBLISHED_TOWERS = {
+_CLIP_LARGE: dict[str, Any] = {
+    'patch_size': 14, 'embed_dim': 1024, 'depth': 24, 'num_heads': 16, 'pre_norm': True,
+    'norm_eps': 1e-5}
+PUBLISHED_TOWERS: dict[str, dict[str, Any]] = {
     'vit_large_patch14_reg4_dinov2': _DINOV2_LARGE,
     'vit_so400m_patch14_siglip_224': _SIGLIP_SO400M,
     'vit_so400m_patch14_siglip_384': _SIGLIP_SO400M,
@@ -32,7 +36,7 @@ PUBLISHED_TOWERS = {
 # vision_backbone_id -> (timm names, image sizes, activation overrides), prismatic's table.
 _DINO = 'vit_large_patch14_reg4_dinov2.lvd142m'
 _CLIP_336 = 'vit_large_patch14_clip_336.openai'
-VISION_BACKBONES = {
+VISION_BACKBONES: dict[str, tuple[list[str], list[int], list[str | None]]] = {
     'clip-vit-l': (['vit_large_patch14_clip_224.openai'], [224], ['quick_gelu']),
     'clip-vit-l-336px': ([_CLIP_336], [336], ['quick_gelu']),
     'dinov2-vit-l': ([_DINO], [224], [None]),
@@ -40,8 +44,8 @@ VISION_BACKBONES = {
     'siglip-vit-so400m': (['vit_so400m_patch14_siglip_224'], [224], [None]),
     'siglip-vit-so400m-384px': (['vit_so400m_patch14_siglip_384'], [384], [None]),
     'dinoclip-vit-l-336px': ([_DINO, _CLIP_336], [336, 336], [None, 'quick_gelu']),
-    'dinosiglip-vit-so-224px': ([_DINO, 'vit_so400m_patch14_siglip_224'], [224, 224], [None, None]),
-    'dinosiglip-vit-so-384px': ([_DINO, 'vit_so400m_patch14_siglip_384'], [384, 384], [None, None]),
+    'dinosiglip-vit-so-224px': ([_DINO, 'vit_so400m_patch14_siglip_224'], [224] * 2, [None] * 2),
+    'dinosiglip-vit-so-384px': ([_DINO, 'vit_so400m_patch14_siglip_384'], [384] * 2, [None] * 2),
 }
 
 ACTIVATIONS = ('gelu', 'gelu_tanh', 'quick_gelu')
@@ -197,13 +201,14 @@ def _read_llama(raw: Mapping) -> LlamaConfig:
 
 def _read_towers(raw: Mapping) -> tuple[VitConfig, ...]:
     backbone = raw.get('vision_backbone_id', 'siglip-vit-so400m')
-    names, sizes, activations = VISION_BACKBONES.get(backbone, (None, None, None))
+    names, sizes, activations = VISION_BACKBONES.get(backbone, ([], [], []))
     names = raw.get('timm_model_ids') or names
     sizes = raw.get('image_sizes') or sizes
     if not names or not sizes:
         raise ValueError(
-            f'vision_backbone_id {backbone!r} is not a published one ({", ".join(VISION_BACKBONES)});'
-            ' give timm_model_ids, image_sizes and timm_model_args')
+            f'vision_backbone_id {backbone!r} is not a published one '
+            f'({", ".join(VISION_BACKBONES)}); give timm_model_ids, image_sizes and '
+            'timm_model_args')
     activations = raw.get('timm_override_act_layers') or activations or [None] * len(names)
     fused = raw.get('use_fused_vision_backbone')
     if fused is None:

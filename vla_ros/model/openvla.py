@@ -16,7 +16,6 @@ from vla_ros.actions import choose_dataset
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ObservationError
 from vla_ros.errors import UnsupportedError
-from vla_ros.model.attention import Attention
 from vla_ros.model.attention import choose_attention
 from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.checkpoint import open_checkpoint

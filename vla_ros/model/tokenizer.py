@@ -33,9 +33,10 @@ class PromptTokenizer:
             raise CheckpointError(folder, f'tokenizer.json cannot be read: {error}') from None
         self._bos = bos_token_id
         # The official code appends id 29871, which is this piece in Llama-2's vocabulary.
-        self._space = self._tokenizer.token_to_id('▁')
-        if self._space is None:
+        space = self._tokenizer.token_to_id('▁')
+        if space is None:
             raise CheckpointError(folder, 'tokenizer.json has no piece "▁", which ends a prompt')
+        self._space = space
 
     def encode(self, prompt: str) -> tuple[int, ...]:
         """Tokenise a prompt, with the beginning-of-sequence token in front."""

@@ -3,6 +3,7 @@
 
 """Weights from disk to device, once: no second copy of the model exists at any time."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,8 @@ def _windows(files: dict[str, Path],
              wanted: dict[str, Target]) -> Iterator[tuple[Path, list[str]]]:
     """Group the wanted keys of each file so that no group maps more than a window at once."""
     for path in sorted(set(files.values())):
-        keys, size = [], 0
+        keys: list[str] = []
+        size = 0
         for key in (key for key, holder in files.items() if holder == path and key in wanted):
             bytes_at_most = 4 * wanted[key].view().numel()
             if keys and size + bytes_at_most > _MAP_WINDOW:
@@ -177,7 +179,8 @@ def _unused_keys(network: OpenVlaNetwork) -> re.Pattern:
     return re.compile(rf'^vision_backbone\.({towers})|\.rotary_emb\.inv_freq$')
 
 
-def build_network(build, device: torch.device, dtype: torch.dtype) -> OpenVlaNetwork:
+def build_network(build: Callable[[], OpenVlaNetwork], device: torch.device,
+                  dtype: torch.dtype) -> OpenVlaNetwork:
     """
     Construct a network without spending memory or time on values that loading overwrites.
 

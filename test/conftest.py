@@ -1,0 +1,30 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Fixtures that several test modules share."""
+
+from goldens import SPEC
+from llama_tokenizer import llama_tokenizer
+import pytest
+
+from vla_ros.tiny_checkpoint import write_checkpoint
+
+
+@pytest.fixture(scope='session')
+def golden_weights(tmp_path_factory):
+    """Write the checkpoint of the golden outputs, without a tokenizer."""
+    folder = tmp_path_factory.mktemp('golden_weights')
+    write_checkpoint(SPEC, folder)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def golden_checkpoints(tmp_path_factory):
+    """Write the golden checkpoint in each way of storing it, with the LLaMA tokenizer."""
+    tokenizer = llama_tokenizer()
+    folders = {}
+    for name, dtype, shards in (('float32', 'float32', 1), ('bfloat16', 'bfloat16', 1),
+                                ('sharded', 'bfloat16', 3)):
+        folders[name] = tmp_path_factory.mktemp(f'golden_{name}')
+        write_checkpoint(SPEC, folders[name], dtype, shards, tokenizer)
+    return folders

@@ -1,0 +1,112 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The runtime against the official code, from pixels to logits, on the golden checkpoint."""
+
+from goldens import assert_sample
+from goldens import CASES
+from goldens import GOLDENS
+from goldens import rgb
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from vla_ros.model.attention import choose_attention  # noqa: E402, I100
+from vla_ros.model.checkpoint import open_checkpoint  # noqa: E402
+from vla_ros.model.engine import Engine  # noqa: E402
+from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
+from vla_ros.model.tokenizer import PromptTokenizer  # noqa: E402
+from vla_ros.model.weights import build_network  # noqa: E402
+from vla_ros.model.weights import load_weights  # noqa: E402
+from vla_ros.policy import ignore_progress  # noqa: E402
+from vla_ros.policy import load_policy  # noqa: E402
+from vla_ros.policy import Observation  # noqa: E402
+from vla_ros.policy import PolicyConfig  # noqa: E402
+
+CPU = torch.device('cpu')
+by_name = pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
+
+
+@pytest.fixture(scope='module')
+def checkpoint(golden_weights):
+    return open_checkpoint(str(golden_weights))
+
+
+@pytest.fixture(scope='module', params=['sdpa', 'eager'])
+def network(request, checkpoint):
+    attention = choose_attention(request.param, CPU, torch.float32)
+    network = build_network(lambda: OpenVlaNetwork(checkpoint.config, attention.attend), CPU,
+                            torch.float32)
+    load_weights(network, checkpoint.folder, ignore_progress)
+    return network
+
+
+def pixels(checkpoint, case):
+    return torch.from_numpy(checkpoint.image_processor(rgb(case['image'])))[None]
+
+
+@by_name
+@torch.inference_mode()
+def test_image_features_are_the_official_ones(checkpoint, network, case):
+    features = network.vision_backbone(pixels(checkpoint, case))
+    assert_sample(features, case['vision_features'], atol=2e-4)
+    assert_sample(network.projector(features), case['projected_patches'], atol=2e-4)
+
+
+@by_name
+def test_every_step_has_the_official_token_and_logits(checkpoint, network, case):
+    engine = Engine(network, max_length=128, max_tokens=7)
+    logits = []
+    network.language_model.logits = recording(network.language_model.logits, logits)
+    try:
+        patches = engine.embed_image(pixels(checkpoint, case))
+        length = engine.prefill(patches, torch.tensor(case['input_ids_model']))
+        decoded = engine.decode(length, 7)
+    finally:
+        del network.language_model.logits
+    assert length == case['sequence_length']
+    assert decoded.token_ids.tolist() == case['action_token_ids']
+    for step, scores, margin in zip(case['steps'], logits, decoded.margins):
+        best = scores.topk(5)
+        assert best.indices.tolist() == step['top5_ids']
+        np.testing.assert_allclose(best.values, step['top5_logits'], rtol=0, atol=5e-4)
+        np.testing.assert_allclose(scores[GOLDENS['probe_ids']], step['probe_logits'],
+                                   rtol=0, atol=5e-4)
+        assert abs(margin.item() - step['margin']) <= 1e-3
+
+
+def recording(function, calls):
+    """Return a function that also appends what it returns."""
+    def recorded(hidden):
+        calls.append(function(hidden))
+        return calls[-1]
+    return recorded
+
+
+@by_name
+@pytest.mark.parametrize('storage', ['float32', 'bfloat16', 'sharded'])
+def test_policy_gives_the_official_action(golden_checkpoints, storage, case):
+    policy = load_policy(PolicyConfig(
+        str(golden_checkpoints[storage]), case['unnorm_key'], device='cpu', dtype='float32',
+        prompt=case['template'], clip_invalid=True, warmup=False))
+    chunk = policy.infer(Observation((rgb(case['image']),), case['instruction']))
+    assert chunk.prompt == case['prompt']
+    assert list(chunk.input_ids) == case['input_ids']
+    assert list(chunk.token_ids) == case['action_token_ids']
+    np.testing.assert_allclose(chunk.normalized, [case['normalized_action']], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(chunk.actions, [case['action']], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('row', GOLDENS['tokenizer'], ids=lambda row: repr(row['text'])[-30:])
+def test_tokenizer_is_the_official_one(golden_checkpoints, row):
+    tokenizer = PromptTokenizer(golden_checkpoints['float32'], bos_token_id=1)
+    assert list(tokenizer.encode(row['text'])) == row['input_ids']
+
+
+@by_name
+def test_prompt_ends_with_one_lone_space(golden_checkpoints, case):
+    tokenizer = PromptTokenizer(golden_checkpoints['float32'], bos_token_id=1)
+    closed = tokenizer.close(tuple(case['input_ids']))
+    assert list(closed) == case['input_ids_model']
+    assert tokenizer.close(closed) == closed

@@ -1,0 +1,178 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from goldens import CASES
+from goldens import rgb
+import numpy as np
+from PIL import Image
+import pytest
+
+from vla_ros.tools.predict import main
+
+pytest.importorskip('torch')
+
+
+def arguments(checkpoint, case, image):
+    return ['--checkpoint', str(checkpoint), '--image', str(image), '--unnorm-key',
+            case['unnorm_key'], '--instruction', case['instruction'], '--prompt',
+            case['template'], '--device', 'cpu']
+
+
+@pytest.fixture
+def cup(tmp_path):
+    image = tmp_path / 'cup.png'
+    Image.fromarray(rgb(CASES[0]['image'])).save(image)
+    return image
+
+
+@pytest.mark.parametrize('case', CASES[:9], ids=lambda case: case['name'])
+def test_json_holds_the_official_prediction(golden_checkpoints, case, tmp_path, capsys):
+    image = tmp_path / 'image.npy'
+    np.save(image, rgb(case['image']))
+    assert main([*arguments(golden_checkpoints['float32'], case, image), '--json']) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer['prompt'] == case['prompt']
+    assert answer['input_ids'] == case['input_ids']
+    assert answer['token_ids'] == case['action_token_ids']
+    assert answer['normalized_action'] == case['normalized_action']
+    np.testing.assert_allclose(answer['action'], case['action'], rtol=0, atol=1e-12)
+    assert answer['unnorm_key'] == case['unnorm_key']
+    assert answer['action_shape'] == [7]
+    assert (answer['device'], answer['dtype'], answer['attention']) == ('cpu', 'float32', 'sdpa')
+    assert {'preprocess', 'vision', 'prefill', 'decode'} <= set(answer['timings_ms'])
+
+
+def test_an_invalid_action_is_none_unless_clipping_is_asked_for(golden_checkpoints, tmp_path,
+                                                                capsys):
+    case = CASES[9]
+    image = tmp_path / 'image.png'
+    Image.fromarray(rgb(case['image'])).save(image)
+    command = [*arguments(golden_checkpoints['float32'], case, image), '--json']
+    assert main(command) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert answer['token_ids'] == case['action_token_ids']
+    assert answer['invalid'] == [0]
+    assert not {'action', 'normalized_action'} & set(answer)
+    assert main([*command, '--clip-invalid']) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer['normalized_action'] == case['normalized_action']
+
+
+def test_text_output_shows_action_and_prompt(golden_checkpoints, cup, capsys):
+    assert main(arguments(golden_checkpoints['float32'], CASES[0], cup)) == 0
+    text = capsys.readouterr().out
+    assert '+0.02013' in text and 'pick up the cup' in text and 'golden_bridge' in text
+
+
+def damaged(folder, source, damage):
+    shutil.copytree(source, folder)
+    damage(folder)
+    return folder
+
+
+def truncate(folder):
+    os.truncate(folder / 'model.safetensors', 100_000)
+
+
+def drop_tokenizer(folder):
+    (folder / 'tokenizer.json').unlink()
+
+
+def spoil_tokenizer(folder):
+    (folder / 'tokenizer.json').write_text('{}')
+
+
+def drop_weights(folder):
+    (folder / 'model.safetensors').unlink()
+
+
+def change_model_type(folder):
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**config, 'model_type': 'llava'}))
+
+
+def describe_fewer_blocks(folder):
+    config = json.loads((folder / 'config.json').read_text())
+    next(iter(config['timm_model_args'].values()))['depth'] = 3
+    (folder / 'config.json').write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize('damage, words', [
+    (truncate, 'model.safetensors is damaged or truncated'),
+    (drop_tokenizer, 'tokenizer.json is missing'),
+    (spoil_tokenizer, 'tokenizer.json cannot be read'),
+    (drop_weights, 'no model.safetensors'),
+    (change_model_type, "model_type 'llava'"),
+    (describe_fewer_blocks, 'has unknown 14 tensors'),
+])
+def test_a_damaged_checkpoint_is_one_line(golden_checkpoints, cup, tmp_path, capsys, damage,
+                                          words):
+    folder = damaged(tmp_path / 'damaged', golden_checkpoints['float32'], damage)
+    assert main(arguments(folder, CASES[0], cup)) == 2
+    assert_one_line(capsys, words)
+
+
+def assert_one_line(capsys, words):
+    out, err = capsys.readouterr()
+    assert out == ''
+    assert err.count('\n') == 1 and words in err, err
+
+
+@pytest.mark.parametrize('change, words', [
+    (['--checkpoint', '/nowhere/at/all'], 'no such folder'),
+    (['--unnorm-key', 'unknown'], 'choose from: golden_bridge, golden_fractal'),
+    (['--image', __file__], 'not an image that Pillow can read'),
+    (['--image', '/nowhere.png'], 'No such file'),
+    (['--proprio', '1,two'], 'numbers separated by commas'),
+    (['--attention', 'flash_attention_2'], 'needs a CUDA device'),
+])
+def test_a_users_mistake_is_one_line(golden_checkpoints, cup, capsys, change, words):
+    command = arguments(golden_checkpoints['float32'], CASES[0], cup)
+    if change[0] == '--image':
+        command = [*command[:2], *change, *command[4:]]
+    else:
+        command += change
+    assert main(command) == 2
+    assert_one_line(capsys, words)
+
+
+def test_a_dataset_must_be_named_where_there_are_several(golden_checkpoints, cup, capsys):
+    command = ['--checkpoint', str(golden_checkpoints['float32']), '--image', str(cup),
+               '--instruction', 'pick up the cup']
+    assert main(command) == 2
+    assert_one_line(capsys, 'trained on several datasets')
+
+
+@pytest.mark.parametrize('array', [
+    np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)],
+    ids=['float', 'grey', 'empty'])
+def test_an_array_that_is_no_image_is_refused(golden_checkpoints, tmp_path, capsys, array):
+    image = tmp_path / 'image.npy'
+    np.save(image, array)
+    assert main(arguments(golden_checkpoints['float32'], CASES[0], image)) == 2
+    assert_one_line(capsys, 'must be uint8 (height, width, 3)')
+
+
+def test_the_command_prints_nothing_but_json_on_stdout(golden_checkpoints, cup):
+    command = [sys.executable, '-m', 'vla_ros.tools.predict',
+               *arguments(golden_checkpoints['float32'], CASES[0], cup), '--json']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)['token_ids'] == CASES[0]['action_token_ids']
+    assert done.stderr == ''
+
+
+def test_a_folder_named_v01_is_asked_in_its_own_words(golden_checkpoints, cup, tmp_path, capsys):
+    folder = tmp_path / 'openvla-v01-7b'
+    folder.symlink_to(golden_checkpoints['float32'])
+    command = arguments(folder, CASES[7], cup)
+    command.remove('--prompt')
+    command.remove(CASES[7]['template'])
+    main([*command, '--json', '--clip-invalid'])
+    assert json.loads(capsys.readouterr().out)['prompt'] == CASES[7]['prompt']
