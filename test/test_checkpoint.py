@@ -215,3 +215,21 @@ def test_loading_reports_progress_and_can_be_stopped(tmp_path):
 def test_a_folder_is_never_looked_up_on_a_hub():
     with pytest.raises(CheckpointError, match='no such folder'):
         open_checkpoint('./checkpoints/openvla')
+
+
+def test_a_hub_id_is_served_from_the_local_cache(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    repository = tmp_path / 'models--team--robot'
+    write_checkpoint(variant(), repository / 'snapshots' / ('0' * 40))
+    (repository / 'refs').mkdir()
+    (repository / 'refs' / 'main').write_text('0' * 40)
+    assert open_checkpoint('team/robot').folder == repository / 'snapshots' / ('0' * 40)
+
+
+def test_a_hub_id_that_cannot_be_had_says_so(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
+    monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
+    with pytest.raises(CheckpointError, match='team/robot: .* not in the local cache'):
+        open_checkpoint('team/robot')
