@@ -7,15 +7,13 @@ from array import array
 from pathlib import Path
 import sys
 
-from diagnostic_msgs.msg import DiagnosticArray
-from diagnostic_msgs.msg import DiagnosticStatus
-from diagnostic_msgs.msg import KeyValue
 import numpy as np
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 
 from vla_ros.demo.photos import find_photos
@@ -23,22 +21,18 @@ from vla_ros.demo.photos import PhotoTour
 from vla_ros.demo.photos import read_photo
 from vla_ros.errors import VlaError
 
-#: Name of the entry in /diagnostics that says how many frames were published.
-STATUS_NAME = 'demo_camera: frames'
-
 _HEIGHT, _WIDTH = 480, 640
-_FRAMES_PER_DIAGNOSTICS = 15
 
 
 class PhotoCamera(Node):
-    """Publishes a tour of photographs as a camera driver publishes its images."""
+    """Publishes a tour of photographs the way a camera driver publishes its images."""
 
     def __init__(self) -> None:
         super().__init__('demo_camera')
         # An empty list has no type, so the default is one empty name.
-        names = self.declare_parameter('photos', ['']).value
-        rate = self.declare_parameter('rate_hz', 30.0).value
-        frame_id = self.declare_parameter('frame_id', 'camera_color_optical_frame').value
+        names: list[str] = self.declare_parameter('photos', ['']).value
+        rate: float = self.declare_parameter('rate_hz', 30.0).value
+        frame_id: str = self.declare_parameter('frame_id', 'camera_color_optical_frame').value
 
         paths = [Path(name) for name in names if name] or find_photos()
         self._tour = PhotoTour([read_photo(path) for path in paths], _WIDTH, _HEIGHT)
@@ -47,12 +41,13 @@ class PhotoCamera(Node):
         self._message.header.frame_id = frame_id
         # One message, filled in place: assigning ``data`` would copy each frame once more.
         self._pixels = np.frombuffer(self._message.data, np.uint8).reshape(_HEIGHT, _WIDTH, 3)
-        self._count = 0
+        # No distortion model and no focal length: by convention an uncalibrated camera.
+        self._info = CameraInfo(header=self._message.header, height=_HEIGHT, width=_WIDTH)
         self._start = self.get_clock().now()
 
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._images = self.create_publisher(Image, '/camera/image_raw', qos)
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._infos = self.create_publisher(CameraInfo, '/camera/camera_info', 10)
         self.create_timer(1.0 / rate, self._on_timer)
 
     def _on_timer(self) -> None:
@@ -61,16 +56,8 @@ class PhotoCamera(Node):
         self._pixels[:] = self._tour.frame((now - self._start).nanoseconds * 1e-9)
         self._message.header.stamp = now.to_msg()
         self._images.publish(self._message)
-        self._count += 1
-        if self._count % _FRAMES_PER_DIAGNOSTICS == 0:
-            self._publish_diagnostics()
-
-    def _publish_diagnostics(self) -> None:
-        status = DiagnosticStatus(level=DiagnosticStatus.OK, name=STATUS_NAME, message='running',
-                                  values=[KeyValue(key='frames', value=str(self._count))])
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self._message.header.stamp
-        self._diagnostics.publish(message)
+        self._info.header.stamp = self._message.header.stamp
+        self._infos.publish(self._info)
 
 
 def main() -> int:
