@@ -19,13 +19,14 @@ class LiveLine:
         self._in_place = stream.isatty()
         self._interval = 0.1 if self._in_place else 1.0
         self._last = 0.0
+        self._shown = ''
 
     def show(self, text: str) -> None:
-        """Show the newest state, unless the last one was shown just now."""
+        """Show the newest state, unless it is no news or the last one was shown just now."""
         now = time.monotonic()
-        if now - self._last < self._interval:
+        if text == self._shown or now - self._last < self._interval:
             return
-        self._last = now
+        self._shown, self._last = text, now
         if self._in_place:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write(f'\r\x1b[K{text[:width]}')
@@ -35,7 +36,7 @@ class LiveLine:
 
     def print(self, text: str) -> None:
         """Print lines that stay; whatever is shown next comes below them."""
-        # Left in place, the line shown last would be overwritten half way.
+        # The line in place would show through behind a shorter one.
         self._stream.write(f'\r\x1b[K{text}\n' if self._in_place else f'{text}\n')
         self._stream.flush()
 
@@ -46,7 +47,7 @@ def describe_state(record: Record, now: float, seconds: float) -> str:
     values = '  '.join(f'{name} {value:+.3f}'
                        for name, value in zip(command.names, command.positions))
     return (f'{seconds:5.1f} s  {record.recent_rate(now):4.1f} Hz  '
-            f'{1e3 * command.latency:4.0f} ms  {values}')
+            f'latency {1e3 * command.latency:4.0f} ms  {values}')
 
 
 def describe_policy(diagnostics: Mapping[str, str]) -> str:

@@ -4,35 +4,21 @@
 """The environment of the demo's processes: images arrive, and nothing leaves this machine."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
-from ament_index_python.packages import PackageNotFoundError
-
-# Distributions whose Fast DDS knows its variable, and whose rcl knows discovery, by older names.
-_OLD_FAST_DDS = ('humble', 'jazzy')
-_OLD_DISCOVERY = ('humble',)
+from vla_ros.fast_dds import profile_file
+from vla_ros.fast_dds import profile_in_use
+from vla_ros.fast_dds import profile_variable
 
 
 def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """
-    Add what the demo needs to an environment; what the user has set stays as it is.
+    Return the variables to set for the demo; none that the user has set already.
 
     The demo's commands mean nothing, so they must not reach a robot in the same network.
     """
-    distribution = environment.get('ROS_DISTRO', '')
-    added = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
-    if distribution in _OLD_DISCOVERY:
-        added = {'ROS_LOCALHOST_ONLY': '1'}
-    prefix = 'FASTRTPS' if distribution in _OLD_FAST_DDS else 'FASTDDS'
-    names = ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE')
-    if not any(environment.get(name) for name in names):
-        added[f'{prefix}_DEFAULT_PROFILES_FILE'] = str(_share_folder() / 'config/fastdds.xml')
-    return {**added, **environment}
-
-
-def _share_folder() -> Path:
-    try:
-        return Path(get_package_share_directory('vla_ros'))
-    except PackageNotFoundError:  # run from a source tree that was not built
-        return Path(__file__).parents[2]
+    wanted = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    if environment.get('ROS_DISTRO') == 'humble':
+        wanted = {'ROS_LOCALHOST_ONLY': '1'}
+    if not profile_in_use(environment):
+        wanted[profile_variable(environment)] = str(profile_file())
+    return {name: value for name, value in wanted.items() if not environment.get(name)}

@@ -72,18 +72,19 @@ def _run(arguments: argparse.Namespace) -> int:
     logs = cache_folder() / 'demo-log'
     logs.mkdir(parents=True, exist_ok=True)
     run_session(Session(
-        camera=_module('vla_ros.demo.camera', photos=json.dumps(photos)),
-        node=_module('vla_ros.node', checkpoint=checkpoint, device=arguments.device,
+        camera=_module('vla_ros.demo.camera', photos=photos),
+        node=_module('vla_ros.process', checkpoint=checkpoint, device=arguments.device,
                      unnorm_key=arguments.unnorm_key, instruction=INSTRUCTIONS[0]),
         instructions=INSTRUCTIONS, seconds=arguments.seconds, patience=arguments.patience), logs)
     return 0
 
 
-def _module(name: str, **parameters: str) -> list[str]:
+def _module(name: str, **parameters: str | list[str]) -> list[str]:
     """Return the command that runs a node of this package with these parameters."""
     command = [sys.executable, '-m', name, '--ros-args']
     for parameter, value in parameters.items():
-        command += ['-p', f'{parameter}:={value}']
+        # The value of a parameter is YAML: quoted as JSON, no text is taken for something else.
+        command += ['-p', f'{parameter}:={json.dumps(value, ensure_ascii=False)}']
     return command
 
 

@@ -61,7 +61,7 @@ class Record:
     def latencies_ms(self, percentiles: Sequence[float]) -> list[float]:
         """Percentiles of the latency in milliseconds; there must be a command."""
         latencies = [1e3 * command.latency for command in self.commands]
-        return [float(value) for value in np.percentile(latencies, percentiles)]
+        return np.percentile(latencies, percentiles).tolist()
 
     def commands_by_instruction(self) -> list[tuple[str, int, int]]:
         """
