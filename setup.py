@@ -42,6 +42,8 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
+            'vla_demo = vla_ros.demo.main:main',
+            'vla_demo_camera = vla_ros.demo.camera:main',
             'vla_doctor = vla_ros.tools.doctor:main',
             'vla_inference_node = vla_ros.node:main',
             'vla_predict = vla_ros.tools.predict:main',

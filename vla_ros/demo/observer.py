@@ -29,7 +29,7 @@ class ForeignPublisherError(VlaError):
 
 
 class DemoObserver(Node):
-    """Records the commands, and what the other nodes say about themselves in /diagnostics."""
+    """Records the commands, and what the inference node says of itself."""
 
     def __init__(self, instruction: str) -> None:
         """
@@ -41,8 +41,8 @@ class DemoObserver(Node):
         self.record = Record()
         self.record.add_instruction(self.now(), instruction)
         self.frames = 0
-        #: Last values of each entry of /diagnostics, by the entry's name.
-        self.diagnostics: dict[str, dict[str, str]] = {}
+        #: What the inference node last said of itself in /diagnostics.
+        self.policy: dict[str, str] = {}
 
         self.create_subscription(JointState, COMMAND_TOPIC, self._on_command, QoSProfile(depth=1))
         self.create_subscription(CameraInfo, '/camera/camera_info', self._on_frame, 10)
@@ -85,4 +85,6 @@ class DemoObserver(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            self.diagnostics[status.name] = {item.key: item.value for item in status.values}
+            if status.name.endswith(': policy'):
+                self.policy = {'message': status.message,
+                               **{item.key: item.value for item in status.values}}

@@ -31,8 +31,8 @@ class NoCommandError(VlaError):
     """The node is there, but nothing comes out of it."""
 
     def __init__(self, seconds: float, state: str, log: Path) -> None:
-        super().__init__(f'no joint command arrived within {seconds:g} s; the node says: {state} '
-                         f'(its output: {log})')
+        super().__init__(f'no joint command arrived within {seconds:.0f} s; the node says: '
+                         f'{state} (its output: {log})')
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def run_session(session: Session, log_folder: Path) -> None:
             frames = observer.frames
             _watch(session, observer, processes, line)
             frames = observer.frames - frames
-            policy = describe_policy(_policy_diagnostics(observer))
+            policy = describe_policy(observer.policy)
         line.print(summarize(observer.record, frames, session.seconds, policy, _middleware()))
         processes.check_ended_well()
 
@@ -88,10 +88,12 @@ def _observer(instruction: str) -> Iterator[DemoObserver]:
 
 def _await_first_command(session: Session, observer: DemoObserver, processes: Processes,
                          line: LiveLine) -> None:
-    deadline = time.monotonic() + session.patience
+    start = time.monotonic()
     while not observer.record.commands:
-        if time.monotonic() > deadline:
-            raise NoCommandError(session.patience, _node_state(observer), processes.log(NODE))
+        waited = time.monotonic() - start
+        # A fault does not mend by itself: no need to wait for more of it.
+        if waited > session.patience or observer.policy.get('state') == 'FAULT':
+            raise NoCommandError(waited, _node_state(observer), processes.log(NODE))
         rclpy.spin_once(observer, timeout_sec=0.05)
         processes.check()
         line.show(f'waiting for the node: {_node_state(observer)}')
@@ -114,18 +116,11 @@ def _watch(session: Session, observer: DemoObserver, processes: Processes,
         line.show(describe_state(observer.record, observer.now(), elapsed))
 
 
-def _policy_diagnostics(observer: DemoObserver) -> dict[str, str]:
-    """Return what the inference node last said about its policy."""
-    return next((values for name, values in observer.diagnostics.items()
-                 if name.endswith(': policy')), {})
-
-
 def _node_state(observer: DemoObserver) -> str:
-    values = _policy_diagnostics(observer)
-    if not values:
-        return 'starting'
-    loading = f' {values["loading [%]"]} %' if values.get('state') == 'LOADING' else ''
-    return f'{values.get("state")}{loading}'
+    state, message = observer.policy.get('state', 'starting'), observer.policy.get('message', '')
+    if state == 'LOADING':
+        return f'{state} {observer.policy.get("loading [%]")} %'
+    return f'{state}: {message}' if message not in ('', state) else state
 
 
 def _middleware() -> str:
