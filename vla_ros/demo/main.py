@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
-import signal
 import sys
 
 from vla_ros.demo.checkpoint import cache_folder
@@ -24,8 +23,6 @@ from vla_ros.tools.command_line import run_tool
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = _parser().parse_args(argv)
-    # A terminated demo leaves through the same door as an interrupted one: no child survives it.
-    signal.signal(signal.SIGTERM, _exit)
     return run_tool('vla_demo', lambda: _run(arguments))
 
 
@@ -45,10 +42,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--write-checkpoint', metavar='DIR',
                         help='only write the tiny checkpoint, if it is not there')
     return parser
-
-
-def _exit(number: int, frame: object) -> None:
-    sys.exit(128 + number)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -3,12 +3,14 @@
 
 """One run of the demo: starts the processes, gives the instructions, watches, sums up."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 import os
 from pathlib import Path
+import signal
 import sys
 import time
 
@@ -61,13 +63,20 @@ def run_session(session: Session, log_folder: Path) -> None:
     :raises VlaError: no command came, a process ended by itself, or the topics are not ours alone.
     """
     line = LiveLine(sys.stdout)
-    with _observer(session.instructions[0]) as observer:
+    with _signals_noted() as signals, _observer(session.instructions[0]) as observer:
         with Processes(log_folder, os.environ) as processes:
             processes.start(CAMERA, session.camera)
             processes.start(NODE, session.node)
-            _await_first_command(session, observer, processes, line)
+
+            def turn() -> None:
+                rclpy.spin_once(observer, timeout_sec=0.05)
+                processes.check()
+                if signals:
+                    sys.exit(128 + signals[0])
+
+            _await_first_command(session, observer, turn, line, processes.log(NODE))
             frames = observer.frames
-            _watch(session, observer, processes, line)
+            _watch(session, observer, turn, line)
             frames = observer.frames - frames
             policy = describe_policy(observer.policy)
         line.print(summarize(observer.record, frames, session.seconds, policy, _middleware()))
@@ -75,8 +84,23 @@ def run_session(session: Session, log_folder: Path) -> None:
 
 
 @contextmanager
+def _signals_noted() -> Iterator[list[int]]:
+    """Collect the signals that ask the demo to end."""
+    # An exception raised by a handler can come up inside rclpy's C++ code, which turns it into
+    # another one. So a signal is only noted, and the loop ends of itself.
+    noted: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: noted.append(number)) for number in numbers]
+    try:
+        yield noted
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+
+
+@contextmanager
 def _observer(instruction: str) -> Iterator[DemoObserver]:
-    # Ctrl-C must raise here, so that the processes are ended first and rclpy after them.
+    # With rclpy's own handlers its context would be gone before the processes are.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     observer = DemoObserver(instruction)
     try:
@@ -86,29 +110,27 @@ def _observer(instruction: str) -> Iterator[DemoObserver]:
         rclpy.try_shutdown()
 
 
-def _await_first_command(session: Session, observer: DemoObserver, processes: Processes,
-                         line: LiveLine) -> None:
+def _await_first_command(session: Session, observer: DemoObserver, turn: Callable[[], None],
+                         line: LiveLine, log: Path) -> None:
     start = time.monotonic()
     while not observer.record.commands:
         waited = time.monotonic() - start
         # A fault does not mend by itself: no need to wait for more of it.
         if waited > session.patience or observer.policy.get('state') == 'FAULT':
-            raise NoCommandError(waited, _node_state(observer), processes.log(NODE))
-        rclpy.spin_once(observer, timeout_sec=0.05)
-        processes.check()
+            raise NoCommandError(waited, _node_state(observer), log)
+        turn()
         line.show(f'waiting for the node: {_node_state(observer)}')
     observer.check_alone()
 
 
-def _watch(session: Session, observer: DemoObserver, processes: Processes,
+def _watch(session: Session, observer: DemoObserver, turn: Callable[[], None],
            line: LiveLine) -> None:
     line.print(f'instruction: {session.instructions[0]!r}')
     left = list(session.instructions[1:])
     each = session.seconds / len(session.instructions)
     start = time.monotonic()
     while (elapsed := time.monotonic() - start) < session.seconds:
-        rclpy.spin_once(observer, timeout_sec=0.05)
-        processes.check()
+        turn()
         due = len(session.instructions) - len(left)
         if left and elapsed > due * each and observer.can_instruct():
             observer.instruct(left[0])
