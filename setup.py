@@ -7,8 +7,22 @@ from pathlib import Path
 
 from setuptools import find_packages
 from setuptools import setup
+from setuptools.command.develop import develop
 
 package_name = 'vla_ros'
+
+
+class Develop(develop):
+    """
+    What ``colcon build --symlink-install`` runs.
+
+    It takes no notice of the executable that setup.cfg names for the scripts, and would write
+    the path of the Python that runs colcon into them.
+    """
+
+    def write_script(self, script_name, contents, *args, **kwargs):
+        _, _, rest = contents.partition('\n')
+        super().write_script(script_name, f'#!/usr/bin/env python3\n{rest}', *args, **kwargs)
 
 
 def share(*patterns):
@@ -30,6 +44,7 @@ setup(
         (f'share/{package_name}', ['package.xml']),
         *share('launch/*.launch.py', 'config/**/*'),
     ],
+    cmdclass={'develop': Develop},
     # What pip brings is in requirements.txt: colcon builds with --no-deps, and a robot's torch is
     # seldom the one that pip would choose.
     install_requires=['setuptools'],

@@ -7,7 +7,13 @@ from goldens import SPEC
 from llama_tokenizer import llama_tokenizer
 import pytest
 
+import vla_ros
 from vla_ros.tiny_checkpoint import write_checkpoint
+
+
+def pytest_report_header():
+    """Say which copy of the package is tested: that of a build, or the sources."""
+    return f'vla_ros {vla_ros.__version__} from {vla_ros.__path__[0]}'
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,105 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the manifests say is true, and colcon can read it."""
+
+import ast
+import importlib
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import vla_ros
+
+ROOT = Path(__file__).parents[1]
+MANIFESTS = ('package.xml', 'msg/package.xml')
+SCHEMA = 'http://download.ros.org/schema/package_format3.xsd'
+
+#: The rosdep key of each import that is called something else.
+ROSDEP_KEYS = {
+    'PIL': 'python3-pil',
+    'huggingface_hub': 'python3-huggingface-hub-pip',
+    'numpy': 'python3-numpy',
+    'torch': 'python3-pytorch-pip',
+    'tqdm': 'python3-tqdm',
+    'transformers': 'python3-transformers-pip',
+    'yaml': 'python3-yaml',
+}
+#: What rosdep does not know: requirements.txt brings it, or it is used only where it is.
+WITHOUT_KEY = {'flash_attn', 'safetensors', 'tokenizers', 'vla_ros', 'vla_ros_msgs'}
+
+
+def parse(manifest):
+    """Read a manifest as colcon does; give the package and what the parser warned of."""
+    package = pytest.importorskip('catkin_pkg.package')
+    warnings = []
+    return package.parse_package(ROOT / manifest, warnings=warnings), warnings
+
+
+def setup_argument(name):
+    """Give what setup.py says under a name; it must be a literal."""
+    for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text())):
+        if isinstance(node, ast.keyword) and node.arg == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f'setup.py does not give {name}')
+
+
+def executables():
+    return setup_argument('entry_points')['console_scripts']
+
+
+def imports_of(folder):
+    """Give the top-level names that the Python files of a folder import anywhere in them."""
+    for path in (ROOT / folder).rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition('.')[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module.partition('.')[0]
+
+
+@pytest.mark.parametrize('manifest', MANIFESTS)
+def test_colcon_can_read_it(manifest):
+    # A manifest that it cannot read makes colcon build plain Python, without a word.
+    _, warnings = parse(manifest)
+    assert warnings == []
+
+
+@pytest.mark.parametrize('manifest', MANIFESTS)
+def test_schema(manifest):
+    if shutil.which('xmllint') is None:
+        pytest.skip('xmllint is not installed: sudo apt install libxml2-utils')
+    done = subprocess.run(['xmllint', '--noout', '--schema', SCHEMA, str(ROOT / manifest)],
+                          capture_output=True, text=True)
+    if done.returncode == 5:
+        pytest.skip(f'xmllint cannot fetch {SCHEMA}')
+    assert done.returncode == 0, done.stderr
+
+
+def test_versions_agree():
+    newest = re.search(r'^(\d+\.\d+\.\d+) \(', (ROOT / 'CHANGELOG.rst').read_text(), re.MULTILINE)
+    assert newest is not None
+    versions = {'vla_ros/__init__.py': vla_ros.__version__, 'CHANGELOG.rst': newest[1],
+                'setup.py': setup_argument('version'),
+                **{manifest: parse(manifest)[0].version for manifest in MANIFESTS}}
+    assert len(set(versions.values())) == 1, versions
+
+
+@pytest.mark.parametrize('executable', executables(), ids=lambda line: line.partition(' ')[0])
+def test_executable_has_a_main(executable):
+    module, _, function = executable.partition('=')[2].strip().partition(':')
+    if module == 'vla_ros.node':
+        pytest.importorskip('rclpy')
+    assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize('folder', ['vla_ros', 'launch'])
+def test_every_import_is_a_declared_dependency(folder):
+    package, _ = parse('package.xml')
+    declared = {dependency.name for dependency in package.exec_depends}
+    foreign = set(imports_of(folder)) - set(sys.stdlib_module_names) - WITHOUT_KEY
+    assert {ROSDEP_KEYS.get(name, name) for name in foreign} - declared == set()

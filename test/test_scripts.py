@@ -1,0 +1,68 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The shell scripts: what a fresh shell gets, and what they say when they cannot go on."""
+
+import os
+from pathlib import Path
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def bash(command, **environment):
+    return subprocess.run(['bash', '-c', command], cwd='/', text=True, capture_output=True,
+                          env={'HOME': os.environ.get('HOME', '/'), 'PATH': os.defpath,
+                               **environment})
+
+
+@pytest.fixture
+def scripts(tmp_path):
+    """Copy the scripts to where nothing is set up."""
+    return shutil.copytree(ROOT / 'scripts', tmp_path / 'checkout' / 'scripts')
+
+
+def test_env_gives_a_bare_shell_the_executables_and_the_messages():
+    if not (ROOT / '.venv/ros_setup').exists():
+        pytest.skip('this checkout was not set up by ./scripts/setup')
+    environment = f'source {ROOT}/scripts/env.bash'
+    # Sourced twice, as by a script that is called from a shell which has done it.
+    done = bash(f'set -e; {environment}; {environment}; command -v vla_predict; '
+                'python -c "import rclpy, sensor_msgs.msg, torch, vla_ros; print(vla_ros)"')
+    assert done.returncode == 0, done.stderr
+    executable, package = done.stdout.splitlines()
+    assert executable == f'{ROOT}/install/vla_ros/lib/vla_ros/vla_predict'
+    assert f"'{ROOT}/install/vla_ros/lib/" in package
+
+
+def test_env_before_setup_says_what_to_run(scripts):
+    done = bash(f'source {scripts}/env.bash')
+    assert done.returncode == 1
+    assert done.stderr == f'env.bash: nothing is set up yet: run {scripts}/setup first\n'
+
+
+def test_setup_refuses_a_ros_installation_that_is_not_there(scripts):
+    done = bash(f'{scripts}/setup', ROS_SETUP='/nowhere/setup.bash')
+    assert done.returncode == 1
+    assert done.stderr == ("setup: ROS_SETUP: got '/nowhere/setup.bash', it must be the "
+                           'setup.bash of a ROS 2 installation, or none\n')
+
+
+def test_setup_leaves_an_environment_alone_that_it_did_not_make(scripts):
+    mine = scripts.parent / '.venv' / 'mine'
+    mine.parent.mkdir()
+    mine.touch()
+    done = bash(f'{scripts}/setup', ROS_SETUP='none')
+    assert done.returncode == 1
+    assert f'{scripts.parent}/.venv was not made by this script' in done.stderr
+    assert mine.exists()
+
+
+def test_setup_without_a_usable_python_says_which_ones_are(scripts):
+    done = bash(f'{scripts}/setup', ROS_SETUP='none', PYTHON='/bin/false')
+    assert done.returncode == 1
+    assert 'no Python 3.10 to 3.13' in done.stderr
+    assert not (scripts.parent / '.venv').exists()

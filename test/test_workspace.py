@@ -1,0 +1,86 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The repository dropped into the src/ of a workspace, beside a package of someone else."""
+
+import os
+from pathlib import Path
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+NEIGHBOUR = """<?xml version="1.0"?>
+<package format="3">
+  <name>neighbour</name>
+  <version>1.0.0</version>
+  <description>A package of someone else.</description>
+  <maintainer email="someone@example.org">Someone</maintainer>
+  <license>Apache-2.0</license>
+  <export><build_type>ament_python</build_type></export>
+</package>
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """Make a workspace with the sources of this package and one other."""
+    if shutil.which('colcon') is None:
+        pytest.skip('colcon is not installed')
+    source = tmp_path / 'src' / 'vla_ros'
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(
+        '.*', 'build', 'install', 'log', '__pycache__', '*.egg-info', 'test'))
+    neighbour = tmp_path / 'src' / 'neighbour'
+    (neighbour / 'resource').mkdir(parents=True)
+    (neighbour / 'resource' / 'neighbour').touch()
+    (neighbour / 'package.xml').write_text(NEIGHBOUR)
+    (neighbour / 'setup.py').write_text(
+        'from setuptools import setup\n'
+        "setup(name='neighbour', version='1.0.0', packages=[], data_files=[\n"
+        "    ('share/ament_index/resource_index/packages', ['resource/neighbour']),\n"
+        "    ('share/neighbour', ['package.xml'])])\n")
+    return tmp_path
+
+
+def colcon_build(workspace, *options):
+    done = subprocess.run(['colcon', 'build', *options], cwd=workspace, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sorted(path.name for path in (workspace / 'install').iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize('option', [[], ['--symlink-install']], ids=['copied', 'symlinked'])
+def test_a_plain_build_gives_executables_that_run_under_the_active_python(workspace, option):
+    assert colcon_build(workspace, *option) == ['neighbour', 'vla_ros']
+    # Whatever python3 comes first on the PATH must be the one that runs: an activated virtual
+    # environment's, with its torch, or the system's. This one gives itself away.
+    active = workspace / 'active' / 'bin'
+    active.mkdir(parents=True)
+    (active / 'python3').write_text('#!/bin/sh\necho "the active one runs $(basename "$1")"\n')
+    (active / 'python3').chmod(0o755)
+    path = f'{active}{os.pathsep}{os.environ["PATH"]}'
+    for executable in ('vla_inference_node', 'vla_predict'):
+        done = subprocess.run([workspace / 'install/vla_ros/lib/vla_ros' / executable],
+                              env={**os.environ, 'PATH': path}, capture_output=True, text=True)
+        assert done.stdout == f'the active one runs {executable}\n', done.stderr
+
+
+def test_the_build_installs_what_a_launch_needs(workspace):
+    colcon_build(workspace, '--packages-select', 'vla_ros')
+    share = workspace / 'install/vla_ros/share/vla_ros'
+    source = workspace / 'src/vla_ros'
+    wanted = {path.relative_to(source) for pattern in ('launch/*.launch.py', 'config/**/*')
+              for path in source.glob(pattern) if path.is_file()}
+    assert wanted
+    for path in wanted:
+        assert (share / path).read_bytes() == (source / path).read_bytes()
+
+
+def test_with_both_paths_the_messages_are_built_too(workspace):
+    source = workspace / 'src/vla_ros'
+    done = subprocess.run(['colcon', 'list', '--names-only', '--topological-order',
+                           '--base-paths', source, source / 'msg'],
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ['vla_ros_msgs', 'vla_ros']
