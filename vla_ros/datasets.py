@@ -52,7 +52,7 @@ class Gripper:
     """
 
     index: int
-    open: float
+    open: float  # noqa: A003
     closed: float
     command: str = 'absolute'
 

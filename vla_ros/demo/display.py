@@ -34,7 +34,7 @@ class LiveLine:
             self._stream.write(f'{text}\n')
         self._stream.flush()
 
-    def print(self, text: str) -> None:
+    def print(self, text: str) -> None:  # noqa: A003
         """Print lines that stay; whatever is shown next comes below them."""
         # The line in place would show through behind a shorter one.
         self._stream.write(f'\r\x1b[K{text}\n' if self._in_place else f'{text}\n')
