@@ -112,7 +112,7 @@ def look_at_machine() -> Machine:
 
 def parse_driver(text: str) -> str:
     """Find the version in what the NVIDIA kernel driver says of itself."""
-    found = re.search(r'Kernel Module\D*(\d+(?:\.\d+)+)', text)
+    found = re.search(r'Kernel Module.*?(\d+(?:\.\d+)+)', text)
     return found.group(1) if found else ''
 
 
