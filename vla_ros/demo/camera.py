@@ -9,16 +9,17 @@ import sys
 
 import numpy as np
 import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos import ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 
 from vla_ros.demo.photos import find_photos
 from vla_ros.demo.photos import PhotoTour
 from vla_ros.demo.photos import read_photo
+from vla_ros.demo.signals import signals_noted
 from vla_ros.errors import VlaError
 
 _HEIGHT, _WIDTH = 480, 640
@@ -62,18 +63,16 @@ class PhotoCamera(Node):
 
 def main() -> int:
     """Run the camera until it is interrupted."""
-    rclpy.init()
-    try:
-        camera = PhotoCamera()
-    except VlaError as error:
-        print(f'vla_demo_camera: {error}', file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    try:
-        rclpy.spin(camera)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
+    with signals_noted() as signals:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            camera = PhotoCamera()
+        except VlaError as error:
+            print(f'vla_demo_camera: {error}', file=sys.stderr)
+            rclpy.try_shutdown()
+            return 2
+        while not signals:
+            rclpy.spin_once(camera, timeout_sec=0.1)
         camera.destroy_node()
         rclpy.try_shutdown()
     return 0

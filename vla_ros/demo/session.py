@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import signal
 import sys
 import time
 
@@ -23,6 +22,7 @@ from vla_ros.demo.display import LiveLine
 from vla_ros.demo.display import summarize
 from vla_ros.demo.observer import DemoObserver
 from vla_ros.demo.processes import Processes
+from vla_ros.demo.signals import signals_noted
 from vla_ros.errors import VlaError
 
 CAMERA = 'demo_camera'
@@ -63,7 +63,7 @@ def run_session(session: Session, log_folder: Path) -> None:
     :raises VlaError: no command came, a process ended by itself, or the topics are not ours alone.
     """
     line = LiveLine(sys.stdout)
-    with _signals_noted() as signals, _observer(session.instructions[0]) as observer:
+    with signals_noted() as signals, _observer(session.instructions[0]) as observer:
         with Processes(log_folder, os.environ) as processes:
             processes.start(CAMERA, session.camera)
             processes.start(NODE, session.node)
@@ -81,21 +81,6 @@ def run_session(session: Session, log_folder: Path) -> None:
             policy = describe_policy(observer.policy)
         line.print(summarize(observer.record, frames, session.seconds, policy, _middleware()))
         processes.check_ended_well()
-
-
-@contextmanager
-def _signals_noted() -> Iterator[list[int]]:
-    """Collect the signals that ask the demo to end."""
-    # An exception raised by a handler can come up inside rclpy's C++ code, which turns it into
-    # another one. So a signal is only noted, and the loop ends of itself.
-    noted: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: noted.append(number)) for number in numbers]
-    try:
-        yield noted
-    finally:
-        for number, handler in zip(numbers, before):
-            signal.signal(number, handler)
 
 
 @contextmanager
