@@ -14,7 +14,7 @@ for _name in ('launch_testing', 'launch_ros'):
     pytest.importorskip(_name, reason=f'{_name} is part of a ROS 2 installation')
 pytest.importorskip('torch', reason='needs torch: the demo runs the real policy')
 
-from launch import LaunchDescription  # noqa: E402
+from launch import LaunchDescription  # noqa: E402,I100
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.substitutions import PathJoinSubstitution  # noqa: E402

@@ -175,12 +175,24 @@ def test_on_a_terminal_one_line_is_rewritten(monkeypatch):
     assert stream.getvalue() == '\r\x1b[K012345678\r\x1b[Kend\n'
 
 
-def test_the_demo_stays_on_this_machine_unless_the_user_says_otherwise():
-    assert demo_environment({})['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
-    assert demo_environment({'ROS_DISTRO': 'humble'})['ROS_LOCALHOST_ONLY'] == '1'
-    chosen = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET', 'OMP_WAIT_POLICY': 'ACTIVE',
-              'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml'}
-    assert demo_environment(chosen) == {}
+@pytest.mark.parametrize(('environment', 'added'), [
+    ({}, {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}),
+    ({'ROS_DISTRO': 'kilted', 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SUBNET'},
+     {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}),
+    ({'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT'}, {}),
+    ({'ROS_DISTRO': 'humble'}, {'ROS_LOCALHOST_ONLY': '1'}),
+    ({'ROS_DISTRO': 'humble', 'ROS_LOCALHOST_ONLY': '0'}, {}),
+])
+def test_the_demo_stays_on_this_machine_unless_the_user_says_otherwise(environment, added):
+    additions = demo_environment(environment)
+    assert {name: value for name, value in additions.items() if 'LOCALHOST' in name + value} \
+        == added
+
+
+def test_what_the_user_has_set_stays():
+    assert not demo_environment({
+        'OMP_WAIT_POLICY': 'ACTIVE', 'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml',
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT'})
 
 
 @pytest.mark.parametrize(('distribution', 'variable'), [
