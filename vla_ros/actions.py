@@ -12,6 +12,9 @@ import numpy as np
 from vla_ros.errors import UnnormKeyError
 from vla_ros.errors import VlaError
 
+# normalization -> names of the statistics that -1 and 1 stand for
+_BOUNDS = {'bounds_q99': ('q01', 'q99'), 'bounds': ('min', 'max')}
+
 
 class StatisticsError(VlaError):
     """Dataset statistics that cannot scale an action."""
@@ -63,14 +66,17 @@ class ActionStatistics:
     """
     The range that -1 and 1 stand for in each dimension of a dataset.
 
-    :param low: float64 (D,), the 1st percentile (``q01``) of the dataset, in its units.
-    :param high: float64 (D,), the 99th percentile (``q99``).
+    :param low: float64 (D,), the 1st percentile (``q01``) or least value of the dataset, in its
+        units.
+    :param high: float64 (D,), the 99th percentile (``q99``) or greatest value.
     :param mask: bool (D,); False leaves the dimension as the model gives it (the gripper).
+    :param widening: what the range is made wider by; OpenVLA-OFT scales by high - low + 1e-8.
     """
 
     low: np.ndarray
     high: np.ndarray
     mask: np.ndarray
+    widening: float = 0.0
 
     def __post_init__(self) -> None:
         """Reject statistics that would scale an action wrongly or not at all."""
@@ -84,21 +90,26 @@ class ActionStatistics:
             raise StatisticsError('action statistics: q01 and q99 must be finite numbers')
 
     @classmethod
-    def from_dataset(cls, dataset: Mapping) -> 'ActionStatistics':
+    def from_dataset(cls, dataset: Mapping, part: str = 'action',
+                     normalization: str = 'bounds_q99',
+                     widening: float = 0.0) -> 'ActionStatistics':
         """
-        Read the ``action`` entry of one dataset of ``norm_stats``.
+        Read one entry of one dataset of ``norm_stats``.
 
-        :raises StatisticsError: percentiles are missing or do not fit together.
+        :param part: ``action`` or ``proprio``.
+        :param normalization: ``bounds_q99`` for the percentiles, ``bounds`` for the extremes.
+        :raises StatisticsError: numbers are missing or do not fit together.
         """
+        lowest, highest = _BOUNDS[normalization]
         try:
-            action = dataset['action']
-            low = np.asarray(action['q01'], np.float64)
-            high = np.asarray(action['q99'], np.float64)
+            action = dataset[part]
+            low = np.asarray(action[lowest], np.float64)
+            high = np.asarray(action[highest], np.float64)
             mask = np.asarray(action.get('mask', np.ones(low.shape, bool)), bool)
         except (KeyError, TypeError, ValueError) as error:
             raise StatisticsError(
-                f'action statistics: no usable q01 and q99 ({error!r})') from None
-        return cls(low, high, mask)
+                f'{part} statistics: no usable {lowest} and {highest} ({error!r})') from None
+        return cls(low, high, mask, widening)
 
     @property
     def dim(self) -> int:
@@ -107,8 +118,15 @@ class ActionStatistics:
 
     def unnormalize(self, normalized: np.ndarray) -> np.ndarray:
         """Scale (…, D) from [-1, 1] to the dataset's units, float64 (…, D)."""
-        scaled = 0.5 * (normalized + 1.0) * (self.high - self.low) + self.low
+        span = self.high - self.low + self.widening
+        scaled = 0.5 * (normalized + 1.0) * span + self.low
         return np.where(self.mask, scaled, normalized)
+
+    def normalize(self, values: np.ndarray) -> np.ndarray:
+        """Scale (…, D) from the dataset's units to [-1, 1], clipped as officially."""
+        span = self.high - self.low + self.widening
+        scaled = np.where(self.mask, 2.0 * (values - self.low) / span - 1.0, values)
+        return np.clip(scaled, -1.0, 1.0)
 
 
 def choose_dataset(norm_stats: Mapping[str, Mapping], unnorm_key: str | None) -> str:

@@ -18,6 +18,9 @@ DTYPES = ('auto', 'float32', 'bfloat16')
 ATTENTIONS = ('auto', 'flash_attention_2', 'sdpa', 'eager')
 QUANTIZATIONS = ('none', 'int8', 'int4', 'fp8')
 PROMPTS = ('auto', 'openvla', 'openvla-v01', 'raw')
+#: How the action leaves the network: token by token, or (OpenVLA-OFT) a whole chunk at once, as
+#: tokens, by regression or by diffusion. ``auto`` reads it from the checkpoint folder.
+HEADS = ('auto', 'tokens', 'discrete', 'l1', 'diffusion')
 
 #: Called while weights are loaded with the fraction done (0 to 1) and what is being done.
 #: May raise :class:`vla_ros.errors.Cancelled` to stop the loading.
@@ -59,6 +62,7 @@ class ActionChunk:
     :param prompt: the text that the model was asked to continue.
     :param input_ids: the prompt's token ids, as the model saw them.
     :param timings_ms: milliseconds by stage, in the order in which the stages ran.
+    :param period_s: seconds from one action to the next, None if nobody described the dataset.
     """
 
     actions: np.ndarray
@@ -69,6 +73,7 @@ class ActionChunk:
     prompt: str
     input_ids: tuple[int, ...]
     timings_ms: Mapping[str, float]
+    period_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,12 @@ class PolicyConfig:
         instruction as the whole prompt.
     :param clip_invalid: decode non-action tokens as the official code does instead of raising
         :class:`vla_ros.errors.InvalidAction`. For comparison only, never on a robot.
+    :param head: how the action leaves the network, one of ``HEADS``.
+    :param image_count: how many images every observation holds.
+    :param use_proprio: feed the robot's state to a checkpoint that has a projector for it.
+    :param chunk_length: actions in a chunk, of a checkpoint that does not tell; 0: read it.
+    :param datasets_file: YAML file of the user's own dataset descriptions, see
+        :mod:`vla_ros.datasets`.
     :param warmup: run the network once while loading, so that the first inference is not slower.
     """
 
@@ -133,6 +144,11 @@ class PolicyConfig:
     quantization: str = 'none'
     prompt: str = 'auto'
     clip_invalid: bool = False
+    head: str = 'auto'
+    image_count: int = 1
+    use_proprio: bool = True
+    chunk_length: int = 0
+    datasets_file: str | None = None
     warmup: bool = True
     progress: Progress = field(default=ignore_progress, repr=False, compare=False)
 
@@ -141,10 +157,15 @@ class PolicyConfig:
         if not self.checkpoint:
             raise ParameterError('checkpoint', self.checkpoint, 'a folder or a hub id owner/name')
         for name, allowed in (('device', DEVICES), ('dtype', DTYPES), ('attention', ATTENTIONS),
-                              ('quantization', QUANTIZATIONS), ('prompt', PROMPTS)):
+                              ('quantization', QUANTIZATIONS), ('prompt', PROMPTS),
+                              ('head', HEADS)):
             value = getattr(self, name)
             if value not in allowed:
                 raise ParameterError(name, value, f'one of {", ".join(allowed)}')
+        if self.image_count < 1:
+            raise ParameterError('image_count', self.image_count, 'at least 1')
+        if self.chunk_length < 0:
+            raise ParameterError('chunk_length', self.chunk_length, 'zero or more')
 
 
 def load_policy(config: PolicyConfig) -> Policy:
@@ -157,5 +178,5 @@ def load_policy(config: PolicyConfig) -> Policy:
     :raises Cancelled: ``config.progress`` raised it.
     """
     # torch is imported only when a model is wanted: messages, safety and tools start without it.
-    from vla_ros.model.openvla import load_openvla
-    return load_openvla(config)
+    from vla_ros.model.load import load_checkpoint
+    return load_checkpoint(config)

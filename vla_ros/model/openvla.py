@@ -4,7 +4,6 @@
 """OpenVLA as a policy: one image and an instruction in, one action out."""
 
 from collections.abc import Sequence
-import logging
 import time
 
 import numpy as np
@@ -12,18 +11,16 @@ import torch
 
 from vla_ros.actions import ActionStatistics
 from vla_ros.actions import ActionTokenizer
-from vla_ros.actions import choose_dataset
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ObservationError
-from vla_ros.errors import UnsupportedError
-from vla_ros.model.attention import choose_attention
+from vla_ros.errors import ParameterError
 from vla_ros.model.checkpoint import Checkpoint
-from vla_ros.model.checkpoint import open_checkpoint
 from vla_ros.model.engine import Engine
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.model.tokenizer import PromptTokenizer
-from vla_ros.model.weights import build_network
-from vla_ros.model.weights import load_weights
+from vla_ros.model.prepare import choose_machine
+from vla_ros.model.prepare import find_statistics
+from vla_ros.model.prepare import prepare
+from vla_ros.model.prepare import Prepared
 from vla_ros.policy import ActionChunk
 from vla_ros.policy import Observation
 from vla_ros.policy import PolicyConfig
@@ -31,52 +28,37 @@ from vla_ros.policy import PolicySpec
 from vla_ros.prompts import build_prompt
 from vla_ros.prompts import choose_template
 
-_LOG = logging.getLogger(__name__)
 
+def load_openvla(config: PolicyConfig, checkpoint: Checkpoint) -> 'OpenVlaPolicy':
+    """
+    Load a checkpoint that answers one image with the tokens of one action.
 
-def load_openvla(config: PolicyConfig) -> 'OpenVlaPolicy':
-    """Load a checkpoint; see :func:`vla_ros.policy.load_policy`."""
-    config.progress(0.0, 'reading the checkpoint')
-    device = _choose_device(config.device)
-    dtype = _choose_dtype(config.dtype, device)
-    if config.quantization != 'none':
-        raise UnsupportedError(f'quantization {config.quantization}',
-                               'this version has no quantised weights', 'use none')
-    checkpoint = open_checkpoint(config.checkpoint)
-    unnorm_key = choose_dataset(checkpoint.norm_stats, config.unnorm_key)
-    statistics = ActionStatistics.from_dataset(checkpoint.norm_stats[unnorm_key])
-    tokenizer = PromptTokenizer(checkpoint.folder,
-                                checkpoint.config.language_model.bos_token_id)
-    attention = choose_attention(config.attention, device, dtype)
-    _LOG.info('attention %s: %s', attention.name, attention.reason)
-    network = build_network(
-        lambda: OpenVlaNetwork(checkpoint.config, attention.attend), device, dtype)
-    load_weights(network, checkpoint.folder, config.progress)
-    spec = PolicySpec(
-        checkpoint=config.checkpoint, unnorm_key=unnorm_key, action_shape=(1, statistics.dim),
-        image_count=1, proprio_dim=0, device=_describe_device(device),
-        dtype=str(dtype).removeprefix('torch.'), attention=attention.name,
-        attention_reason=attention.reason, quantization='none')
-    policy = OpenVlaPolicy(spec, checkpoint, network, tokenizer, statistics, config)
-    if config.warmup:
-        config.progress(1.0, 'warming up')
-        policy.warm_up()
-    return policy
+    :raises ParameterError: several images are wanted, which only OpenVLA-OFT takes.
+    """
+    if config.image_count != 1:
+        raise ParameterError('image_count', config.image_count, '1: this checkpoint is not OFT')
+    machine = choose_machine(config)
+    dataset = find_statistics(config, checkpoint)
+    statistics = ActionStatistics.from_dataset(dataset.statistics)
+    prepared = prepare(config, checkpoint, machine, dataset)
+    spec = prepared.spec(config, (1, statistics.dim))
+    return OpenVlaPolicy(spec, prepared, statistics, config)
 
 
 class OpenVlaPolicy:
     """Greedy decoding of exactly as many tokens as an action has dimensions."""
 
-    def __init__(self, spec: PolicySpec, checkpoint: Checkpoint, network: OpenVlaNetwork,
-                 tokenizer: PromptTokenizer, statistics: ActionStatistics,
+    def __init__(self, spec: PolicySpec, prepared: Prepared, statistics: ActionStatistics,
                  config: PolicyConfig) -> None:
+        checkpoint, network = prepared.checkpoint, prepared.network
         model = checkpoint.config
         self.spec = spec
         self.statistics = statistics
         self.action_tokenizer = ActionTokenizer(model.vocab_size, model.n_action_bins)
         self.engine = Engine(network, _sequence_limit(network, statistics.dim), statistics.dim)
         self._process_image = checkpoint.image_processor
-        self._tokenizer = tokenizer
+        self._tokenizer = prepared.tokenizer
+        self._period_s = prepared.dataset.period_s
         self._template = config.prompt if config.prompt != 'auto' else choose_template(
             checkpoint.name, model.llm_backbone_id)
         self._clip_invalid = config.clip_invalid
@@ -114,7 +96,7 @@ class OpenVlaPolicy:
         actions = self.statistics.unnormalize(normalized)
         clock.finish('post')
         return ActionChunk(actions, normalized, tuple(token_ids), tuple(bins.tolist()), margins,
-                           prompt, input_ids, clock.milliseconds)
+                           prompt, input_ids, clock.milliseconds, self._period_s)
 
     def reset(self) -> None:
         """Forget earlier observations: OpenVLA keeps none."""
@@ -183,22 +165,3 @@ def _sequence_limit(network: OpenVlaNetwork, action_dim: int) -> int:
     text = 512
     return min(network.config.language_model.max_position_embeddings,
                network.patch_count + text + action_dim)
-
-
-def _choose_device(requested: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if requested == 'cuda' and not available:
-        raise UnsupportedError('device cuda', 'PyTorch finds no CUDA device',
-                               'use cpu, or run vla_doctor to see what is missing')
-    return torch.device('cuda' if available and requested != 'cpu' else 'cpu')
-
-
-def _choose_dtype(requested: str, device: torch.device) -> torch.dtype:
-    # On a CPU bfloat16 is emulated in most places; the official precision is bfloat16.
-    if requested == 'auto':
-        requested = 'bfloat16' if device.type == 'cuda' else 'float32'
-    return {'float32': torch.float32, 'bfloat16': torch.bfloat16}[requested]
-
-
-def _describe_device(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == 'cuda' else 'cpu'

@@ -122,12 +122,16 @@ class VisionTransformer(nn.Module):
         :param pixels: (B, 3, S, S), normalised.
         :returns: (B, patches, embed_dim).
         """
-        x = self.norm_pre(self._embed(pixels))
+        x = self.embed(pixels)
         for block in self.blocks:
             x = block(x)
         return x[:, self.config.prefix_tokens:]
 
-    def _embed(self, pixels: Tensor) -> Tensor:
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Turn (B, 3, S, S) into the first block's input, (B, tokens, embed_dim)."""
+        return self.norm_pre(self._tokens(pixels))
+
+    def _tokens(self, pixels: Tensor) -> Tensor:
         x = self.patch_embed(pixels)
         prefix = []
         if self.config.class_token:

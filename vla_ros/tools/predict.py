@@ -20,6 +20,7 @@ from vla_ros.policy import ActionChunk
 from vla_ros.policy import ATTENTIONS
 from vla_ros.policy import DEVICES
 from vla_ros.policy import DTYPES
+from vla_ros.policy import HEADS
 from vla_ros.policy import load_policy
 from vla_ros.policy import Observation
 from vla_ros.policy import PolicyConfig
@@ -49,7 +50,10 @@ def predict(arguments: argparse.Namespace) -> int:
             checkpoint=arguments.checkpoint, unnorm_key=arguments.unnorm_key,
             device=arguments.device, dtype=arguments.dtype, attention=arguments.attention,
             quantization=arguments.quantization, prompt=arguments.prompt,
-            clip_invalid=arguments.clip_invalid, warmup=False, progress=progress))
+            clip_invalid=arguments.clip_invalid, head=arguments.head,
+            image_count=len(arguments.image), use_proprio=arguments.proprio is not None,
+            chunk_length=arguments.chunk_length, datasets_file=arguments.datasets_file,
+            warmup=False, progress=progress))
     try:
         chunk = policy.infer(observation)
     except InvalidAction as error:
@@ -107,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--prompt', default='auto', choices=PROMPTS,
                         help='template; auto reads it from the checkpoint, raw takes the '
                              'instruction as the whole prompt')
+    parser.add_argument('--head', default='auto', choices=HEADS,
+                        help='how the action leaves the network; auto reads it from the folder')
+    parser.add_argument('--chunk-length', type=int, default=0, metavar='N',
+                        help='actions in a chunk, of an OFT checkpoint that does not tell')
+    parser.add_argument('--datasets-file', metavar='FILE',
+                        help='YAML file with descriptions of your own datasets')
     parser.add_argument('--clip-invalid', action='store_true',
                         help='decode non-action tokens as the official code does')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
@@ -135,6 +145,7 @@ def _describe(chunk: ActionChunk, spec: PolicySpec) -> dict:
         'normalized_action': rows(chunk.normalized),
         'action': rows(chunk.actions),
         'action_shape': list(chunk.actions.shape[single:]),
+        'period_s': chunk.period_s,
         'timings_ms': {name: round(value, 3) for name, value in chunk.timings_ms.items()},
         **_describe_policy(spec),
     }
