@@ -19,7 +19,7 @@ import vla_ros
 
 #: The modules, or packages, that may import rclpy and messages.
 SHELL = ('vla_ros.demo.camera', 'vla_ros.demo.observer', 'vla_ros.demo.session',
-         'vla_ros.messages', 'vla_ros.node', 'vla_ros.parameters')
+         'vla_ros.messages', 'vla_ros.node')
 #: The only package that may import torch.
 MODEL = ('vla_ros.model',)
 
