@@ -172,7 +172,9 @@ def test_on_a_terminal_one_line_is_rewritten(monkeypatch):
     line = LiveLine(stream)
     line.show('0123456789abcdef')
     line.print('end')
-    assert stream.getvalue() == '\r\x1b[K012345678\r\x1b[Kend\n'
+    monkeypatch.setattr(line, '_last', 0.0)
+    line.show('new')
+    assert stream.getvalue() == '\r\x1b[K012345678\nend\n\r\x1b[Knew'
 
 
 @pytest.mark.parametrize(('environment', 'added'), [

@@ -35,9 +35,11 @@ class LiveLine:
         self._stream.flush()
 
     def print(self, text: str) -> None:  # noqa: A003
-        """Print lines that stay; whatever is shown next comes below them."""
-        # The line in place would show through behind a shorter one.
-        self._stream.write(f'\r\x1b[K{text}\n' if self._in_place else f'{text}\n')
+        """Print lines that stay, below the state shown last, which stays too."""
+        if self._in_place and self._shown:
+            self._stream.write('\n')
+        self._shown = ''
+        self._stream.write(f'{text}\n')
         self._stream.flush()
 
 
