@@ -13,10 +13,9 @@ import sys
 
 import pytest
 
-pytest.importorskip('rclpy', reason='needs rclpy: the demo runs ROS nodes')
+rclpy = pytest.importorskip('rclpy', reason='needs rclpy: the demo runs ROS nodes')
 pytest.importorskip('torch', reason='needs torch: the demo runs the real policy')
 
-# The wheels of ROS start Python once more, in a process of the same id, unless told not to.
 COMMAND = [sys.executable, '-m', 'vla_ros.demo.main']
 START_PATIENCE = 120
 
@@ -98,6 +97,22 @@ def test_a_node_that_cannot_work_is_reported_in_one_line(demo, tmp_path):
     assert errors.startswith('vla_demo: no joint command arrived')
     assert 'absent: no such folder' in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_someone_elses_commands_are_not_taken_for_its_own(demo, environment):
+    from rclpy.context import Context
+    from sensor_msgs.msg import JointState
+    context = Context()
+    rclpy.init(context=context, domain_id=int(environment['ROS_DOMAIN_ID']))
+    node = rclpy.create_node('driver', context=context)
+    node.create_publisher(JointState, '/arm/joint_command', 1)
+    process = demo('--device', 'cpu')
+    _, errors = process.communicate(timeout=START_PATIENCE)
+    node.destroy_node()
+    rclpy.try_shutdown(context=context)
+    assert process.returncode == 2
+    assert errors.startswith('vla_demo: 2 nodes publish /arm/joint_command')
+    assert 'set ROS_DOMAIN_ID' in errors
 
 
 def test_a_camera_that_cannot_see_is_reported_in_one_line(demo, tmp_path):
