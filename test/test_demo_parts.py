@@ -149,8 +149,10 @@ def test_a_command_belongs_to_the_instruction_under_which_its_image_was_taken():
 
 
 def test_the_summary_holds_the_figures():
-    text = summarize(a_record(), 30, 1.0, 'cpu, float32, attention sdpa', 'rmw_x, ROS domain 7')
-    for words in ('30 (30.0 Hz', '10 (9.9 Hz)', 'p50 24.5 ms', 'p99 28.9 ms', 'attention sdpa',
+    node = {'device': 'cpu', 'dtype': 'float32', 'attention': 'sdpa: no GPU',
+            'camera rate [Hz]': '29.50'}
+    text = summarize(a_record(), 30, 1.0, node, 'rmw_x, ROS domain 7')
+    for words in ('30 (30.0 Hz', 'at 29.50 Hz', '10 (9.9 Hz)', 'p50 24.5 ms', 'p99 28.9 ms', 'cpu, float32, attention sdpa',
                   "5  'stop' (3 different)"):
         assert words in text
     assert len(text.splitlines()) < 24

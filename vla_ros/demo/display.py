@@ -59,20 +59,23 @@ def describe_policy(diagnostics: Mapping[str, str]) -> str:
             f'attention {attention or "?"}')
 
 
-def summarize(record: Record, frames: int, seconds: float, policy: str, middleware: str) -> str:
+def summarize(record: Record, frames: int, seconds: float, node: Mapping[str, str],
+              middleware: str) -> str:
     """
     Sum a run up.
 
     :param frames: published by the camera within ``seconds``.
+    :param node: what the inference node last reported in /diagnostics.
     """
     p50, p99 = record.latencies_ms([50, 99])
     lines = [
         '',
         f'vla_demo: {seconds:.1f} s of camera, node and DDS, each in a process of its own',
         f'  frames published   {frames} ({frames / seconds:.1f} Hz, 640x480 rgb8)',
+        f'  frames received    at {node.get("camera rate [Hz]", "?")} Hz by the node',
         f'  commands received  {len(record.commands)} ({record.rate():.1f} Hz)',
         f'  latency            p50 {p50:.1f} ms, p99 {p99:.1f} ms, from image stamp to receipt',
-        f'  policy             {policy}',
+        f'  policy             {describe_policy(node)}',
         f'  middleware         {middleware}',
         '  commands by instruction',
     ]

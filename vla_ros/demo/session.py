@@ -16,7 +16,6 @@ import time
 import rclpy
 from rclpy.signals import SignalHandlerOptions
 
-from vla_ros.demo.display import describe_policy
 from vla_ros.demo.display import describe_state
 from vla_ros.demo.display import LiveLine
 from vla_ros.demo.display import summarize
@@ -78,8 +77,8 @@ def run_session(session: Session, log_folder: Path) -> None:
             frames = observer.frames
             _watch(session, observer, turn, line)
             frames = observer.frames - frames
-            policy = describe_policy(observer.policy)
-        line.print(summarize(observer.record, frames, session.seconds, policy, _middleware()))
+        line.print(summarize(observer.record, frames, session.seconds, observer.policy,
+                             _middleware()))
         processes.check_ended_well()
 
 
