@@ -1,0 +1,109 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Reads an action's numbers as what they were declared to be."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vla_ros.datasets import DatasetDescription
+from vla_ros.errors import ParameterError
+from vla_ros.motion import rotations
+from vla_ros.motion.robot import Robot
+
+#: Numbers of an end-effector action beside the gripper: x y z and three of rotation.
+_POSE_NUMBERS = 6
+
+
+@dataclass(frozen=True)
+class Pose:
+    """
+    Where the tip is, in the base frame.
+
+    :param position: float64 (3,), m.
+    :param rotation: float64 (3, 3).
+    """
+
+    position: np.ndarray
+    rotation: np.ndarray
+
+
+class ActionReader:
+    """Knows, for one declared action space and one robot, what each number of an action moves."""
+
+    def __init__(self, dataset: DatasetDescription, robot: Robot, dimensions: int) -> None:
+        """
+        Check that declaration, robot and checkpoint fit each other.
+
+        :param dimensions: D of the policy's actions.
+        :raises DatasetError: a fact about the action is not known.
+        :raises ParameterError: they do not fit.
+        """
+        self.dataset = dataset.require_motion()
+        self._robot = robot
+        self._grippers = dataset.grippers or ()
+        self._gripper_places = [gripper.index for gripper in self._grippers]
+        self._arm_places = [place for place in range(dimensions)
+                            if place not in self._gripper_places]
+        wanted = _POSE_NUMBERS if self.is_cartesian else len(robot.joints)
+        if max(self._gripper_places, default=0) >= dimensions or len(self._arm_places) != wanted:
+            raise ParameterError(
+                'action.space', f'{dataset.space} of {dataset.key}',
+                f'one whose {wanted} numbers and {len(self._grippers)} grippers (at '
+                f"{self._gripper_places}) make up the checkpoint's {dimensions}")
+        if len(self._grippers) > len(robot.grippers):
+            raise ParameterError('robot grippers', [g.joint for g in robot.grippers],
+                                 f'at least the {len(self._grippers)} that {dataset.key} moves')
+
+    @property
+    def is_cartesian(self) -> bool:
+        """Whether an action moves the tip rather than joints."""
+        return str(self.dataset.space).startswith('eef')
+
+    def pose(self, action: np.ndarray, reference: Pose) -> Pose:
+        """
+        Give the pose that an action asks for.
+
+        :param action: float64 (D,), of an end-effector space.
+        :param reference: the pose that a delta starts from.
+        """
+        numbers = action[self._arm_places]
+        translation = numbers[:3] * (self.dataset.position_unit_m or 1.0)
+        turn = rotations.BY_NAME[str(self.dataset.rotation)]
+        rotation = turn(numbers[3:] * (self.dataset.rotation_unit_rad or 1.0))
+        if self.dataset.space == 'eef_pose':
+            return Pose(translation, rotation)
+        if self.dataset.frame == 'base':
+            return Pose(reference.position + translation, rotation @ reference.rotation)
+        return Pose(reference.position + reference.rotation @ translation,
+                    reference.rotation @ rotation)
+
+    def joints(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """
+        Give the joint positions that an action asks for.
+
+        :param action: float64 (D,), of a joint space.
+        :param reference: float64 (J,), what a delta starts from, rad.
+        """
+        numbers = action[self._arm_places]
+        return reference + numbers if self.dataset.space == 'joint_delta' else numbers
+
+    def grippers(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """
+        Give the positions of the robot's G gripper joints that an action asks for.
+
+        An opening beyond open or closed is one of a dataset's outliers and is cut off.
+
+        :param action: float64 (D,).
+        :param reference: float64 (G,), where they are to be now; grippers that the dataset does
+            not move stay there.
+        """
+        positions = reference.copy()
+        for index, (gripper, joint) in enumerate(zip(self._grippers, self._robot.grippers)):
+            share = action[gripper.index] / (gripper.open - gripper.closed)
+            opening = (joint.opening(reference[index]) + share if gripper.command == 'delta'
+                       else (action[gripper.index] - gripper.closed)
+                       / (gripper.open - gripper.closed))
+            positions[index] = joint.position(min(max(opening, 0.0), 1.0))
+        return positions
