@@ -28,6 +28,12 @@ class Pose:
     position: np.ndarray
     rotation: np.ndarray
 
+    def towards(self, other: 'Pose', share: float) -> 'Pose':
+        """Give the pose on the way to another, 0 for here, 1 for there."""
+        turn = rotations.vector(self.rotation.T @ other.rotation)
+        return Pose(self.position + share * (other.position - self.position),
+                    self.rotation @ rotations.axis_angle(share * turn))
+
 
 class ActionReader:
     """Knows, for one declared action space and one robot, what each number of an action moves."""
@@ -102,7 +108,7 @@ class ActionReader:
         positions = reference.copy()
         for index, (gripper, joint) in enumerate(zip(self._grippers, self._robot.grippers)):
             share = action[gripper.index] / (gripper.open - gripper.closed)
-            opening = (joint.opening(reference[index]) + share if gripper.command == 'delta'
+            opening = (joint.opening(float(reference[index])) + share if gripper.command == 'delta'
                        else (action[gripper.index] - gripper.closed)
                        / (gripper.open - gripper.closed))
             positions[index] = joint.position(min(max(opening, 0.0), 1.0))

@@ -149,7 +149,7 @@ class Kinematics:
 
     def _step(self, joints: np.ndarray, error: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
         damping = 0.5 * float(error @ error) + self._search.damping
-        free = np.ones(self._joints, bool)
+        free: np.ndarray = np.ones(self._joints, bool)
         while free.any():
             part = jacobian[:, free]
             damped = part @ part.T

@@ -11,12 +11,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import yaml
-
 from vla_ros.errors import ParameterError
 from vla_ros.errors import VlaError
 from vla_ros.motion.limits import as_vector
 from vla_ros.motion.limits import Limits
+import yaml
 
 _FACTS = {'urdf', 'base_frame', 'tip_frame', 'joints', 'posture', 'grippers', 'workspace',
           'lower', 'upper', 'velocity', 'acceleration', 'jerk'}
@@ -185,7 +184,7 @@ def _read_robot(content: Mapping[str, Any], urdf: str) -> Robot:
         raise ParameterError('posture', posture.tolist(),
                              f'from {lower.tolist()} to {upper.tolist()}')
     for index, gripper in enumerate(grippers, len(joints)):
-        _check_gripper(gripper, limits.lower[index], limits.upper[index])
+        _check_gripper(gripper, float(limits.lower[index]), float(limits.upper[index]))
     return Robot(urdf, str(content.get('base_frame', '')), str(content.get('tip_frame', '')),
                  tuple(joints), posture, grippers, limits, _read_workspace(content))
 
@@ -252,7 +251,7 @@ def _urdf_joints(urdf: str) -> dict[str, dict[str, float]]:
         root = ElementTree.fromstring(urdf)
     except ElementTree.ParseError as error:
         raise RobotError(f'the URDF is no XML: {error}') from None
-    joints = {}
+    joints: dict[str, dict[str, float]] = {}
     for joint in root.iter('joint'):
         kind = joint.get('type')
         if kind not in ('revolute', 'prismatic', 'continuous'):

@@ -37,4 +37,19 @@ def axis_angle(vector: np.ndarray) -> np.ndarray:
             + (1.0 - math.cos(angle)) / angle**2 * skew @ skew)
 
 
+def vector(rotation: np.ndarray) -> np.ndarray:
+    """
+    Give the axis of a rotation, as long as its angle: the inverse of :func:`axis_angle`.
+
+    :param rotation: float64 (3, 3), by clearly less than half a turn.
+    :return: float64 (3,), rad.
+    """
+    sine = 0.5 * np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0],
+                           rotation[1, 0] - rotation[0, 1]])
+    length = float(np.linalg.norm(sine))
+    if length < 1e-9:
+        return sine
+    return sine * (math.atan2(length, 0.5 * (float(np.trace(rotation)) - 1.0)) / length)
+
+
 BY_NAME = {'euler_xyz': euler_xyz, 'axis_angle': axis_angle}
