@@ -33,7 +33,7 @@ class Search:
     :param angle: tolerance of the rotation, rad.
     :param steps: after so many the pose counts as unreachable.
     :param damping: least damping; more makes singular arms slower.
-    :param posture: share of the way to the posture that a step goes in the null space.
+    :param posture: share of the way to the posture that is gone in the null space, each time.
     :param stride: largest change of a joint in one step, rad.
     :param turn: largest change of a joint from the seed, rad: near a singular position a small
         motion of the tip can take half a turn of a joint.
@@ -118,11 +118,15 @@ class Kinematics:
         """
         goal = self._pin.SE3(pose.rotation, pose.position)
         joints = np.clip(seed, self._lower, self._upper)
+        # Only the first step pulls towards the posture: what is straight in the null space is
+        # curved in the arm, and would keep the search from coming to its end.
+        pull = self._search.posture
         for _ in range(self._search.steps):
             error, jacobian = self._linearised(goal, joints)
             if self._is_near(error):
                 return self._checked(joints, seed)
-            joints = self._step(joints, error, jacobian)
+            joints = self._step(joints, error, jacobian, pull)
+            pull = 0.0
         raise self._failure(goal, joints)
 
     def _linearised(self, goal: Any, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,7 +151,8 @@ class Kinematics:
                               f'{turns[most]:.2f} rad, more than {self._search.turn:g}')
         return joints
 
-    def _step(self, joints: np.ndarray, error: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    def _step(self, joints: np.ndarray, error: np.ndarray, jacobian: np.ndarray,
+              pull: float) -> np.ndarray:
         damping = 0.5 * float(error @ error) + self._search.damping
         free: np.ndarray = np.ones(self._joints, bool)
         while free.any():
@@ -156,8 +161,8 @@ class Kinematics:
             damped.flat[::7] += damping  # the diagonal of a 6 by 6 matrix
             step = np.zeros(self._joints)
             step[free] = part.T @ np.linalg.solve(damped, error)
-            if part.shape[1] > 6:
-                wish = self._search.posture * (self._posture - joints)[free]
+            if pull and part.shape[1] > 6:
+                wish = pull * (self._posture - joints)[free]
                 step[free] += wish - part.T @ np.linalg.solve(damped, part @ wish)
             step *= self._search.stride / max(float(np.abs(step).max()), self._search.stride)
             wanted = joints + step

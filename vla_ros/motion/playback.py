@@ -151,7 +151,7 @@ class Playback:
             raise Held(Reason.LIMIT, f'{limits.names[most]} was measured at {positions[most]:.4f},'
                                      f' beyond its limits {limits.lower[most]:g} and '
                                      f'{limits.upper[most]:g}: move it back by hand')
-        self._trajectory = BoundedTrajectory(limits, inside, now)
+        self._trajectory = BoundedTrajectory(limits, len(self._robot.joints), inside, now)
         self._score = None
         self._is_held = self._is_settled = True
 

@@ -26,10 +26,12 @@ class BoundedTrajectory:
     Times are seconds of any steady clock; they must not go back. Not thread-safe.
     """
 
-    def __init__(self, limits: Limits, positions: np.ndarray, now: float) -> None:
+    def __init__(self, limits: Limits, together: int, positions: np.ndarray, now: float) -> None:
         """
         Start at rest.
 
+        :param together: so many joints, the first ones, arrive together; the others, the
+            grippers, go as fast as they can and let nobody wait.
         :param positions: float64 (N,), within the limits.
         :raises UnsupportedError: ruckig is not installed.
         """
@@ -47,6 +49,7 @@ class BoundedTrajectory:
         self._input.max_velocity = (limits.velocity * (1.0 - 1e-6)).tolist()
         self._input.max_acceleration = (limits.acceleration * (1.0 - 1e-6)).tolist()
         self._input.max_jerk = (limits.jerk * (1.0 - 1e-6)).tolist()
+        self._together = together
         self._rest = np.array(positions)
         self._plan: Any = None  # None: at rest in self._rest
         self._began = now
@@ -82,12 +85,11 @@ class BoundedTrajectory:
         self._aim(now)
         self._input.control_interface = self._ruckig.ControlInterface.Position
         self._input.target_position = positions.tolist()
-        # All joints arrive together; where that would lead one of them beyond its limit, each
-        # goes as fast as it can.
-        self._input.synchronization = self._ruckig.Synchronization.Time
+        # Where arriving together would lead a joint beyond its limit, each goes as fast as it can.
+        self._synchronise(self._together)
         self._input.minimum_duration = duration
         if not self._adopt(now):
-            self._input.synchronization = self._ruckig.Synchronization.No
+            self._synchronise(0)
             self._input.minimum_duration = None
             self._adopt(now)
 
@@ -97,7 +99,7 @@ class BoundedTrajectory:
             return
         self._aim(now)
         self._input.control_interface = self._ruckig.ControlInterface.Velocity
-        self._input.synchronization = self._ruckig.Synchronization.No
+        self._synchronise(0)
         self._input.minimum_duration = None
         if not self._adopt(now) and self._stop is not None:
             # Braking ends beyond a position limit: end at the limit.
@@ -111,6 +113,11 @@ class BoundedTrajectory:
         self._input.current_acceleration = acceleration.tolist()
         self._input.target_velocity = self._input.target_acceleration = [0.0] * len(position)
         self._stop: np.ndarray | None = None
+
+    def _synchronise(self, together: int) -> None:
+        how = self._ruckig.Synchronization
+        self._input.per_dof_synchronization = (
+            [how.Time] * together + [how.No] * (len(self._rest) - together))
 
     def _adopt(self, now: float) -> bool:
         plan = self._ruckig.Trajectory(len(self._limits.names))

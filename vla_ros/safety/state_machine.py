@@ -165,7 +165,7 @@ def _cleanup(state: State, reason: Reason | None, dry_start: bool) -> State:
 
 
 def _activate(state: State, reason: Reason | None, dry_start: bool) -> State:
-    if not state.is_loaded:
+    if not state.is_loaded or state.active:
         return state
     return replace(state, active=True, shadow=dry_start)
 

@@ -1,0 +1,138 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Every state with every event: what follows is written down here a second time, as a table."""
+
+from itertools import product
+
+import pytest
+from vla_ros.safety.state_machine import advance
+from vla_ros.safety.state_machine import Event
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.state_machine import Reason
+from vla_ros.safety.state_machine import refuse_rearm
+from vla_ros.safety.state_machine import State
+
+STALE = Reason.STALE_IMAGE  # left automatically
+JUMP = Reason.JUMP  # left by ~/rearm only
+
+# Rows: an active node in that mode, not in shadow, button not pressed. Columns: what follows.
+# '-' stands for "nothing changes", 'off' for "the same mode, deactivated". PROBLEM is a stale
+# image; a hold has either reason.
+TABLE = """
+event          UNCONF  LOADING WAITING RUNNING SHADOW  HOLDauto HOLDexpl ESTOP   FAULT
+configure      LOADING -       -       -       -       -        -        -       LOADING
+loaded         -       WAITING -       -       -       -        -        -       -
+load failed    -       FAULT   -       -       -       -        -        -       -
+cleanup        -       UNCONF  UNCONF  UNCONF  UNCONF  UNCONF   UNCONF   UNCONF  UNCONF
+activate       -       -       -       -       -       -        -        -       -
+deactivate     off     off     off     WAITING WAITING off      off      off     off
+answer         -       -       RUNNING -       -       RUNNING  -        -       -
+problem        -       -       HOLD    HOLD    HOLD    -        -        -       -
+interrupt      -       -       -       WAITING WAITING -        -        -       -
+estop pressed  pressed pressed ESTOP   ESTOP   ESTOP   ESTOP    ESTOP    ESTOP   pressed
+estop released -       -       -       -       -       -        -        -       -
+rearm          -       -       -       WAITING WAITING WAITING  WAITING  WAITING -
+hang           -       -       FAULT   FAULT   FAULT   FAULT    FAULT    FAULT   -
+"""
+STATES = {
+    'UNCONF': State(), 'LOADING': State(Mode.LOADING), 'WAITING': State(Mode.WAITING, active=True),
+    'RUNNING': State(Mode.RUNNING, active=True),
+    'SHADOW': State(Mode.SHADOW, active=True, shadow=True),
+    'HOLDauto': State(Mode.HOLD, STALE, active=True),
+    'HOLDexpl': State(Mode.HOLD, JUMP, active=True), 'ESTOP': State(Mode.ESTOP, active=True),
+    'FAULT': State(Mode.FAULT, Reason.NOT_LOADED)}
+ALL_STATES = [State(mode, reason, active, shadow, pressed)
+              for mode, active, shadow, pressed in product(Mode, *[(False, True)] * 3)
+              for reason in (Reason if mode in (Mode.HOLD, Mode.FAULT) else [None])]
+
+
+def _rows():
+    header, *lines = TABLE.strip().splitlines()
+    columns = header.split()[1:]
+    for line in lines:
+        event = Event(line[:15].strip())
+        cells = line[15:].split()
+        assert len(cells) == len(columns)
+        yield from ((name, event, cell) for name, cell in zip(columns, cells))
+
+
+@pytest.mark.parametrize(('name', 'event', 'cell'), list(_rows()))
+def test_table(name, event, cell):
+    state = STATES[name]
+    after = advance(state, event, STALE if event is Event.PROBLEM else None)
+    if cell == '-':
+        assert after == state
+    elif cell == 'off':
+        assert (after.mode, after.reason, after.active) == (state.mode, state.reason, False)
+    elif cell == 'pressed':
+        assert (after.mode, after.reason, after.pressed) == (state.mode, state.reason, True)
+    else:
+        assert after.mode is (Mode.UNCONFIGURED if cell == 'UNCONF' else Mode(cell))
+
+
+def test_table_is_complete():
+    assert {event for _, event, _ in _rows()} == set(Event)
+    assert {STATES[name].mode for name, _, _ in _rows()} == set(Mode)
+
+
+@pytest.mark.parametrize('event', Event)
+def test_every_state_and_event_keeps_the_rules(event):
+    for state, reason, dry in product(ALL_STATES, Reason, (False, True)):
+        after = advance(state, event, reason, dry)
+        # Nothing but an answer starts a motion, and only where one may lead to a command.
+        if after.is_moving and not state.is_moving:
+            assert event is Event.ANSWER and state.is_open
+        # Nothing moves while the button is pressed, once that was heard with a policy loaded.
+        if event is Event.ESTOP_PRESSED:
+            assert after.pressed and not after.is_moving and not after.is_open
+        # Only a release un-presses.
+        if state.pressed and not after.pressed:
+            assert event is Event.ESTOP_RELEASED
+        # An emergency stop is left by rearm, cleanup or a fault; a reason to look at likewise.
+        is_latched = state.mode is Mode.ESTOP or (
+            state.mode is Mode.HOLD and not state.reason.automatic)
+        if is_latched and after.mode is not state.mode and event is not Event.ESTOP_PRESSED:
+            assert event in (Event.REARM, Event.CLEANUP, Event.HANG)
+        # Out of the shadow one gets by the operator's hand, or by beginning anew.
+        if state.shadow and not after.shadow:
+            assert event in (Event.REARM, Event.CLEANUP, Event.CONFIGURE, Event.ACTIVATE,
+                             Event.LOAD_FAILED)
+        # Exactly holds and faults have a reason.
+        if (state.reason is not None) == (state.mode in (Mode.HOLD, Mode.FAULT)):
+            assert (after.reason is not None) == (after.mode in (Mode.HOLD, Mode.FAULT))
+
+
+def test_dry_start_runs_in_shadow_until_the_operator_takes_the_arm():
+    state = advance(State(Mode.WAITING), Event.ACTIVATE, dry_start=True)
+    state = advance(state, Event.ANSWER)
+    assert state.mode is Mode.SHADOW
+    state = advance(advance(state, Event.REARM), Event.ANSWER)
+    assert state.mode is Mode.RUNNING
+
+
+def test_an_emergency_stop_in_shadow_is_left_into_shadow():
+    state = State(Mode.SHADOW, active=True, shadow=True)
+    for event in (Event.ESTOP_PRESSED, Event.ESTOP_RELEASED, Event.REARM, Event.ANSWER):
+        state = advance(state, event)
+    assert state.mode is Mode.SHADOW
+
+
+def test_a_button_pressed_while_loading_stops_what_was_loaded():
+    state = State(Mode.LOADING, pressed=True)
+    assert advance(state, Event.LOADED).mode is Mode.ESTOP
+
+
+def test_rearm_is_refused_with_a_sentence_exactly_where_it_does_nothing():
+    for state in ALL_STATES:
+        if refuse_rearm(state):
+            assert advance(state, Event.REARM) == state
+        else:
+            assert advance(state, Event.REARM).mode is Mode.WAITING
+
+
+def test_what_an_operator_must_see_is_not_overwritten():
+    state = State(Mode.HOLD, Reason.JUMP, active=True)
+    assert advance(state, Event.PROBLEM, Reason.STALE_IMAGE) == state
+    assert advance(State(Mode.HOLD, Reason.STALE_IMAGE, active=True), Event.PROBLEM,
+                   Reason.JUMP).reason is Reason.JUMP
