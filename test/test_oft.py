@@ -192,6 +192,17 @@ def test_the_chunk_carries_the_period_of_its_dataset(copy, tmp_path):
     assert load(copy, CASES[0]).infer(observe(CASES[0])).period_s is None
 
 
+def test_declared_transforms_stand_around_the_model(oft_checkpoint):
+    case = CASES[0]
+    image = rgb(case['images'][0])
+    policy = load(oft_checkpoint, case, image_transforms=('rotate_180',),
+                  action_transforms=('gripper_to_signed', 'gripper_invert'))
+    chunk = policy.infer(Observation((image[::-1, ::-1],), case['instruction']))
+    actions = np.array(case['actions'])
+    np.testing.assert_allclose(chunk.actions[:, :6], actions[:, :6], rtol=0, atol=2e-4)
+    np.testing.assert_allclose(chunk.actions[:, 6], 1 - 2 * actions[:, 6], rtol=0, atol=4e-4)
+
+
 def test_warming_up_leaves_the_answer_as_it_was(oft_checkpoint):
     chunk = load(oft_checkpoint, CASES[2], warmup=True).infer(observe(CASES[2]))
     np.testing.assert_allclose(chunk.actions, CASES[2]['actions'], rtol=0, atol=2e-4)

@@ -12,6 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from vla_ros.errors import ParameterError
+from vla_ros.transforms import check_names
+from vla_ros.transforms import GRIPPER_TRANSFORMS
+from vla_ros.transforms import IMAGE_TRANSFORMS
 
 DEVICES = ('auto', 'cpu', 'cuda')
 DTYPES = ('auto', 'float32', 'bfloat16')
@@ -131,6 +134,8 @@ class PolicyConfig:
     :param image_count: how many images every observation holds.
     :param use_proprio: feed the robot's state to a checkpoint that has a projector for it.
     :param chunk_length: actions in a chunk, of a checkpoint that does not tell; 0: read it.
+    :param image_transforms: names out of :mod:`vla_ros.transforms`, applied to every image.
+    :param action_transforms: likewise, applied to the grippers of every action.
     :param datasets_file: YAML file of the user's own dataset descriptions, see
         :mod:`vla_ros.datasets`.
     :param warmup: run the network once while loading, so that the first inference is not slower.
@@ -148,6 +153,8 @@ class PolicyConfig:
     image_count: int = 1
     use_proprio: bool = True
     chunk_length: int = 0
+    image_transforms: tuple[str, ...] = ()
+    action_transforms: tuple[str, ...] = ()
     datasets_file: str | None = None
     warmup: bool = True
     progress: Progress = field(default=ignore_progress, repr=False, compare=False)
@@ -162,6 +169,8 @@ class PolicyConfig:
             value = getattr(self, name)
             if value not in allowed:
                 raise ParameterError(name, value, f'one of {", ".join(allowed)}')
+        check_names('image_transforms', self.image_transforms, IMAGE_TRANSFORMS)
+        check_names('action_transforms', self.action_transforms, GRIPPER_TRANSFORMS)
         if self.image_count < 1:
             raise ParameterError('image_count', self.image_count, 'at least 1')
         if self.chunk_length < 0:

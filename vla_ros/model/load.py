@@ -17,6 +17,7 @@ from vla_ros.model.openvla import OpenVlaPolicy
 from vla_ros.model.parts import find_parts
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
+from vla_ros.transformed_policy import TransformedPolicy
 
 Parts = Mapping[str, Path]
 Loader = Callable[[PolicyConfig, Checkpoint, Parts], OpenVlaPolicy | OftPolicy]
@@ -37,7 +38,10 @@ def load_checkpoint(config: PolicyConfig) -> Policy:
     if config.warmup:
         config.progress(1.0, 'warming up')
         policy.warm_up()
-    return policy
+    if not (config.image_transforms or config.action_transforms):
+        return policy
+    return TransformedPolicy(policy, config.image_transforms, config.action_transforms,
+                             policy.grippers)
 
 
 def _kind(config: PolicyConfig, checkpoint: Checkpoint, parts: Parts) -> str:

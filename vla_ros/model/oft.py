@@ -293,6 +293,7 @@ class OftPolicy:
         self._template = 'openvla' if config.prompt == 'auto' else config.prompt
         assert self._template in TEMPLATES or self._template == 'raw'
         self._clip_invalid = config.clip_invalid
+        self.grippers = prepared.dataset.grippers
         self._period_s = prepared.dataset.period_s
 
     def infer(self, observation: Observation) -> ActionChunk:

@@ -58,6 +58,7 @@ class OpenVlaPolicy:
         self.engine = Engine(network, _sequence_limit(network, statistics.dim), statistics.dim)
         self._process_image = checkpoint.image_processor
         self._tokenizer = prepared.tokenizer
+        self.grippers = prepared.dataset.grippers
         self._period_s = prepared.dataset.period_s
         self._template = config.prompt if config.prompt != 'auto' else choose_template(
             checkpoint.name, model.llm_backbone_id)

@@ -29,6 +29,8 @@ from vla_ros.policy import PROMPTS
 from vla_ros.policy import QUANTIZATIONS
 from vla_ros.tools.command_line import progress_bar
 from vla_ros.tools.command_line import run_tool
+from vla_ros.transforms import GRIPPER_TRANSFORMS
+from vla_ros.transforms import IMAGE_TRANSFORMS
 
 INVALID_ACTION_STATUS = 3
 
@@ -52,7 +54,10 @@ def predict(arguments: argparse.Namespace) -> int:
             quantization=arguments.quantization, prompt=arguments.prompt,
             clip_invalid=arguments.clip_invalid, head=arguments.head,
             image_count=len(arguments.image), use_proprio=arguments.proprio is not None,
-            chunk_length=arguments.chunk_length, datasets_file=arguments.datasets_file,
+            chunk_length=arguments.chunk_length,
+            image_transforms=tuple(arguments.image_transform),
+            action_transforms=tuple(arguments.action_transform),
+            datasets_file=arguments.datasets_file,
             warmup=False, progress=progress))
     try:
         chunk = policy.infer(observation)
@@ -115,6 +120,10 @@ def _parser() -> argparse.ArgumentParser:
                         help='how the action leaves the network; auto reads it from the folder')
     parser.add_argument('--chunk-length', type=int, default=0, metavar='N',
                         help='actions in a chunk, of an OFT checkpoint that does not tell')
+    parser.add_argument('--image-transform', action='append', default=[], metavar='NAME',
+                        help=f'one of {", ".join(IMAGE_TRANSFORMS)}; repeat for more, in order')
+    parser.add_argument('--action-transform', action='append', default=[], metavar='NAME',
+                        help=f'one of {", ".join(GRIPPER_TRANSFORMS)}; repeat for more, in order')
     parser.add_argument('--datasets-file', metavar='FILE',
                         help='YAML file with descriptions of your own datasets')
     parser.add_argument('--clip-invalid', action='store_true',
