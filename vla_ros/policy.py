@@ -119,6 +119,17 @@ class Policy(Protocol):
         """Forget whatever was kept from earlier observations."""
 
 
+class AdaptablePolicy(Policy, Protocol):
+    """A policy with LoRA adapters beside its base."""
+
+    def select_adapter(self, name: str | None) -> None:
+        """
+        Make another adapter the active one, None for the base alone.
+
+        :raises ParameterError: there is none of that name, or the only one was merged.
+        """
+
+
 @dataclass(frozen=True)
 class PolicyConfig:
     """
@@ -134,6 +145,9 @@ class PolicyConfig:
     :param image_count: how many images every observation holds.
     :param use_proprio: feed the robot's state to a checkpoint that has a projector for it.
     :param chunk_length: actions in a chunk, of a checkpoint that does not tell; 0: read it.
+    :param adapters: folders of LoRA adapters by name; a single one is merged into the weights,
+        of several the active one can be switched between inferences.
+    :param adapter: the active adapter; None: the first of ``adapters``.
     :param image_transforms: names out of :mod:`vla_ros.transforms`, applied to every image.
     :param action_transforms: likewise, applied to the grippers of every action.
     :param datasets_file: YAML file of the user's own dataset descriptions, see
@@ -153,6 +167,8 @@ class PolicyConfig:
     image_count: int = 1
     use_proprio: bool = True
     chunk_length: int = 0
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    adapter: str | None = None
     image_transforms: tuple[str, ...] = ()
     action_transforms: tuple[str, ...] = ()
     datasets_file: str | None = None
@@ -171,6 +187,9 @@ class PolicyConfig:
                 raise ParameterError(name, value, f'one of {", ".join(allowed)}')
         check_names('image_transforms', self.image_transforms, IMAGE_TRANSFORMS)
         check_names('action_transforms', self.action_transforms, GRIPPER_TRANSFORMS)
+        if self.adapter is not None and self.adapter not in self.adapters:
+            raise ParameterError('adapter', self.adapter,
+                                 f'one of {", ".join(self.adapters) or "none: none is given"}')
         if self.image_count < 1:
             raise ParameterError('image_count', self.image_count, 'at least 1')
         if self.chunk_length < 0:

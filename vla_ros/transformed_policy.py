@@ -10,8 +10,8 @@ import numpy as np
 
 from vla_ros.errors import ImageError
 from vla_ros.policy import ActionChunk
+from vla_ros.policy import AdaptablePolicy
 from vla_ros.policy import Observation
-from vla_ros.policy import Policy
 from vla_ros.transforms import IMAGE_TRANSFORMS
 from vla_ros.transforms import transform_grippers
 
@@ -19,7 +19,7 @@ from vla_ros.transforms import transform_grippers
 class TransformedPolicy:
     """A policy between image transforms and action transforms."""
 
-    def __init__(self, policy: Policy, image_transforms: Sequence[str] = (),
+    def __init__(self, policy: AdaptablePolicy, image_transforms: Sequence[str] = (),
                  action_transforms: Sequence[str] = (),
                  grippers: Sequence[int] = (-1,)) -> None:
         """
@@ -46,6 +46,10 @@ class TransformedPolicy:
     def reset(self) -> None:
         """Forget earlier observations."""
         self.policy.reset()
+
+    def select_adapter(self, name: str | None) -> None:
+        """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""
+        self.policy.select_adapter(name)
 
     def _transform(self, image: np.ndarray) -> np.ndarray:
         if min(image.shape[:2], default=0) < 1:

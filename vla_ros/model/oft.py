@@ -294,6 +294,7 @@ class OftPolicy:
         assert self._template in TEMPLATES or self._template == 'raw'
         self._clip_invalid = config.clip_invalid
         self.grippers = prepared.dataset.grippers
+        self._adapters = prepared.adapters
         self._period_s = prepared.dataset.period_s
 
     def infer(self, observation: Observation) -> ActionChunk:
@@ -329,6 +330,10 @@ class OftPolicy:
 
     def reset(self) -> None:
         """Forget earlier observations: OpenVLA-OFT keeps none."""
+
+    def select_adapter(self, name: str | None) -> None:
+        """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""
+        self._adapters.select(name)
 
     def warm_up(self) -> None:
         """Run every kernel once, on black images, whatever comes out."""

@@ -59,6 +59,7 @@ class OpenVlaPolicy:
         self._process_image = checkpoint.image_processor
         self._tokenizer = prepared.tokenizer
         self.grippers = prepared.dataset.grippers
+        self._adapters = prepared.adapters
         self._period_s = prepared.dataset.period_s
         self._template = config.prompt if config.prompt != 'auto' else choose_template(
             checkpoint.name, model.llm_backbone_id)
@@ -101,6 +102,10 @@ class OpenVlaPolicy:
 
     def reset(self) -> None:
         """Forget earlier observations: OpenVLA keeps none."""
+
+    def select_adapter(self, name: str | None) -> None:
+        """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""
+        self._adapters.select(name)
 
     def warm_up(self) -> None:
         """Run every kernel once, on a black image, whatever comes out."""

@@ -47,7 +47,7 @@ def read_part(path: Path) -> dict[str, Tensor]:
         if path.suffix == '.safetensors':
             stored = load_file(path)
         else:
-            # weights_only: a pickle from the internet must not be able to run code.
+            # .pt or .bin; weights_only: a pickle from the internet must not be able to run code.
             stored = torch.load(path, map_location='cpu', weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError,
             pickle.UnpicklingError) as error:

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 import logging
+from pathlib import Path
 
 import torch
 
@@ -17,6 +18,9 @@ from vla_ros.model.attention import Attend
 from vla_ros.model.attention import Attention
 from vla_ros.model.attention import choose_attention
 from vla_ros.model.checkpoint import Checkpoint
+from vla_ros.model.lora import Adapters
+from vla_ros.model.lora import apply_adapters
+from vla_ros.model.lora import read_adapter
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.model.weights import build_network
@@ -71,6 +75,7 @@ class Prepared:
     dataset: Dataset
     network: OpenVlaNetwork
     tokenizer: PromptTokenizer
+    adapters: Adapters
 
     def spec(self, config: PolicyConfig, action_shape: tuple[int, int],
              proprio_dim: int = 0) -> PolicySpec:
@@ -127,8 +132,10 @@ def prepare(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine, data
         attend = everywhere(attend)
     network = build_network(lambda: OpenVlaNetwork(checkpoint.config, attend), machine.device,
                             machine.dtype)
+    adapters = {name: read_adapter(Path(folder)) for name, folder in config.adapters.items()}
     load_weights(network, checkpoint.folder, config.progress)
-    return Prepared(checkpoint, machine, dataset, network, tokenizer)
+    return Prepared(checkpoint, machine, dataset, network, tokenizer,
+                    apply_adapters(network, adapters, config.adapter))
 
 
 def everywhere(attend: Attend) -> Attend:

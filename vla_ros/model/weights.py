@@ -162,7 +162,7 @@ def _check_keys(folder: Path, stored: set[str], wanted: set[str],
     if network.config.language_model.tie_word_embeddings:
         stored = stored - {'language_model.lm_head.weight'}
     missing = sorted(wanted - stored)
-    unused = _unused_keys(network)
+    unused = unused_keys(network)
     unknown = sorted(key for key in stored - wanted if not unused.search(key))
     for problem, keys in (('lacks', missing), ('has unknown', unknown)):
         if keys:
@@ -170,7 +170,7 @@ def _check_keys(folder: Path, stored: set[str], wanted: set[str],
             raise CheckpointError(folder, f'{problem} {len(keys)} tensors: {shown}')
 
 
-def _unused_keys(network: OpenVlaNetwork) -> re.Pattern:
+def unused_keys(network: OpenVlaNetwork) -> re.Pattern:
     """Match what is stored but has no effect: each tower's last block and what follows it."""
     names = ('featurizer', 'fused_featurizer')
     towers = '|'.join(

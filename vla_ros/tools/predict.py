@@ -55,6 +55,7 @@ def predict(arguments: argparse.Namespace) -> int:
             clip_invalid=arguments.clip_invalid, head=arguments.head,
             image_count=len(arguments.image), use_proprio=arguments.proprio is not None,
             chunk_length=arguments.chunk_length,
+            adapters=dict(arguments.adapter), adapter=arguments.active_adapter,
             image_transforms=tuple(arguments.image_transform),
             action_transforms=tuple(arguments.action_transform),
             datasets_file=arguments.datasets_file,
@@ -120,6 +121,10 @@ def _parser() -> argparse.ArgumentParser:
                         help='how the action leaves the network; auto reads it from the folder')
     parser.add_argument('--chunk-length', type=int, default=0, metavar='N',
                         help='actions in a chunk, of an OFT checkpoint that does not tell')
+    parser.add_argument('--adapter', action='append', default=[], metavar='NAME=DIR',
+                        type=_adapter, help='folder of a LoRA adapter; repeat for more')
+    parser.add_argument('--active-adapter', metavar='NAME',
+                        help='which of several adapters is used; the first, if none is named')
     parser.add_argument('--image-transform', action='append', default=[], metavar='NAME',
                         help=f'one of {", ".join(IMAGE_TRANSFORMS)}; repeat for more, in order')
     parser.add_argument('--action-transform', action='append', default=[], metavar='NAME',
@@ -130,6 +135,13 @@ def _parser() -> argparse.ArgumentParser:
                         help='decode non-action tokens as the official code does')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
+
+
+def _adapter(text: str) -> tuple[str, str]:
+    name, separator, folder = text.partition('=')
+    if not (separator and name and folder):
+        raise argparse.ArgumentTypeError(f'got {text!r}, it must be NAME=DIR')
+    return name, folder
 
 
 def _read_vector(text: str | None) -> np.ndarray | None:
