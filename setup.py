@@ -62,6 +62,7 @@ setup(
             'vla_doctor = vla_ros.tools.doctor:main',
             'vla_inference_node = vla_ros.node:main',
             'vla_predict = vla_ros.tools.predict:main',
+            'vla_serve = vla_ros.tools.serve:main',
         ],
     },
 )

@@ -175,6 +175,14 @@ def find_dataset(key: str, own_file: str | Path | None = None) -> DatasetDescrip
     return datasets[key]
 
 
+def find_grippers(key: str, own_file: str | Path | None = None) -> tuple[int, ...]:
+    """Places of the grippers in an action; the last one where nobody described them."""
+    description = load_datasets(own_file).get(key)
+    if description is None or description.grippers is None:
+        return (-1,)
+    return tuple(gripper.index for gripper in description.grippers)
+
+
 def read_datasets(path: Path) -> dict[str, DatasetDescription]:
     """
     Read one YAML file of descriptions by key.

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vla_ros.datasets import find_grippers
 from vla_ros.errors import ParameterError
 from vla_ros.transforms import check_names
 from vla_ros.transforms import GRIPPER_TRANSFORMS
@@ -135,7 +136,7 @@ class PolicyConfig:
     """
     Which policy to load and how to run it; each closed set is checked here.
 
-    :param checkpoint: folder, or hub id ``owner/name``.
+    :param checkpoint: folder, or hub id ``owner/name``; empty with a ``url``.
     :param unnorm_key: dataset whose statistics scale the action; None if there is only one.
     :param prompt: prompt template; ``auto`` reads it from the checkpoint, ``raw`` takes the
         instruction as the whole prompt.
@@ -145,6 +146,8 @@ class PolicyConfig:
     :param image_count: how many images every observation holds.
     :param use_proprio: feed the robot's state to a checkpoint that has a projector for it.
     :param chunk_length: actions in a chunk, of a checkpoint that does not tell; 0: read it.
+    :param url: address of a ``vla_serve`` that runs the model instead, ``http://host:port``.
+    :param deadline_s: seconds in which a remote policy must have answered.
     :param adapters: folders of LoRA adapters by name; a single one is merged into the weights,
         of several the active one can be switched between inferences.
     :param adapter: the active adapter; None: the first of ``adapters``.
@@ -167,6 +170,8 @@ class PolicyConfig:
     image_count: int = 1
     use_proprio: bool = True
     chunk_length: int = 0
+    url: str = ''
+    deadline_s: float = 1.0
     adapters: Mapping[str, str] = field(default_factory=dict)
     adapter: str | None = None
     image_transforms: tuple[str, ...] = ()
@@ -177,7 +182,7 @@ class PolicyConfig:
 
     def __post_init__(self) -> None:
         """Reject values outside the closed sets."""
-        if not self.checkpoint:
+        if not (self.checkpoint or self.url):
             raise ParameterError('checkpoint', self.checkpoint, 'a folder or a hub id owner/name')
         for name, allowed in (('device', DEVICES), ('dtype', DTYPES), ('attention', ATTENTIONS),
                               ('quantization', QUANTIZATIONS), ('prompt', PROMPTS),
@@ -190,6 +195,8 @@ class PolicyConfig:
         if self.adapter is not None and self.adapter not in self.adapters:
             raise ParameterError('adapter', self.adapter,
                                  f'one of {", ".join(self.adapters) or "none: none is given"}')
+        if not self.deadline_s > 0:
+            raise ParameterError('deadline_s', self.deadline_s, 'above zero')
         if self.image_count < 1:
             raise ParameterError('image_count', self.image_count, 'at least 1')
         if self.chunk_length < 0:
@@ -198,13 +205,24 @@ class PolicyConfig:
 
 def load_policy(config: PolicyConfig) -> Policy:
     """
-    Load a checkpoint and make it ready to infer.
+    Load a checkpoint and make it ready to infer, or reach the machine that has done so.
 
+    :raises RemoteError: the machine at ``config.url`` does not answer.
     :raises CheckpointError: the folder is missing, incomplete, damaged or of another kind.
     :raises UnnormKeyError: the statistics asked for do not exist, or none was named of several.
     :raises UnsupportedError: this machine cannot run what was asked for.
     :raises Cancelled: ``config.progress`` raised it.
     """
     # torch is imported only when a model is wanted: messages, safety and tools start without it.
-    from vla_ros.model.load import load_checkpoint
-    return load_checkpoint(config)
+    policy: AdaptablePolicy
+    if config.url:
+        from vla_ros.remote import RemotePolicy
+        policy = RemotePolicy(config)
+    else:
+        from vla_ros.model.load import load_checkpoint
+        policy = load_checkpoint(config)
+    if not (config.image_transforms or config.action_transforms):
+        return policy
+    from vla_ros.transformed_policy import TransformedPolicy
+    grippers = find_grippers(policy.spec.unnorm_key, config.datasets_file)
+    return TransformedPolicy(policy, config.image_transforms, config.action_transforms, grippers)

@@ -5,12 +5,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from vla_ros.errors import ImageError
 from vla_ros.policy import ActionChunk
-from vla_ros.policy import AdaptablePolicy
 from vla_ros.policy import Observation
 from vla_ros.transforms import IMAGE_TRANSFORMS
 from vla_ros.transforms import transform_grippers
@@ -19,12 +19,13 @@ from vla_ros.transforms import transform_grippers
 class TransformedPolicy:
     """A policy between image transforms and action transforms."""
 
-    def __init__(self, policy: AdaptablePolicy, image_transforms: Sequence[str] = (),
+    def __init__(self, policy: Any, image_transforms: Sequence[str] = (),
                  action_transforms: Sequence[str] = (),
                  grippers: Sequence[int] = (-1,)) -> None:
         """
         Wrap a policy.
 
+        :param policy: any policy; adapters and rescaling are passed on to it.
         :param grippers: places of the grippers in an action.
         """
         self.policy = policy
@@ -37,11 +38,7 @@ class TransformedPolicy:
         """Answer one observation; see :meth:`vla_ros.policy.Policy.infer`."""
         images = tuple(self._transform(image) for image in observation.images)
         chunk = self.policy.infer(replace(observation, images=images))
-        if not self._actions:
-            return chunk
-        actions = chunk.actions.copy()
-        actions[:, self._grippers] = transform_grippers(self._actions, actions[:, self._grippers])
-        return replace(chunk, actions=actions)
+        return replace(chunk, actions=self._move_grippers(chunk.actions))
 
     def reset(self) -> None:
         """Forget earlier observations."""
@@ -50,6 +47,15 @@ class TransformedPolicy:
     def select_adapter(self, name: str | None) -> None:
         """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""
         self.policy.select_adapter(name)
+
+    def rescale(self, chunk: ActionChunk, unnorm_key: str | None) -> np.ndarray:
+        """Scale by another dataset; see :meth:`vla_ros.model.openvla.OpenVlaPolicy.rescale`."""
+        return self._move_grippers(self.policy.rescale(chunk, unnorm_key))
+
+    def _move_grippers(self, actions: np.ndarray) -> np.ndarray:
+        actions = actions.copy()
+        actions[:, self._grippers] = transform_grippers(self._actions, actions[:, self._grippers])
+        return actions
 
     def _transform(self, image: np.ndarray) -> np.ndarray:
         if min(image.shape[:2], default=0) < 1:

@@ -15,9 +15,7 @@ from vla_ros.model.oft import OftPolicy
 from vla_ros.model.openvla import load_openvla
 from vla_ros.model.openvla import OpenVlaPolicy
 from vla_ros.model.parts import find_parts
-from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
-from vla_ros.transformed_policy import TransformedPolicy
 
 Parts = Mapping[str, Path]
 Loader = Callable[[PolicyConfig, Checkpoint, Parts], OpenVlaPolicy | OftPolicy]
@@ -29,7 +27,7 @@ _LOADERS: dict[str, Loader] = {
     'discrete': load_oft, 'l1': load_oft, 'diffusion': load_oft, 'oft': load_oft}
 
 
-def load_checkpoint(config: PolicyConfig) -> Policy:
+def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
     """Load any checkpoint of the family; see :func:`vla_ros.policy.load_policy`."""
     config.progress(0.0, 'reading the checkpoint')
     checkpoint = open_checkpoint(config.checkpoint)
@@ -38,10 +36,7 @@ def load_checkpoint(config: PolicyConfig) -> Policy:
     if config.warmup:
         config.progress(1.0, 'warming up')
         policy.warm_up()
-    if not (config.image_transforms or config.action_transforms):
-        return policy
-    return TransformedPolicy(policy, config.image_transforms, config.action_transforms,
-                             policy.grippers)
+    return policy
 
 
 def _kind(config: PolicyConfig, checkpoint: Checkpoint, parts: Parts) -> str:

@@ -293,7 +293,6 @@ class OftPolicy:
         self._template = 'openvla' if config.prompt == 'auto' else config.prompt
         assert self._template in TEMPLATES or self._template == 'raw'
         self._clip_invalid = config.clip_invalid
-        self.grippers = prepared.dataset.grippers
         self._adapters = prepared.adapters
         self._period_s = prepared.dataset.period_s
 

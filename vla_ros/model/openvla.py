@@ -11,6 +11,7 @@ import torch
 
 from vla_ros.actions import ActionStatistics
 from vla_ros.actions import ActionTokenizer
+from vla_ros.actions import choose_dataset
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ObservationError
 from vla_ros.errors import ParameterError
@@ -58,8 +59,8 @@ class OpenVlaPolicy:
         self.engine = Engine(network, _sequence_limit(network, statistics.dim), statistics.dim)
         self._process_image = checkpoint.image_processor
         self._tokenizer = prepared.tokenizer
-        self.grippers = prepared.dataset.grippers
         self._adapters = prepared.adapters
+        self._norm_stats = checkpoint.norm_stats
         self._period_s = prepared.dataset.period_s
         self._template = config.prompt if config.prompt != 'auto' else choose_template(
             checkpoint.name, model.llm_backbone_id)
@@ -102,6 +103,20 @@ class OpenVlaPolicy:
 
     def reset(self) -> None:
         """Forget earlier observations: OpenVLA keeps none."""
+
+    def rescale(self, chunk: ActionChunk, unnorm_key: str | None) -> np.ndarray:
+        """
+        Scale an answer by the statistics of another dataset, float64 (1, D).
+
+        :raises UnnormKeyError: the checkpoint has no such dataset, or none was named of several.
+        :raises ParameterError: its actions have another number of dimensions.
+        """
+        key = choose_dataset(self._norm_stats, unnorm_key)
+        statistics = ActionStatistics.from_dataset(self._norm_stats[key])
+        if statistics.dim != self.statistics.dim:
+            raise ParameterError('unnorm_key', key, f'a dataset of {self.statistics.dim} '
+                                                    'dimensions, as the one that was loaded')
+        return statistics.unnormalize(chunk.normalized)
 
     def select_adapter(self, name: str | None) -> None:
         """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""

@@ -58,13 +58,6 @@ class Dataset:
         """Seconds from one action to the next, None if not known."""
         return self.description.period_s if self.description else None
 
-    @property
-    def grippers(self) -> tuple[int, ...]:
-        """Places of the grippers in an action; the last one where nobody described them."""
-        if self.description is None or self.description.grippers is None:
-            return (-1,)
-        return tuple(gripper.index for gripper in self.description.grippers)
-
 
 @dataclass(frozen=True)
 class Prepared:

@@ -17,20 +17,13 @@ from vla_ros.errors import ImageError
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ParameterError
 from vla_ros.policy import ActionChunk
-from vla_ros.policy import ATTENTIONS
-from vla_ros.policy import DEVICES
-from vla_ros.policy import DTYPES
-from vla_ros.policy import HEADS
 from vla_ros.policy import load_policy
 from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
 from vla_ros.policy import PolicySpec
-from vla_ros.policy import PROMPTS
-from vla_ros.policy import QUANTIZATIONS
 from vla_ros.tools.command_line import progress_bar
 from vla_ros.tools.command_line import run_tool
-from vla_ros.transforms import GRIPPER_TRANSFORMS
-from vla_ros.transforms import IMAGE_TRANSFORMS
+from vla_ros.tools.model_options import add_model_options
+from vla_ros.tools.model_options import make_policy_config
 
 INVALID_ACTION_STATUS = 3
 
@@ -48,18 +41,9 @@ def predict(arguments: argparse.Namespace) -> int:
         instruction=arguments.instruction,
         proprio=_read_vector(arguments.proprio))
     with progress_bar() as progress:
-        policy = load_policy(PolicyConfig(
-            checkpoint=arguments.checkpoint, unnorm_key=arguments.unnorm_key,
-            device=arguments.device, dtype=arguments.dtype, attention=arguments.attention,
-            quantization=arguments.quantization, prompt=arguments.prompt,
-            clip_invalid=arguments.clip_invalid, head=arguments.head,
-            image_count=len(arguments.image), use_proprio=arguments.proprio is not None,
-            chunk_length=arguments.chunk_length,
-            adapters=dict(arguments.adapter), adapter=arguments.active_adapter,
-            image_transforms=tuple(arguments.image_transform),
-            action_transforms=tuple(arguments.action_transform),
-            datasets_file=arguments.datasets_file,
-            warmup=False, progress=progress))
+        policy = load_policy(make_policy_config(
+            arguments, clip_invalid=arguments.clip_invalid, image_count=len(arguments.image),
+            use_proprio=arguments.proprio is not None, warmup=False, progress=progress))
     try:
         chunk = policy.infer(observation)
     except InvalidAction as error:
@@ -101,47 +85,15 @@ def read_image(path: Path) -> np.ndarray:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='vla_predict', description=__doc__)
-    parser.add_argument('--checkpoint', required=True, metavar='DIR',
-                        help='checkpoint folder, or hub id owner/name')
+    add_model_options(parser)
     parser.add_argument('--image', required=True, action='append', metavar='FILE',
                         help='any image Pillow reads, or .npy (uint8 H×W×3); repeat for more')
     parser.add_argument('--instruction', required=True, metavar='TEXT')
-    parser.add_argument('--unnorm-key', metavar='K',
-                        help='dataset whose statistics scale the action')
     parser.add_argument('--proprio', metavar='v,v,…', help="the robot's state, for OFT")
-    parser.add_argument('--device', default='auto', choices=DEVICES)
-    parser.add_argument('--dtype', default='auto', choices=DTYPES,
-                        help='auto: bfloat16 on CUDA, float32 on the CPU')
-    parser.add_argument('--attention', default='auto', choices=ATTENTIONS)
-    parser.add_argument('--quantization', default='none', choices=QUANTIZATIONS)
-    parser.add_argument('--prompt', default='auto', choices=PROMPTS,
-                        help='template; auto reads it from the checkpoint, raw takes the '
-                             'instruction as the whole prompt')
-    parser.add_argument('--head', default='auto', choices=HEADS,
-                        help='how the action leaves the network; auto reads it from the folder')
-    parser.add_argument('--chunk-length', type=int, default=0, metavar='N',
-                        help='actions in a chunk, of an OFT checkpoint that does not tell')
-    parser.add_argument('--adapter', action='append', default=[], metavar='NAME=DIR',
-                        type=_adapter, help='folder of a LoRA adapter; repeat for more')
-    parser.add_argument('--active-adapter', metavar='NAME',
-                        help='which of several adapters is used; the first, if none is named')
-    parser.add_argument('--image-transform', action='append', default=[], metavar='NAME',
-                        help=f'one of {", ".join(IMAGE_TRANSFORMS)}; repeat for more, in order')
-    parser.add_argument('--action-transform', action='append', default=[], metavar='NAME',
-                        help=f'one of {", ".join(GRIPPER_TRANSFORMS)}; repeat for more, in order')
-    parser.add_argument('--datasets-file', metavar='FILE',
-                        help='YAML file with descriptions of your own datasets')
     parser.add_argument('--clip-invalid', action='store_true',
                         help='decode non-action tokens as the official code does')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
-
-
-def _adapter(text: str) -> tuple[str, str]:
-    name, separator, folder = text.partition('=')
-    if not (separator and name and folder):
-        raise argparse.ArgumentTypeError(f'got {text!r}, it must be NAME=DIR')
-    return name, folder
 
 
 def _read_vector(text: str | None) -> np.ndarray | None:

@@ -1,0 +1,219 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The REST protocol without its transport: the body of a request in, status and body of a reply out.
+
+``/act`` answers byte for byte as the official servers do (vla-scripts/deploy.py of
+openvla/openvla and of moojink/openvla-oft); ``/infer`` and ``/spec`` are this project's own and
+carry everything a policy says, for :class:`vla_ros.remote.RemotePolicy`.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import asdict
+from dataclasses import dataclass
+import logging
+import threading
+import time
+
+import numpy as np
+
+from vla_ros.errors import InvalidAction
+from vla_ros.errors import ObservationError
+from vla_ros.errors import VlaError
+from vla_ros.json_numpy import dumps
+from vla_ros.json_numpy import JsonError
+from vla_ros.json_numpy import loads
+from vla_ros.policy import ActionChunk
+from vla_ros.policy import Observation
+from vla_ros.policy import Policy
+
+_LOG = logging.getLogger(__name__)
+
+
+class RequestError(VlaError):
+    """A request whose body is JSON but not what the protocol asks for."""
+
+
+class StaleError(VlaError):
+    """A request whose answer would come after its deadline."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Status and body, JSON in UTF-8."""
+
+    status: int
+    body: bytes
+
+
+#: (chunk, dataset asked for or None) to the actions in that dataset's units, float64 (T, D).
+Rescale = Callable[[ActionChunk, str | None], np.ndarray]
+
+
+class Service:
+    """
+    One policy behind the protocol; requests are answered one after the other.
+
+    :param oft: answer as OFT's server does: an observation in, a list of actions out.
+    :param strict: answer a failed ``/act`` with a status and a reason; the official servers say
+        200 and ``"error"``.
+    """
+
+    def __init__(self, policy: Policy, rescale: Rescale, oft: bool = False,
+                 strict: bool = False) -> None:
+        self._policy = policy
+        self._rescale = rescale
+        self._oft = oft
+        self._strict = strict
+        self._lock = threading.Lock()
+
+    def spec(self) -> Reply:
+        """Describe the policy."""
+        return _reply(200, asdict(self._policy.spec))
+
+    def act(self, body: bytes) -> Reply:
+        """Answer as the official server does."""
+        try:
+            payload = _read_object(body)
+        except VlaError as error:
+            # What the official framework does before its handler sees the request.
+            return _reply(422, {'detail': str(error)})
+        try:
+            encoded = 'encoded' in payload
+            if encoded:
+                payload = _read_encoded(payload)
+            answer = self._act(payload)
+            text = dumps(answer) if encoded else answer
+            return _reply(200, text)
+        except Exception as error:  # whatever it is, the client must be told in its protocol
+            return self._fail(error)
+
+    def infer(self, body: bytes) -> Reply:
+        """Answer with everything that the policy says, or why it does not."""
+        received = time.monotonic()
+        try:
+            payload = _read_object(body)
+            observation = _read_observation(payload)
+            deadline = payload.get('deadline_s')
+            if deadline is not None and not isinstance(deadline, (int, float)):
+                raise RequestError('deadline_s: must be a number')
+            with self._lock:
+                if deadline is not None and time.monotonic() - received > deadline:
+                    raise StaleError('the deadline passed while earlier requests were answered')
+                chunk = self._policy.infer(observation)
+            return _reply(200, {'request': payload.get('request'), 'chunk': _describe(chunk)})
+        except InvalidAction as error:
+            return _reply(422, {'invalid': {
+                'reason': error.reason, 'token_ids': error.token_ids,
+                'positions': error.positions, 'prompt': error.prompt,
+                'input_ids': error.input_ids}})
+        except Exception as error:
+            return _reply(_status(error), {'error': _sentence(error)})
+
+    def _act(self, payload: Mapping) -> object:
+        instruction = payload.get('instruction')
+        if not isinstance(instruction, str):
+            raise RequestError('instruction: must be a string')
+        observation = (self._read_oft(payload, instruction) if self._oft
+                       else Observation((_read_image('image', payload.get('image')),),
+                                        instruction))
+        with self._lock:
+            chunk = self._policy.infer(observation)
+        if self._oft:
+            return list(chunk.actions)
+        key = payload.get('unnorm_key')
+        if key is not None and not isinstance(key, str):
+            raise RequestError('unnorm_key: must be a string')
+        return self._rescale(chunk, key)[0]
+
+    def _read_oft(self, payload: Mapping, instruction: str) -> Observation:
+        spec = self._policy.spec
+        images = [_read_image('full_image', payload.get('full_image'))]
+        if spec.image_count > 1:
+            images += [_read_image(name, value) for name, value in payload.items()
+                       if 'wrist' in name]
+        proprio = _read_vector('state', payload.get('state')) if spec.proprio_dim else None
+        return Observation(tuple(images), instruction, proprio)
+
+    def _fail(self, error: Exception) -> Reply:
+        _LOG.warning('/act failed: %s', _sentence(error))
+        if not self._strict:
+            return Reply(200, b'"error"')
+        return _reply(_status(error), {'error': _sentence(error)})
+
+
+def _read_object(body: bytes) -> dict:
+    payload = loads(body)
+    if not isinstance(payload, dict):
+        raise RequestError('body: must be a JSON object')
+    return payload
+
+
+def _read_encoded(payload: Mapping) -> dict:
+    """Read a body within a body, for clients that cannot write arrays into JSON themselves."""
+    if len(payload) != 1 or not isinstance(payload['encoded'], str):
+        raise RequestError('encoded: must be a string and the only entry')
+    return _read_object(payload['encoded'].encode())
+
+
+def _read_observation(payload: Mapping) -> Observation:
+    images = payload.get('images')
+    if not isinstance(images, list) or not isinstance(payload.get('instruction'), str):
+        raise RequestError('body: must hold images, a list of arrays, and instruction, a string')
+    proprio = payload.get('proprio')
+    return Observation(tuple(_read_image('images', image) for image in images),
+                       payload['instruction'],
+                       None if proprio is None else _read_vector('proprio', proprio))
+
+
+def _read_image(name: str, value: object) -> np.ndarray:
+    """Return uint8 (H, W, 3) of what Pillow would read as grey, RGB or RGBA."""
+    if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or not value.size:
+        raise RequestError(f'{name}: must be an array of uint8 (height, width, 3)')
+    if value.ndim == 2:
+        return np.repeat(value[..., None], 3, axis=2)
+    if value.ndim != 3 or value.shape[2] not in (3, 4):
+        raise RequestError(f'{name}: must have shape (height, width, 3), got {value.shape}')
+    return value[..., :3]
+
+
+def _read_vector(name: str, value: object) -> np.ndarray:
+    """Return float64 (P,)."""
+    try:
+        vector = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise RequestError(f'{name}: must be numbers') from None
+    if vector.ndim != 1:
+        raise RequestError(f'{name}: must be a vector, got shape {vector.shape}')
+    return vector
+
+
+def _describe(chunk: ActionChunk) -> dict:
+    return {'actions': chunk.actions, 'normalized': chunk.normalized,
+            'token_ids': chunk.token_ids, 'bins': chunk.bins, 'margins': chunk.margins,
+            'prompt': chunk.prompt, 'input_ids': chunk.input_ids,
+            'timings_ms': dict(chunk.timings_ms), 'period_s': chunk.period_s}
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, InvalidAction):
+        return 422
+    if isinstance(error, StaleError):
+        return 503
+    if isinstance(error, (RequestError, JsonError, ObservationError)):
+        return 400
+    return 400 if isinstance(error, VlaError) else 500
+
+
+def _sentence(error: Exception) -> str:
+    """Give a user's error in full, and of any other one only the kind: it is for the log."""
+    if isinstance(error, VlaError):
+        return str(error)
+    _LOG.error('internal error', exc_info=error)
+    return f'internal error ({type(error).__name__})'
+
+
+def _reply(status: int, content: object) -> Reply:
+    return Reply(status, dumps(content, compact=True).encode())
