@@ -52,6 +52,10 @@ class ObservationError(VlaError):
     """An observation that does not fit the checkpoint: number of images, proprioception."""
 
 
+class CommandError(VlaError):
+    """An action that cannot become a joint command: its size, its numbers, a missing joint."""
+
+
 class UnsupportedError(VlaError):
     """Something this machine, or this build, cannot do."""
 

@@ -1,0 +1,205 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The ROS shell of the inference: declares, wires, and hands over to the core."""
+
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from rclpy.lifecycle import LifecycleNodeMixin
+from rclpy.lifecycle import LifecycleState
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSDurabilityPolicy
+from rclpy.qos import QoSProfile
+from rclpy.qos import QoSReliabilityPolicy
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from vla_ros import messages
+from vla_ros.errors import Cancelled
+from vla_ros.inference import Answer
+from vla_ros.inference import describe
+from vla_ros.inference import Inference
+from vla_ros.parameters import NodeConfig
+from vla_ros.parameters import PARAMETERS
+from vla_ros.policy import load_policy
+from vla_ros.policy import Policy
+from vla_ros.policy import PolicyConfig
+from vla_ros.status import Status
+from vla_ros.status import StatusBoard
+
+NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
+                     durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+FAILURE = TransitionCallbackReturn.FAILURE
+
+
+class VlaInferenceNode(LifecycleNodeMixin, Node):
+    """A managed node that answers camera images with joint commands."""
+
+    def __init__(self, load: Callable[[PolicyConfig], Policy] = load_policy) -> None:
+        """
+        Declare and wire everything; nothing is loaded before ``configure``.
+
+        :param load: makes the policy.
+        :raises ParameterError: a parameter was started with a value that is not allowed.
+        """
+        Node.__init__(self, 'vla_inference_node')
+        # Configuring takes as long as loading does. In a group of their own, which is not the one
+        # of the parameter services, and reentrant, so that get_state answers meanwhile. (This is
+        # why the mixin is used: LifecycleNode itself cannot be given a group.)
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        config = self._declare()
+        self.autostart = config.autostart
+        self._checkpoint = config.checkpoint
+        self._make_publishers()
+        board = StatusBoard(self.resolve_topic_name('camera/image_raw'),
+                            self.resolve_topic_name('vla/instruction'), config.image_timeout)
+        self._inference = Inference(config, self, board, load)
+        self.add_on_set_parameters_callback(self._on_parameters)
+        self._make_subscriptions()
+        # By the steady clock: with use_sim_time there may be no time yet, but there is a status.
+        self.create_timer(config.status_period, self._inference.tell,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def start(self) -> None:
+        """Configure and activate without a lifecycle manager."""
+        if self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def stop(self, timeout: float) -> bool:
+        """
+        Publish nothing more, and end the inference.
+
+        :param timeout: seconds to wait for what is under way.
+        :return: False if a thread is still busy.
+        """
+        return self._inference.stop(timeout)
+
+    def _declare(self) -> NodeConfig:
+        values = {}
+        for parameter in PARAMETERS:
+            default = parameter.default
+            self.declare_parameter(parameter.name,
+                                   list(default) if isinstance(default, tuple) else default,
+                                   messages.parameter_descriptor(parameter))
+            values[parameter.name] = self.get_parameter(parameter.name).value
+        return NodeConfig.from_values(values)
+
+    def _make_publishers(self) -> None:
+        self._command_publisher = self.create_publisher(JointState, 'arm/joint_command', RELIABLE)
+        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._action_publisher = self._status_publisher = None
+        if messages.VlaAction is None:
+            self.get_logger().warning(messages.HOW_TO_BUILD)
+            return
+        self._action_publisher = self.create_publisher(messages.VlaAction, 'vla/action', RELIABLE)
+        self._status_publisher = self.create_publisher(messages.VlaStatus, 'vla/status', LATCHED)
+
+    def _make_subscriptions(self) -> None:
+        # Frames and the emergency stop wait for no other callback; the rest share the default
+        # group, in which the parameter services are, too: an instruction is set in one place.
+        self.create_subscription(Image, 'camera/image_raw', self._on_image, NEWEST,
+                                 callback_group=MutuallyExclusiveCallbackGroup())
+        self.create_subscription(Bool, 'arm/estop', self._on_estop, RELIABLE,
+                                 callback_group=MutuallyExclusiveCallbackGroup())
+        self.create_subscription(JointState, 'joint_states', self._on_joint_states, NEWEST)
+        self.create_subscription(String, 'vla/instruction', self._on_instruction, RELIABLE)
+        self.create_service(Trigger, '~/rearm', self._on_rearm)
+
+    def _on_image(self, image: Image) -> None:
+        self._inference.frame(image)
+
+    def _on_estop(self, message: Bool) -> None:
+        self._inference.emergency_stop(message.data)
+
+    def _on_joint_states(self, message: JointState) -> None:
+        self._inference.joints(message.name, message.position)
+
+    def _on_instruction(self, message: String) -> None:
+        if message.data != self._inference.instruction:
+            self.set_parameters([Parameter('instruction', value=message.data)])
+
+    def _on_rearm(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.message = self._inference.rearm()
+        response.success = not response.message
+        return response
+
+    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        # The only one that is not read-only, which rclpy sees to.
+        for parameter in parameters:
+            if parameter.name == 'instruction':
+                self._inference.instruct(parameter.value)
+        return SetParametersResult(successful=True)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the policy and warm it up."""
+        try:
+            spec = self._inference.configure()
+        except Cancelled:
+            return FAILURE
+        except Exception as error:
+            self.get_logger().error(f'not configured: {describe(error)}')
+            return FAILURE
+        self.get_logger().info(
+            f'{spec.checkpoint} on {spec.device} in {spec.dtype}, attention {spec.attention}: '
+            f'{spec.attention_reason}')
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Answer frames from now on."""
+        self._inference.activate()
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish no more commands."""
+        self._inference.deactivate()
+        return SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unload the policy."""
+        return SUCCESS if self._inference.cleanup() else FAILURE
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish no more commands and unload the policy."""
+        self._inference.deactivate()
+        return SUCCESS if self._inference.cleanup() else FAILURE
+
+    def now(self) -> int:
+        """Give the ROS time in nanoseconds."""
+        return self.get_clock().now().nanoseconds
+
+    def read_image(self, image: Any) -> np.ndarray:
+        """Give the pixels of an image message, uint8 (H, W, 3) RGB."""
+        return messages.image_rgb(image)
+
+    def publish_answer(self, answer: Answer) -> float:
+        """Publish a command and its account; give the age of its image in seconds."""
+        published = self.now()
+        self._command_publisher.publish(messages.joint_state(answer))
+        if self._action_publisher is not None:
+            self._action_publisher.publish(messages.vla_action(answer, published))
+        return messages.age(answer, published)
+
+    def publish_status(self, status: Status) -> None:
+        """Publish the status and the diagnostics."""
+        now = self.now()
+        if self._status_publisher is not None:
+            self._status_publisher.publish(messages.vla_status(now, status))
+        self._diagnostics_publisher.publish(
+            messages.diagnostics(now, self.get_name(), self._checkpoint, status))

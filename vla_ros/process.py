@@ -1,0 +1,113 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The life of the node's process: it starts, serves, and ends within a second of a signal."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import logging
+import os
+from queue import SimpleQueue
+import signal
+import sys
+from threading import Thread
+from typing import Any
+from typing import Optional
+
+from vla_ros.errors import VlaError
+from vla_ros.policy import load_policy
+from vla_ros.policy import Policy
+from vla_ros.policy import PolicyConfig
+
+#: Seconds that an inference under way is given to end.
+_STOP_TIMEOUT = 0.4
+
+
+def main(arguments: Optional[Sequence[str]] = None,
+         load: Callable[[PolicyConfig], Policy] = load_policy) -> int:
+    """
+    Run the node until SIGINT or SIGTERM.
+
+    :param arguments: of the command line, those of this process if None.
+    :param load: makes the policy.
+    :return: exit status: 0 after a signal, 2 if a parameter cannot be used.
+    """
+    # rclpy's own handlers shut its context down inside the signal, under the feet of whoever is
+    # publishing, and raise KeyboardInterrupt wherever the main thread happens to be. Here a signal
+    # only leaves a note (put of a SimpleQueue is made to be called from handlers); the main thread
+    # waits for it and ends everything in order.
+    ended: SimpleQueue[Optional[BaseException]] = SimpleQueue()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.put(None))
+
+    # Imported under these handlers, because it takes a good part of a second.
+    import rclpy
+    from rclpy.exceptions import ParameterException
+    from rclpy.executors import MultiThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions
+    from vla_ros.node import VlaInferenceNode
+
+    if not ended.empty():
+        return 0
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = VlaInferenceNode(load)
+    except (VlaError, ParameterException) as error:
+        print(f'vla_inference_node: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    logging.getLogger('vla_ros').addHandler(_RosHandler(node.get_logger()))
+    logging.getLogger('vla_ros').setLevel(logging.INFO)
+    # One thread each for frames, the emergency stop, a transition that is loading, and the rest.
+    executor = MultiThreadedExecutor(num_threads=4)
+    executor.add_node(node)
+    spinning = Thread(target=_spin, args=(executor, ended), name='vla_executor', daemon=True)
+    spinning.start()
+    if node.autostart:
+        executor.create_task(node.start)
+
+    failure = ended.get()
+    is_idle = node.stop(_STOP_TIMEOUT)
+    executor.shutdown(timeout_sec=0.0)
+    spinning.join(_STOP_TIMEOUT)
+    node.destroy_node()
+    rclpy.try_shutdown()
+    if failure is not None:
+        raise failure
+    if not is_idle:
+        # A thread inside a kernel, or inside an import, cannot be interrupted, and a Python that
+        # is torn down under a running thread may crash. Everything else has been put away.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    return 0
+
+
+def _spin(executor: Any, ended: 'SimpleQueue[Optional[BaseException]]') -> None:
+    try:
+        executor.spin()
+    except Exception as error:
+        ended.put(error)
+
+
+class _RosHandler(logging.Handler):
+    """Gives what the core logs to the node's logger."""
+
+    def __init__(self, logger: Any) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = self.format(record)
+        # A line each: rclpy ties a call's severity to the line it stands on.
+        if record.levelno >= logging.ERROR:
+            self._logger.error(message, throttle_duration_sec=2.0)
+        elif record.levelno >= logging.WARNING:
+            self._logger.warning(message)
+        else:
+            self._logger.info(message)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
