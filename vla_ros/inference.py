@@ -114,6 +114,9 @@ class Inference:
         self._load_policy = load_policy
         self._gate = Gate(config.instruction)
         self._joints: dict[str, float] = {}
+        # Once it was stopped no worker is started any more, and nothing is published.
+        self._starting = threading.Lock()
+        self._is_stopped = False
         self._worker: Optional[Worker[Frame]] = None
         self._mapper: Optional[JointMapper] = None
         self._answered_epoch = -1
@@ -135,17 +138,20 @@ class Inference:
         """
         self._board.phase(LOADING, 'starting to load')
         self.tell_changes()
-        self._worker = Worker(self._load, self._answer, self._report)
+        worker = self._start_worker()
         try:
-            spec = self._worker.wait_loaded()
+            spec = worker.wait_loaded()
             _check_inputs(spec)
             self._mapper = JointMapper(self._config.action_space, self._config.joint_names,
                                        spec.action_shape[1])
+        except Cancelled:
+            # Whoever stopped the worker waits for it, and not longer than need be.
+            self._board.phase(UNCONFIGURED, 'loading was cancelled')
+            raise
         except Exception as error:
-            self._worker.stop(_CLEANUP_TIMEOUT)
+            worker.stop(_CLEANUP_TIMEOUT)
             self._worker = None
-            self._board.phase(UNCONFIGURED if isinstance(error, Cancelled) else FAULT,
-                              describe(error))
+            self._board.phase(FAULT, describe(error))
             self.tell_changes()
             raise
         self._board.phase(READY, '', spec, percent=100.0)
@@ -183,6 +189,8 @@ class Inference:
         :return: whether the worker ended.
         """
         self._gate.deactivate()
+        with self._starting, self._telling:
+            self._is_stopped = True
         worker = self._worker
         return worker is None or worker.stop(timeout)
 
@@ -236,8 +244,17 @@ class Inference:
         return self._board.status(self._gate.order, worker.dropped if worker else 0)
 
     def _publish(self, status: Status) -> None:
+        if self._is_stopped:
+            return
         self._told = status.headline
         self._shell.publish_status(status)
+
+    def _start_worker(self) -> Worker[Frame]:
+        with self._starting:
+            if self._is_stopped:
+                raise Cancelled('the node is about to end')
+            self._worker = Worker(self._load, self._answer, self._report)
+            return self._worker
 
     def _load(self, progress: Progress) -> Policy:
         config = self._config

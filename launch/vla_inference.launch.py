@@ -1,0 +1,91 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Starts the inference node."""
+
+from launch import Condition
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch.actions import SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.actions import SetParameter
+from launch_ros.actions import SetParametersFromFile
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+
+def is_set(argument: str) -> Condition:
+    """Tell whether an argument was given: one that was not must not override the YAML file."""
+    return Condition(predicate=lambda context: bool(context.launch_configurations[argument]))
+
+
+def is_one_of(argument: str, *values: str) -> Condition:
+    """Tell whether an argument has one of these values."""
+    return Condition(predicate=lambda context: context.launch_configurations[argument] in values)
+
+
+def text_parameter(name: str) -> SetParameter:
+    """Hand an argument on as the parameter of the same name."""
+    # It arrives as YAML on the node's command line. As a literal block of a string it may contain
+    # anything: quotes, a colon, a number.
+    text = ParameterValue(['!!str |-\n  ', LaunchConfiguration(name)], value_type=str)
+    return SetParameter(name, text, condition=is_set(name))
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Give the arguments and the node."""
+    return LaunchDescription([
+        DeclareLaunchArgument(
+            'checkpoint', default_value='',
+            description='Folder of an OpenVLA checkpoint, or a hub id owner/name; '
+                        'empty: as params_file says.'),
+        DeclareLaunchArgument(
+            'unnorm_key', default_value='',
+            description='Dataset whose statistics scale the action; empty: as params_file says.'),
+        DeclareLaunchArgument(
+            'instruction', default_value='',
+            description='What the arm is to do, as a sentence; empty: as params_file says.'),
+        DeclareLaunchArgument(
+            'device', default_value='', choices=['', 'auto', 'cpu', 'cuda'],
+            description='Where the policy runs; empty: as params_file says.'),
+        DeclareLaunchArgument(
+            'transport', default_value='', choices=['', 'fastrtps', 'cyclonedds', 'iceoryx'],
+            description='Middleware, which must be that of the camera, too (iceoryx is CycloneDDS '
+                        'over shared memory); empty: as RMW_IMPLEMENTATION says.'),
+        DeclareLaunchArgument(
+            'params_file',
+            default_value=PathJoinSubstitution(
+                [FindPackageShare('vla_ros'), 'config', 'vla_inference.yaml']),
+            description='YAML file of parameters, keyed /**; the arguments here override it.'),
+        DeclareLaunchArgument(
+            'namespace', default_value='',
+            description='Namespace of the node and of all its topics but /diagnostics.'),
+        DeclareLaunchArgument(
+            'use_sim_time', default_value='', choices=['', 'true', 'false'],
+            description='Take the time from /clock; empty: as params_file says.'),
+        DeclareLaunchArgument(
+            'log_level', default_value='info',
+            choices=['debug', 'info', 'warn', 'error', 'fatal'],
+            description='What is worth a line in the log.'),
+
+        SetEnvironmentVariable('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp',
+                               condition=is_one_of('transport', 'fastrtps')),
+        SetEnvironmentVariable('RMW_IMPLEMENTATION', 'rmw_cyclonedds_cpp',
+                               condition=is_one_of('transport', 'cyclonedds', 'iceoryx')),
+
+        # In this order, and not as parameters of the node, which would come after all of these.
+        SetParametersFromFile(LaunchConfiguration('params_file')),
+        text_parameter('checkpoint'),
+        text_parameter('unnorm_key'),
+        text_parameter('instruction'),
+        text_parameter('device'),
+        SetParameter('use_sim_time', LaunchConfiguration('use_sim_time'),
+                     condition=is_set('use_sim_time')),
+
+        # It configures and activates itself, unless the parameter autostart is false.
+        Node(package='vla_ros', executable='vla_inference_node', name='vla_inference_node',
+             namespace=LaunchConfiguration('namespace'), output='screen',
+             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
+    ])

@@ -1,0 +1,90 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The real node, with a policy that does as it is told: a process for the node tests.
+
+``python fake_policy_node.py BEHAVIOUR [--ros-args …]``. It says on stdout what it is doing, so that
+a test can wait for it.
+"""
+
+import re
+import sys
+import threading
+import time
+
+import numpy as np
+from vla_ros.errors import InvalidAction
+from vla_ros.policy import ActionChunk
+from vla_ros.policy import Observation
+from vla_ros.policy import PolicyConfig
+from vla_ros.policy import PolicySpec
+from vla_ros.process import main
+
+
+def say(event: str) -> None:
+    """Tell the test."""
+    print(event, flush=True)
+
+
+class FakePolicy:
+    """
+    Answers with what it was asked.
+
+    The seven numbers of an action are the first pixel's red, green and blue, the first number in
+    the instruction, and three zeros. An instruction can also ask for trouble.
+    """
+
+    def __init__(self, delay: float) -> None:
+        self.delay = delay
+        self.spec = PolicySpec(
+            checkpoint='fake', unnorm_key='fake_dataset', action_shape=(1, 7), image_count=1,
+            proprio_dim=0, device='cpu', dtype='float32', attention='none',
+            attention_reason='a fake has none', quantization='none')
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Answer, after the delay, or as the instruction says."""
+        image, instruction = observation.images[0], observation.instruction
+        say(f'inferring {image[0, 0].tolist()} {instruction}')
+        if 'hang' in instruction:
+            threading.Event().wait()
+        if 'invalid' in instruction:
+            raise InvalidAction('a word instead of an action', (1, 2, 3), (0,))
+        if 'crash' in instruction:
+            raise RuntimeError('out of everything')
+        if 'nan' in instruction:
+            image = np.full((1, 1, 3), np.nan)
+        time.sleep(self.delay)
+        number = re.search(r'\d+', instruction)
+        action = [*image[0, 0].tolist(), float(number.group() if number else 0), 0.0, 0.0, 0.0]
+        actions = np.array([action])
+        return ActionChunk(
+            actions=actions, normalized=actions / 255, token_ids=tuple(range(31744, 31751)),
+            bins=tuple(range(7)), margins=np.ones(7, np.float32), prompt=instruction,
+            input_ids=(1, 2), timings_ms={'sleep': 1e3 * self.delay})
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+
+def load(config: PolicyConfig, behaviour: str) -> FakePolicy:
+    """Load as the behaviour says."""
+    config.progress(0.25, 'loading a fake')
+    if behaviour == 'hang_loading':
+        say('loading')
+        threading.Event().wait()
+    if behaviour == 'endless_loading':
+        say('loading')
+        while True:
+            config.progress(0.5, 'loading a fake for ever')
+            time.sleep(0.01)
+    if behaviour == 'import_torch':
+        say('loading')
+        import torch  # noqa: F401
+    delay = re.fullmatch(r'delay=(.*)', behaviour)
+    return FakePolicy(float(delay.group(1)) if delay else 0.0)
+
+
+if __name__ == '__main__':
+    behaviour = sys.argv.pop(1)
+    sys.exit(main(load=lambda config: load(config, behaviour)))

@@ -1,0 +1,210 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A node process under test, and someone on the other side of the graph who watches it."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+import itertools
+import os
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from rclpy.qos import QoSReliabilityPolicy
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+
+#: Seconds that anything may take on a busy machine before a test gives up on it.
+DEADLINE = 30.0
+
+NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+
+_NODE = Path(__file__).with_name('fake_policy_node.py')
+
+# Runs that share a machine start at different places, and no two tests of one run meet.
+_domains = itertools.cycle(random.sample(range(1, 102), 101))
+
+
+def next_domain() -> int:
+    """Give a ROS domain to a test."""
+    return next(_domains)
+
+
+class NodeProcess:
+    """The node with a fake policy, in a process of its own."""
+
+    def __init__(self, domain: int, behaviour: str, parameters: dict[str, str]) -> None:
+        command = [sys.executable, str(_NODE), behaviour, '--ros-args', '-p', 'checkpoint:=fake']
+        for name, value in parameters.items():
+            command += ['-p', f'{name}:={value}']
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain),
+                       'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+        self._process = subprocess.Popen(command, env=environment, text=True,
+                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._changed = threading.Condition()
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(self._process.stdout, self.lines)),
+            threading.Thread(target=self._read, args=(self._process.stderr, self.errors))]
+        for reader in self._readers:
+            reader.start()
+
+    def wait_for_line(self, text: str, after: int = 0) -> int:
+        """Wait for a line on stdout that contains a text; give the number of the next line."""
+        def find() -> int:
+            return next((number + 1 for number, line in enumerate(self.lines[after:], after)
+                         if text in line), 0)
+        with self._changed:
+            assert self._changed.wait_for(find, DEADLINE), self.report(f'nothing said {text!r}')
+            return find()
+
+    def end(self, number: int = signal.SIGINT) -> tuple[int, float]:
+        """Send a signal; give the exit status and how many seconds it took."""
+        start = time.monotonic()
+        self._process.send_signal(number)
+        status = self.wait()
+        return status, time.monotonic() - start
+
+    def wait(self) -> int:
+        """Wait until the process has ended; give its exit status."""
+        try:
+            return self._process.wait(DEADLINE)
+        finally:
+            self._process.kill()
+            for reader in self._readers:
+                reader.join()
+            self._process.stdout.close()
+            self._process.stderr.close()
+
+    def report(self, problem: str) -> str:
+        """Describe a failure with everything that the process has said."""
+        return '\n'.join([problem, '--- stdout', *self.lines, '--- stderr', *self.errors])
+
+    def _read(self, stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            with self._changed:
+                lines.append(line.rstrip('\n'))
+                self._changed.notify_all()
+
+
+class Observer:
+    """A node in the test's process that plays camera and operator, and keeps what it hears."""
+
+    def __init__(self, domain: int) -> None:
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node('observer', context=self.context)
+        self.commands: list[JointState] = []
+        self.diagnostics: list[dict[str, str]] = []
+        self.changed = threading.Condition()
+        self.listen(JointState, '/arm/joint_command', RELIABLE, self.commands.append)
+        self.listen(DiagnosticArray, '/diagnostics', 10,
+                    lambda message: self.diagnostics.append(_flatten(message)))
+        self.camera = self.node.create_publisher(Image, '/camera/image_raw', NEWEST)
+        self.operator = self.node.create_publisher(String, '/vla/instruction', RELIABLE)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin)
+        self._thread.start()
+
+    def listen(self, message_type: Any, topic: str, qos: Any, take: Callable[[Any], None]) -> Any:
+        """Subscribe; whoever waits is told of each message."""
+        def heard(message: Any) -> None:
+            with self.changed:
+                take(message)
+                self.changed.notify_all()
+        return self.node.create_subscription(message_type, topic, heard, qos)
+
+    def wait(self, condition: Callable[[], Any], what: str, node: NodeProcess) -> Any:
+        """Wait until something holds, which a message must have brought about."""
+        with self.changed:
+            assert self.changed.wait_for(condition, DEADLINE), node.report(
+                f'not within {DEADLINE} s: {what}; last diagnostics: {self.diagnostics[-1:]}')
+            return condition()
+
+    def wait_for_state(self, state: str, node: NodeProcess, reason: str = '') -> dict[str, str]:
+        """Wait until the last thing heard is this state, for a reason that contains a text."""
+        self.wait(lambda: self.diagnostics and self.diagnostics[-1]['state'] == state
+                  and reason in self.diagnostics[-1]['message'], f'{state} {reason}', node)
+        return self.diagnostics[-1]
+
+    def wait_for_match(self, publisher: Any, node: NodeProcess) -> None:
+        """Wait until the node listens to a publisher."""
+        poll = threading.Event()
+        end = time.monotonic() + DEADLINE
+        while publisher.get_subscription_count() == 0:  # rclpy tells of no match on Humble
+            assert time.monotonic() < end, node.report('the node does not listen')
+            poll.wait(0.01)
+
+    def call(self, service_type: Any, name: str, request: Any, node: NodeProcess) -> Any:
+        """Call a service and give its answer."""
+        client = self.node.create_client(service_type, name)
+        assert client.wait_for_service(DEADLINE), node.report(f'no service {name}')
+        future = client.call_async(request)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        assert done.wait(DEADLINE), node.report(f'{name} does not answer')
+        return future.result()
+
+    def show(self, image: Image) -> None:
+        """Publish an image."""
+        self.camera.publish(image)
+
+    def instruct(self, instruction: str) -> None:
+        """Publish an instruction."""
+        self.operator.publish(String(data=instruction))
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+@contextmanager
+def running_node(behaviour: str = 'obedient', **parameters: str
+                 ) -> Iterator[tuple[NodeProcess, Observer]]:
+    """Run a node and watch it; a double underscore in a parameter's name stands for a dot."""
+    domain = next_domain()
+    observer = Observer(domain)
+    values = {name.replace('__', '.'): value for name, value in parameters.items()}
+    node = NodeProcess(domain, behaviour, values)
+    try:
+        yield node, observer
+    finally:
+        node.end(signal.SIGKILL)
+        observer.close()
+
+
+def camera_image(red: int, stamp: int = 0, size: tuple[int, int] = (8, 8)) -> Image:
+    """Give a valid image whose pixels all have this much red, stamped in nanoseconds."""
+    height, width = size
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, :, 0] = red
+    image = Image(height=height, width=width, encoding='rgb8', step=3 * width)
+    image.header.frame_id = 'camera'
+    image.header.stamp.sec, image.header.stamp.nanosec = divmod(stamp, 1_000_000_000)
+    image.data.frombytes(pixels.tobytes())
+    return image
+
+
+def _flatten(message: DiagnosticArray) -> dict[str, str]:
+    status = message.status[0]
+    return {'message': status.message, **{item.key: item.value for item in status.values}}

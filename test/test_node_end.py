@@ -1,0 +1,52 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The node's process ends cleanly within a second, whatever it is doing."""
+
+import signal
+
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+
+from node_harness import camera_image  # noqa: E402, I100
+from node_harness import next_domain  # noqa: E402
+from node_harness import NodeProcess  # noqa: E402
+from node_harness import running_node  # noqa: E402
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def assert_clean_end(node: NodeProcess, number: int) -> None:
+    """End a node, and look at how it did."""
+    status, seconds = node.end(number)
+    assert status == 0, node.report(f'exit status {status}')
+    assert seconds < 1.0, node.report(f'it took {seconds:.2f} s')
+    assert 'Traceback' not in '\n'.join(node.errors), node.report('a traceback')
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+@pytest.mark.parametrize('behaviour', ['hang_loading', 'endless_loading', 'import_torch'])
+def test_while_loading(behaviour: str, number: int) -> None:
+    """Loading that hangs, that can be cancelled, and the import of torch."""
+    node = NodeProcess(next_domain(), behaviour, {})
+    node.wait_for_line('loading')
+    assert_clean_end(node, number)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_while_idle(number: int) -> None:
+    """Nothing to do."""
+    with running_node() as (node, observer):
+        observer.wait_for_state('WAITING', node, 'no instruction')
+        assert_clean_end(node, number)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_in_mid_inference(number: int) -> None:
+    """A kernel that does not come back."""
+    with running_node(instruction='hang') as (node, observer):
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.show(camera_image(1))
+        node.wait_for_line('inferring')
+        assert_clean_end(node, number)
