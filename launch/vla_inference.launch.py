@@ -6,6 +6,7 @@
 from launch import Condition
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
+from launch.actions import GroupAction
 from launch.actions import SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PathJoinSubstitution
@@ -75,17 +76,20 @@ def generate_launch_description() -> LaunchDescription:
         SetEnvironmentVariable('RMW_IMPLEMENTATION', 'rmw_cyclonedds_cpp',
                                condition=is_one_of('transport', 'cyclonedds', 'iceoryx')),
 
-        # In this order, and not as parameters of the node, which would come after all of these.
-        SetParametersFromFile(LaunchConfiguration('params_file')),
-        text_parameter('checkpoint'),
-        text_parameter('unnorm_key'),
-        text_parameter('instruction'),
-        text_parameter('device'),
-        SetParameter('use_sim_time', LaunchConfiguration('use_sim_time'),
-                     condition=is_set('use_sim_time')),
+        # A group, so that parameters reach no other node of a launch file that includes this one.
+        GroupAction([
+            # In this order, and not as parameters of the node, which would come after all of these.
+            SetParametersFromFile(LaunchConfiguration('params_file')),
+            text_parameter('checkpoint'),
+            text_parameter('unnorm_key'),
+            text_parameter('instruction'),
+            text_parameter('device'),
+            SetParameter('use_sim_time', LaunchConfiguration('use_sim_time'),
+                         condition=is_set('use_sim_time')),
 
-        # It configures and activates itself, unless the parameter autostart is false.
-        Node(package='vla_ros', executable='vla_inference_node', name='vla_inference_node',
-             namespace=LaunchConfiguration('namespace'), output='screen',
-             arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
+            # It configures and activates itself, unless the parameter autostart is false.
+            Node(package='vla_ros', executable='vla_inference_node', name='vla_inference_node',
+                 namespace=LaunchConfiguration('namespace'), output='screen',
+                 arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
+        ]),
     ])
