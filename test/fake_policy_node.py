@@ -87,4 +87,6 @@ def load(config: PolicyConfig, behaviour: str) -> FakePolicy:
 
 if __name__ == '__main__':
     behaviour = sys.argv.pop(1)
+    if behaviour == 'no_messages':
+        sys.modules['vla_ros_msgs'] = None  # type: ignore[assignment]  # importing it fails
     sys.exit(main(load=lambda config: load(config, behaviour)))

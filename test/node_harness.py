@@ -111,7 +111,7 @@ class Observer:
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node('observer', context=self.context)
         self.commands: list[JointState] = []
-        self.diagnostics: list[dict[str, str]] = []
+        self.diagnostics: list[dict[str, Any]] = []
         self.changed = threading.Condition()
         self.listen(JointState, '/arm/joint_command', RELIABLE, self.commands.append)
         self.listen(DiagnosticArray, '/diagnostics', 10,
@@ -138,19 +138,24 @@ class Observer:
                 f'not within {DEADLINE} s: {what}; last diagnostics: {self.diagnostics[-1:]}')
             return condition()
 
-    def wait_for_state(self, state: str, node: NodeProcess, reason: str = '') -> dict[str, str]:
+    def wait_for_state(self, state: str, node: NodeProcess, reason: str = '') -> dict[str, Any]:
         """Wait until the last thing heard is this state, for a reason that contains a text."""
         self.wait(lambda: self.diagnostics and self.diagnostics[-1]['state'] == state
                   and reason in self.diagnostics[-1]['message'], f'{state} {reason}', node)
         return self.diagnostics[-1]
 
-    def wait_for_match(self, publisher: Any, node: NodeProcess) -> None:
-        """Wait until the node listens to a publisher."""
-        poll = threading.Event()
+    def poll(self, condition: Callable[[], bool], what: str, node: NodeProcess) -> None:
+        """Wait until something holds that no message tells of."""
+        pause = threading.Event()
         end = time.monotonic() + DEADLINE
-        while publisher.get_subscription_count() == 0:  # rclpy tells of no match on Humble
-            assert time.monotonic() < end, node.report('the node does not listen')
-            poll.wait(0.01)
+        while not condition():
+            assert time.monotonic() < end, node.report(f'not within {DEADLINE} s: {what}')
+            pause.wait(0.01)
+
+    def wait_for_match(self, publisher: Any, node: NodeProcess) -> None:
+        """Wait until the node listens to a publisher, of which rclpy on Humble gives no event."""
+        self.poll(lambda: publisher.get_subscription_count() > 0,
+                  f'a subscription to {publisher.topic_name}', node)
 
     def call(self, service_type: Any, name: str, request: Any, node: NodeProcess) -> Any:
         """Call a service and give its answer."""
@@ -205,6 +210,7 @@ def camera_image(red: int, stamp: int = 0, size: tuple[int, int] = (8, 8)) -> Im
     return image
 
 
-def _flatten(message: DiagnosticArray) -> dict[str, str]:
+def _flatten(message: DiagnosticArray) -> dict[str, Any]:
     status = message.status[0]
-    return {'message': status.message, **{item.key: item.value for item in status.values}}
+    stamp = message.header.stamp.sec * 10 ** 9 + message.header.stamp.nanosec
+    return {'stamp': stamp, 'message': status.message, **{item.key: item.value for item in status.values}}

@@ -1,0 +1,430 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The node between real processes: what goes in over DDS and what comes out."""
+
+from collections.abc import Iterator
+import itertools
+import signal
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+
+from lifecycle_msgs.msg import Transition  # noqa: E402, I100
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
+from lifecycle_msgs.srv import GetState  # noqa: E402
+from node_harness import camera_image  # noqa: E402
+from node_harness import next_domain  # noqa: E402
+from node_harness import NodeProcess  # noqa: E402
+from node_harness import Observer  # noqa: E402
+from node_harness import RELIABLE  # noqa: E402
+from node_harness import running_node  # noqa: E402
+from rcl_interfaces.msg import ParameterType  # noqa: E402
+from rcl_interfaces.msg import ParameterValue  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters  # noqa: E402
+from rcl_interfaces.srv import GetParameters  # noqa: E402
+from rcl_interfaces.srv import SetParameters  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+NODE = '/vla_inference_node'
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture(scope='module')
+def shared() -> Iterator[tuple[NodeProcess, Observer]]:
+    """Run one node for all tests that leave it as they found it: running."""
+    with running_node(status__period='0.05') as node_and_observer:
+        yield node_and_observer
+
+
+def give(observer: Observer, node: NodeProcess, instruction: str) -> int:
+    """Change the instruction; give how many frames had failed before."""
+    assert not set_parameter(observer, node, 'instruction', instruction)
+    observer.wait(lambda: observer.diagnostics
+                  and observer.diagnostics[-1]['instruction'] == instruction, instruction, node)
+    observer.wait_for_match(observer.camera, node)
+    observer.commands.clear()
+    return int(observer.diagnostics[-1]['frames failed'])
+
+
+def set_parameter(observer: Observer, node: NodeProcess, name: str, value: object) -> str:
+    """Set a parameter from outside; give why not, or nothing."""
+    request = SetParameters.Request(
+        parameters=[Parameter(name, value=value).to_parameter_msg()])
+    result = observer.call(SetParameters, f'{NODE}/set_parameters', request, node).results[0]
+    return '' if result.successful else result.reason or 'refused'
+
+
+def get_parameter(observer: Observer, node: NodeProcess, name: str) -> ParameterValue:
+    """Ask for a parameter from outside."""
+    request = GetParameters.Request(names=[name])
+    return observer.call(GetParameters, f'{NODE}/get_parameters', request, node).values[0]
+
+
+def change_state(observer: Observer, node: NodeProcess, transition: int) -> bool:
+    """Ask for a lifecycle transition."""
+    request = ChangeState.Request(transition=Transition(id=transition))
+    return observer.call(ChangeState, f'{NODE}/change_state', request, node).success
+
+
+def lifecycle_state(observer: Observer, node: NodeProcess) -> str:
+    """Ask for the lifecycle state."""
+    request = GetState.Request()
+    return observer.call(GetState, f'{NODE}/get_state', request, node).current_state.label
+
+
+def show_until_commanded(observer: Observer, node: NodeProcess, red: int) -> JointState:
+    """Show an image, again and again as a camera does, until a command answers it."""
+    observer.wait_for_match(observer.camera, node)
+
+    def answer() -> object:
+        return next((command for command in reversed(observer.commands)
+                     if command.position[0] == red), None)
+    with observer.changed:
+        for _ in range(300):
+            observer.show(camera_image(red))
+            if observer.changed.wait_for(answer, 0.1):
+                return answer()
+    raise AssertionError(node.report(f'no command for the image {red}'))
+
+
+def test_stamp_and_frame_travel_from_image_to_command(
+        shared: tuple[NodeProcess, Observer]) -> None:
+    """One image, one command, under the names of the dimensions."""
+    node, observer = shared
+    give(observer, node, 'task 5')
+    observer.wait_for_state('WAITING', node, 'no image on /camera/image_raw')
+    observer.show(camera_image(7, stamp=123_000_000_456))
+    observer.wait(lambda: observer.commands, 'a command', node)
+    command = observer.commands[0]
+    assert (command.header.stamp.sec, command.header.stamp.nanosec) == (123, 456)
+    assert command.header.frame_id == 'camera'
+    assert command.name == ['x', 'y', 'z', 'roll', 'pitch', 'yaw', 'gripper']
+    assert list(command.position) == [7, 0, 0, 5, 0, 0, 0]
+    observer.wait_for_state('RUNNING', node)
+
+
+def test_loading_blocks_nobody() -> None:
+    """Status, parameters and lifecycle services answer while weights are loaded."""
+    with running_node('endless_loading') as (node, observer):
+        said = observer.wait_for_state('LOADING', node, 'loading a fake for ever')
+        assert said['loading [%]'] == '50'
+        assert get_parameter(observer, node, 'device').string_value == 'auto'
+        assert lifecycle_state(observer, node) == 'configuring'
+        assert not set_parameter(observer, node, 'instruction', 'task 1')
+        observer.wait(lambda: observer.diagnostics[-1]['instruction'] == 'task 1',
+                      'the new instruction', node)
+
+
+def test_newest_frame_wins() -> None:
+    """Of the frames that come in during an inference only the last is answered."""
+    with running_node('delay=1.0', instruction='task 1', status__period='0.05') as (
+            node, observer):
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        observer.show(camera_image(1))
+        line = node.wait_for_line('inferring [1,')
+        for red in range(2, 31):
+            observer.show(camera_image(red))
+        node.wait_for_line('inferring', after=line)
+        assert 'inferring [30,' in node.lines[line], node.report('not the newest')
+        observer.wait(lambda: len(observer.commands) == 2, 'two commands', node)
+        said = observer.diagnostics[-1]
+        assert int(said['frames dropped']) == int(said['frames received']) - 2
+
+
+def malformed_images() -> list[Image]:
+    """Twenty images that cannot be read, each for another reason."""
+    images = []
+    for encoding, (height, width), step, size in [
+            ('rgb8', (8, 8), 23, 184), ('rgb8', (8, 8), 0, 0), ('rgb8', (8, 8), 24, 191),
+            ('rgb8', (8, 8), 24, 193), ('rgb8', (8, 8), 24, 0), ('rgb8', (0, 8), 24, 0),
+            ('rgb8', (8, 0), 0, 0), ('rgb8', (0, 0), 0, 0), ('bgr8', (8, 8), 8, 64),
+            ('rgba8', (8, 8), 24, 192), ('bgra8', (8, 8), 24, 192), ('mono8', (8, 8), 4, 32),
+            ('mono8', (2 ** 32 - 1, 2 ** 32 - 1), 2 ** 32 - 1, 16), ('', (8, 8), 24, 192),
+            ('rgb8', (2 ** 32 - 1, 1), 3, 3), ('RGB8', (8, 8), 24, 192),
+            ('no such encoding', (8, 8), 24, 192), ('rgb8\n', (8, 8), 24, 192),
+            ('32FC1', (8, 8), 7, 1), ('bayer_rggb8', (8, 8), 1, 1)]:
+        image = Image(encoding=encoding, height=height, width=width, step=step)
+        image.data.frombytes(bytes(size))
+        images.append(image)
+    return images
+
+
+def test_a_hundred_malformed_images(shared: tuple[NodeProcess, Observer]) -> None:
+    """Each is counted and moves nothing; the node still answers the next good one."""
+    node, observer = shared
+    failed = give(observer, node, 'task 1')
+    images = itertools.islice(itertools.cycle(malformed_images()), 100)
+    for count, image in enumerate(images, failed + 1):
+        observer.show(image)
+        observer.wait(lambda: int(observer.diagnostics[-1]['frames failed']) == count,
+                      f'failure {count}: {image.encoding!r}', node)
+        if image.encoding == 'no such encoding':
+            said = observer.wait_for_state('HOLD', node, "'no such encoding'")
+            assert 'cv_bridge' in said['message']
+    assert not observer.commands
+    show_until_commanded(observer, node, 9)
+    observer.wait_for_state('RUNNING', node)
+
+
+@pytest.mark.parametrize('trouble, reason', [
+    ('invalid', 'invalid action: a word instead of an action; token ids [1, 2, 3]'),
+    ('crash', 'RuntimeError: out of everything'),
+    ('nan', 'the action is not finite')])
+def test_policy_trouble_moves_nothing(shared: tuple[NodeProcess, Observer], trouble: str,
+                                      reason: str) -> None:
+    """What went wrong is named and counted; another instruction works again."""
+    node, observer = shared
+    failed = give(observer, node, trouble)
+    observer.show(camera_image(1))
+    said = observer.wait_for_state('HOLD', node, reason)
+    assert int(said['frames failed']) == failed + 1
+    assert not observer.commands
+    give(observer, node, 'task 2')
+    assert show_until_commanded(observer, node, 2).position[3] == 2
+
+
+def test_no_command_of_an_old_instruction_after_the_acknowledgement() -> None:
+    """Instructions change while answers to the one before are in flight."""
+    heard = []
+    with running_node('delay=0.05', instruction='task 0') as (node, observer):
+        observer.node.create_subscription(
+            JointState, '/arm/joint_command',
+            lambda message, info: heard.append((info['source_timestamp'], message)), RELIABLE)
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        observer.wait_for_match(observer.operator, node)
+        camera = observer.node.create_timer(0.01, lambda: observer.show(camera_image(1)))
+        acknowledged = []
+        line = 0
+        for number in range(1, 21):
+            if number % 2:
+                observer.wait(lambda: observer.commands[-1:]
+                              and observer.commands[-1].position[3] == number - 1,
+                              f'a command of task {number - 1}', node)
+                line = len(node.lines)
+            line = node.wait_for_line(f'task {number - 1}', after=line)
+            observer.instruct(f'task {number}')
+            observer.wait(
+                lambda: observer.diagnostics[-1]['instruction version'] == str(number),
+                f'version {number}', node)
+            acknowledged.append(observer.diagnostics[-1]['stamp'])
+        node.wait_for_line('task 20', after=line)
+        observer.node.destroy_timer(camera)
+        said = observer.diagnostics[-1]
+    assert int(said['answers void']) >= 15, 'too little was in flight'
+    assert len(heard) >= 10
+    for published, command in heard:
+        number = int(command.position[3])
+        if number < 20:
+            assert published <= acknowledged[number], f'a command of task {number} came late'
+
+
+def test_topic_and_parameter_are_one_instruction(
+        shared: tuple[NodeProcess, Observer]) -> None:
+    """Either changes both; repeating it changes nothing."""
+    node, observer = shared
+    give(observer, node, 'task 0')
+    version = int(observer.diagnostics[-1]['instruction version'])
+    observer.wait_for_match(observer.operator, node)
+    observer.instruct('task 1')
+    observer.wait(lambda: observer.diagnostics[-1]['instruction'] == 'task 1', '1', node)
+    assert get_parameter(observer, node, 'instruction').string_value == 'task 1'
+    observer.instruct('task 1')
+    assert not set_parameter(observer, node, 'instruction', 'task 1')
+    assert not set_parameter(observer, node, 'instruction', 'task 2')
+    observer.wait(lambda: observer.diagnostics[-1]['instruction'] == 'task 2', '2', node)
+    assert int(observer.diagnostics[-1]['instruction version']) == version + 2
+    assert not set_parameter(observer, node, 'instruction', '')
+    observer.wait_for_state('WAITING', node, 'no instruction')
+
+
+def test_emergency_stop_stays_until_it_is_rearmed() -> None:
+    """Nothing in flight gets out, and releasing the button alone changes nothing."""
+    with running_node('delay=0.3', instruction='task 1') as (node, observer):
+        button = observer.node.create_publisher(Bool, '/arm/estop', RELIABLE)
+        observer.wait_for_state('WAITING', node, 'no image')
+        show_until_commanded(observer, node, 1)
+        observer.wait_for_match(button, node)
+        line = node.wait_for_line('inferring [1,')
+        observer.show(camera_image(2))
+        node.wait_for_line('inferring [2,', after=line)
+        button.publish(Bool(data=True))
+        observer.wait_for_state('ESTOP', node, 'pressed')
+        rearm = observer.call(Trigger, f'{NODE}/rearm', Trigger.Request(), node)
+        assert not rearm.success
+        assert 'released' in rearm.message
+        button.publish(Bool(data=False))
+        observer.wait_for_state('ESTOP', node, '~/rearm')
+        observer.wait(lambda: observer.diagnostics[-1]['answers void'] == '1', 'void', node)
+        observer.show(camera_image(3))
+        assert observer.call(Trigger, f'{NODE}/rearm', Trigger.Request(), node).success
+        show_until_commanded(observer, node, 4)
+        assert [command.position[0] for command in observer.commands
+                if command.position[0] in (2, 3)] == []
+
+
+def test_without_autostart_it_waits_for_a_manager() -> None:
+    """Every transition, and back."""
+    with running_node(instruction='task 1', autostart='false') as (node, observer):
+        observer.wait_for_state('UNCONFIGURED', node)
+        assert lifecycle_state(observer, node) == 'unconfigured'
+        assert change_state(observer, node, Transition.TRANSITION_CONFIGURE)
+        observer.wait_for_state('WAITING', node, 'to be activated')
+        for _ in range(2):
+            assert change_state(observer, node, Transition.TRANSITION_ACTIVATE)
+            show_until_commanded(observer, node, 1)
+            assert change_state(observer, node, Transition.TRANSITION_DEACTIVATE)
+            observer.commands.clear()
+        assert change_state(observer, node, Transition.TRANSITION_CLEANUP)
+        observer.wait_for_state('UNCONFIGURED', node)
+        assert change_state(observer, node, Transition.TRANSITION_CONFIGURE)
+        assert not observer.commands
+
+
+def test_joint_names_that_do_not_fit_refuse_to_configure() -> None:
+    """Six names for seven dimensions."""
+    with running_node(action__space='joint_position', action__joint_names='[a,b,c,d,e,f]') as (
+            node, observer):
+        observer.wait_for_state('FAULT', node, 'action.joint_names: got')
+        assert '7 names' in observer.diagnostics[-1]['message']
+        observer.poll(lambda: lifecycle_state(observer, node) == 'unconfigured',
+                      'unconfigured again', node)
+
+
+def test_joint_delta_is_added_to_the_measured_joints() -> None:
+    """Measured joints come in two messages and another order; without them nothing moves."""
+    with running_node(action__space='joint_delta', action__joint_names='[a,b,c,d,e,f,g]',
+                      instruction='task 1') as (node, observer):
+        arm = observer.node.create_publisher(JointState, '/joint_states', RELIABLE)
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        observer.wait_for_match(arm, node)
+        observer.show(camera_image(3))
+        observer.wait_for_state('HOLD', node, 'no measured position of a, b, c')
+        arm.publish(JointState(name=['g', 'f'], position=[0.7, 0.6]))
+        observer.show(camera_image(3))
+        observer.wait_for_state('HOLD', node, 'no measured position of a, b, c, d, e:')
+        arm.publish(JointState(name=['e', 'd', 'c', 'b', 'a'],
+                               position=[0.5, 0.4, 0.3, 0.2, 0.1]))
+        for _ in range(300):
+            observer.show(camera_image(3))
+            with observer.changed:
+                if observer.changed.wait_for(lambda: observer.commands, 0.1):
+                    break
+        command = observer.commands[0]
+        assert command.name == list('abcdefg')
+        np.testing.assert_allclose(command.position, [3.1, 0.2, 0.3, 1.4, 0.5, 0.6, 0.7])
+
+
+def test_parameters_are_described_and_read_only(
+        shared: tuple[NodeProcess, Observer]) -> None:
+    """As the table says."""
+    node, observer = shared
+    request = DescribeParameters.Request(names=['device', 'instruction', 'status.period'])
+    device, instruction, period = observer.call(
+        DescribeParameters, f'{NODE}/describe_parameters', request, node).descriptors
+    assert device.read_only
+    assert device.additional_constraints == 'it must be one of auto, cpu, cuda'
+    assert not instruction.read_only
+    assert instruction.type == ParameterType.PARAMETER_STRING
+    assert (period.floating_point_range[0].from_value,
+            period.floating_point_range[0].to_value) == (0.05, 10.0)
+    assert set_parameter(observer, node, 'device', 'cuda')
+
+
+@pytest.mark.parametrize('parameters, line', [
+    ({'device': 'tpu'}, "device: got 'tpu', it must be one of auto, cpu, cuda"),
+    ({'status.period': '0.0'}, 'status.period'),
+    ({'autostart': '3'}, 'autostart')])
+def test_a_bad_parameter_ends_the_process(parameters: dict[str, str], line: str) -> None:
+    """One line that names it, exit status 2, no traceback."""
+    node = NodeProcess(next_domain(), 'obedient', parameters)
+    assert node.wait() == 2, node.report('another exit status')
+    said = [error for error in node.errors if 'vla_ros_msgs is not built' not in error]
+    assert len(said) == 1 and line in said[0], node.report('not one line')
+
+
+def test_ages_are_in_simulated_time() -> None:
+    """With use_sim_time there is a status before there is a time, and ages follow the clock."""
+    with running_node(use_sim_time='true', instruction='task 1', status__period='0.05') as (
+            node, observer):
+        clock = observer.node.create_publisher(Clock, '/clock', LATCHED)
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        tick = Clock()
+        tick.clock.sec = 1000
+        clock.publish(tick)
+        observer.wait(lambda: observer.diagnostics[-1]['stamp'] == 1000 * 10 ** 9, 'time', node)
+        observer.show(camera_image(1, stamp=998_500_000_000))
+        observer.wait(lambda: observer.diagnostics[-1]['last age [s]'] == '1.5000', 'age', node)
+
+
+def test_the_account_of_an_answer() -> None:
+    """What /vla/action and /vla/status say of one image."""
+    messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
+    with running_node('delay=0.01', instruction='task 5', status__period='0.05') as (
+            node, observer):
+        observer.wait_for_state('WAITING', node, 'no image')
+        actions, statuses = [], []
+        observer.listen(messages.VlaAction, '/vla/action', RELIABLE, actions.append)
+        observer.listen(messages.VlaStatus, '/vla/status', LATCHED, statuses.append)
+        observer.wait_for_match(observer.camera, node)
+        observer.wait(lambda: statuses, 'the latched status', node)
+        stamp = observer.node.get_clock().now().nanoseconds - 10 ** 9
+        observer.show(camera_image(7, stamp))
+        observer.wait(lambda: actions, 'an account', node)
+        action = actions[0]
+        assert action.header == observer.commands[0].header
+        assert (action.instruction, action.instruction_version) == ('task 5', 0)
+        assert action.unnorm_key == 'fake_dataset'
+        assert action.action_shape.tolist() == [1, 7]
+        assert action.action.tolist() == list(observer.commands[0].position)
+        np.testing.assert_allclose(action.normalized_action, np.array(action.action) / 255)
+        assert action.token_ids.tolist() == list(range(31744, 31751))
+        assert action.bins.tolist() == list(range(7))
+        assert action.margins.tolist() == [1.0] * 7
+        assert (action.stage_names, action.stage_ms.tolist()) == (['sleep'], [10.0])
+        ages = [action.age_received, action.age_inference_started, action.age_inference_ended,
+                action.age_published]
+        assert 1.0 < ages[0] < ages[1] < ages[1] + 0.01 <= ages[2] < ages[3] < 5.0
+        published = action.published.sec * 10 ** 9 + action.published.nanosec
+        assert (published - stamp) / 1e9 == pytest.approx(ages[3])
+        observer.wait(lambda: statuses[-1].state == 'RUNNING', 'RUNNING', node)
+        status = statuses[-1]
+        assert (status.frames_received, status.commands_sent) == (1, 1)
+        assert status.last_age == pytest.approx(ages[3], abs=1e-3)
+        assert (status.device, status.dtype, status.attention) == ('cpu', 'float32', 'none')
+
+
+def test_rates_are_measured() -> None:
+    """A camera at 20 Hz before an inference of a quarter of a second."""
+    with running_node('delay=0.25', instruction='task 1', status__period='0.05') as (
+            node, observer):
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        observer.node.create_timer(0.05, lambda: observer.show(camera_image(1)))
+        observer.wait(lambda: int(observer.diagnostics[-1]['commands sent']) >= 8, '8', node)
+        said = observer.diagnostics[-1]
+        assert 10 < float(said['camera rate [Hz]']) < 25
+        assert 2 < float(said['inference rate [Hz]']) < 4.1
+        assert 2 < float(said['command rate [Hz]']) < 4.1
+
+
+def test_without_its_messages_it_works_and_says_how_to_build_them() -> None:
+    """The command comes all the same."""
+    with running_node('no_messages', instruction='task 1') as (node, observer):
+        show_until_commanded(observer, node, 1)
+        assert node.end(signal.SIGINT)[0] == 0
+    said = [line for line in node.errors if 'colcon build --base-paths . msg' in line]
+    assert len(said) == 1, node.report('not said once')

@@ -1,0 +1,72 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""One table of parameters, from which everything else follows."""
+
+from dataclasses import FrozenInstanceError
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vla_ros.errors import ParameterError
+from vla_ros.parameters import NodeConfig
+from vla_ros.parameters import PARAMETERS
+
+CONFIG = Path(__file__).parents[1] / 'config' / 'vla_inference.yaml'
+
+
+def test_defaults_are_allowed():
+    """The list with one empty name, which rclpy needs, is an empty list."""
+    config = NodeConfig()
+    assert (config.action_space, config.joint_names, config.autostart) == ('raw', (), True)
+    with pytest.raises(FrozenInstanceError):
+        config.device = 'cpu'
+
+
+def test_values_come_under_their_ros_names():
+    """Lists and whole numbers as ROS gives them."""
+    config = NodeConfig.from_values({
+        'action.space': 'joint_delta', 'action.joint_names': ['a', 'b'], 'status.period': 2,
+        'use_sim_time': True})
+    assert (config.action_space, config.joint_names) == ('joint_delta', ('a', 'b'))
+    assert config.status_period == 2.0
+
+
+@pytest.mark.parametrize('name, value, allowed', [
+    ('device', 'tpu', 'one of auto, cpu, cuda'),
+    ('device', 1, 'one of auto, cpu, cuda'),
+    ('status.period', 0.0, 'a number from 0.05 to 10'),
+    ('status.period', math.nan, 'a number from 0.05 to 10'),
+    ('status.period', True, 'a number from 0.05 to 10'),
+    ('status.period', 'often', 'a number from 0.05 to 10'),
+    ('autostart', 1, 'true or false'),
+    ('instruction', None, 'a string'),
+    ('action.joint_names', 'a', 'a list of strings'),
+    ('action.joint_names', ['a', 1], 'a list of strings')])
+def test_what_is_not_allowed_is_refused(name, value, allowed):
+    """With the parameter, the value and what would have been allowed."""
+    with pytest.raises(ParameterError) as refused:
+        NodeConfig.from_values({name: value})
+    assert refused.value.name == name
+    assert refused.value.allowed == allowed
+
+
+def test_the_file_names_every_parameter_with_its_default():
+    """Nothing is in the YAML file that the node does not know, and nothing is missing."""
+    def flatten(tree, prefix=''):
+        for name, value in tree.items():
+            if isinstance(value, dict):
+                yield from flatten(value, f'{prefix}{name}.')
+            else:
+                yield f'{prefix}{name}', value
+
+    values = dict(flatten(yaml.safe_load(CONFIG.read_text())['/**']['ros__parameters']))
+    assert set(values) == {parameter.name for parameter in PARAMETERS}
+    assert NodeConfig.from_values(values) == NodeConfig()
+
+
+def test_only_the_instruction_changes_at_run_time():
+    """Everything else is set once, at start."""
+    assert [item.name for item in PARAMETERS if not item.read_only] == ['instruction']
