@@ -16,6 +16,8 @@ from launch_ros.actions import SetParametersFromFile
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from vla_ros.policy import DEVICES
+
 
 def is_set(argument: str) -> Condition:
     """Tell whether an argument was given: one that was not must not override the YAML file."""
@@ -49,7 +51,7 @@ def generate_launch_description() -> LaunchDescription:
             'instruction', default_value='',
             description='What the arm is to do, as a sentence; empty: as params_file says.'),
         DeclareLaunchArgument(
-            'device', default_value='', choices=['', 'auto', 'cpu', 'cuda'],
+            'device', default_value='', choices=['', *DEVICES],
             description='Where the policy runs; empty: as params_file says.'),
         DeclareLaunchArgument(
             'transport', default_value='', choices=['', 'fastrtps', 'cyclonedds', 'iceoryx'],
@@ -78,7 +80,7 @@ def generate_launch_description() -> LaunchDescription:
 
         # A group, so that parameters reach no other node of a launch file that includes this one.
         GroupAction([
-            # In this order, and not as parameters of the node, which would come after all of these.
+            # In this order, and none as a parameter of the node, which would override them all.
             SetParametersFromFile(LaunchConfiguration('params_file')),
             text_parameter('checkpoint'),
             text_parameter('unnorm_key'),

@@ -4,8 +4,8 @@
 """
 The real node, with a policy that does as it is told: a process for the node tests.
 
-``python fake_policy_node.py BEHAVIOUR [--ros-args …]``. It says on stdout what it is doing, so that
-a test can wait for it.
+``python fake_policy_node.py BEHAVIOUR [--ros-args …]``. It says on stdout what it is doing, so
+that a test can wait for it.
 """
 
 import re

@@ -213,4 +213,5 @@ def camera_image(red: int, stamp: int = 0, size: tuple[int, int] = (8, 8)) -> Im
 def _flatten(message: DiagnosticArray) -> dict[str, Any]:
     status = message.status[0]
     stamp = message.header.stamp.sec * 10 ** 9 + message.header.stamp.nanosec
-    return {'stamp': stamp, 'message': status.message, **{item.key: item.value for item in status.values}}
+    return {'stamp': stamp, 'message': status.message,
+            **{item.key: item.value for item in status.values}}

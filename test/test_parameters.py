@@ -8,11 +8,10 @@ import math
 from pathlib import Path
 
 import pytest
-import yaml
-
 from vla_ros.errors import ParameterError
 from vla_ros.parameters import NodeConfig
 from vla_ros.parameters import PARAMETERS
+import yaml
 
 CONFIG = Path(__file__).parents[1] / 'config' / 'vla_inference.yaml'
 

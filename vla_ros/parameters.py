@@ -10,8 +10,8 @@ range, read-only) is written at the field and nowhere else.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import Field
+from dataclasses import field
 from dataclasses import fields
 import math
 from typing import Any
