@@ -53,9 +53,9 @@ class Reason(str, Enum):
     INVALID_TOKENS = 'invalid tokens', True
     LIMIT = 'limit', True
     UNREACHABLE = 'unreachable', True
+    NOT_FINITE = 'not finite', True
     POLICY_ERROR = 'policy error', True
     QOS_MISMATCH = 'QoS mismatch', True
-    NOT_FINITE = 'not finite', False
     JUMP = 'jump', False
     OUT_OF_MEMORY = 'out of memory', False
     OPERATOR = 'operator', False

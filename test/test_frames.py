@@ -1,0 +1,75 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Cameras that freeze and clocks that jump."""
+
+import numpy as np
+import pytest
+from vla_ros.errors import ParameterError
+from vla_ros.safety.frames import ClockWatch
+from vla_ros.safety.frames import FrozenImage
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (9, 48, 64, 3), np.uint8)
+STILL = np.zeros(6)
+
+
+def test_a_living_camera_is_not_frozen():
+    frozen = FrozenImage(0.5, 0.5)
+    for index in range(9):
+        assert not frozen.check(index + 1, IMAGES[index], float(index), STILL + index)
+
+
+def test_a_repeated_stamp_is_frozen_after_its_time():
+    frozen = FrozenImage(0.5, 0.0)
+    assert not frozen.check(7, IMAGES[0], 0.0)
+    assert not frozen.check(7, IMAGES[1], 0.5)
+    assert 'stamp' in frozen.check(7, IMAGES[2], 0.6)
+    assert not frozen.check(8, IMAGES[3], 0.7)
+
+
+def test_a_camera_without_stamps_is_not_judged_by_them():
+    frozen = FrozenImage(0.5, 0.0)
+    assert not any(frozen.check(0, IMAGES[index], float(index)) for index in range(9))
+
+
+def test_repeated_pixels_are_frozen_once_the_arm_has_moved():
+    frozen = FrozenImage(0.0, 0.0)
+    for index in range(5):  # an arm at rest, a camera without noise
+        assert not frozen.check(index + 1, IMAGES[0], float(index), STILL)
+    assert 'although the arm has moved' in frozen.check(6, IMAGES[0], 5.0, STILL + 0.1)
+    assert not frozen.check(7, IMAGES[1], 6.0, STILL + 0.1)
+
+
+def test_repeated_pixels_are_frozen_after_a_time_if_that_is_wished():
+    frozen = FrozenImage(0.0, 0.5)
+    assert not frozen.check(1, IMAGES[0], 0.0)
+    assert 'same pixels' in frozen.check(2, IMAGES[0], 0.6)
+    with pytest.raises(ParameterError, match='image.frozen_pixels'):
+        FrozenImage(0.0, float('nan'))
+
+
+def test_a_steady_clock_does_not_jump():
+    clock = ClockWatch()
+    assert not any(clock.look(100.0 + 0.01 * tick, 0.01 * tick, False) for tick in range(500))
+
+
+@pytest.mark.parametrize(('step', 'simulated', 'words'), [
+    (-0.5, False, 'went back by 0.5'), (-0.5, True, 'went back by 0.5'),
+    (5.0, False, 'jumped by'), (5.0, True, 'jumped by 5.0')])
+def test_a_jump_is_found_once(step, simulated, words):
+    clock = ClockWatch()
+    clock.look(100.0, 0.0, simulated)
+    assert words in clock.look(100.0 + step, 0.01, simulated)
+    assert not clock.look(100.01 + step, 0.02, simulated)
+
+
+def test_simulated_time_may_run_slow_fast_or_not_at_all():
+    clock = ClockWatch()
+    for ros, steady in ((0.0, 1.0), (50.0, 2.0), (50.5, 2.1), (50.5, 60.0), (50.6, 90.0)):
+        assert not clock.look(ros, steady, True)
+
+
+def test_a_process_that_was_asleep_is_no_jump_of_the_clock():
+    clock = ClockWatch()
+    clock.look(100.0, 0.0, False)
+    assert not clock.look(130.0, 30.0, False)
