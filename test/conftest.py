@@ -8,6 +8,7 @@ from llama_tokenizer import llama_tokenizer
 import pytest
 
 import vla_ros
+import vla_ros.model  # noqa: F401  sets how OpenMP waits, before any test loads torch
 from vla_ros.tiny_checkpoint import write_checkpoint
 
 
