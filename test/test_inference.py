@@ -1,0 +1,185 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""From frames to commands, without ROS: a shell that only keeps what it is told to publish."""
+
+from dataclasses import replace
+import queue
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from vla_ros.errors import Cancelled
+from vla_ros.errors import CheckpointError
+from vla_ros.errors import ParameterError
+from vla_ros.errors import UnsupportedError
+from vla_ros.inference import Inference
+from vla_ros.parameters import NodeConfig
+from vla_ros.policy import ActionChunk
+from vla_ros.policy import PolicySpec
+from vla_ros.status import StatusBoard
+
+DEADLINE = 20.0
+SPEC = PolicySpec('fake', 'key', (2, 2), 1, 0, 'cpu', 'float32', 'sdpa', 'best here', 'none')
+
+
+class Shell:
+    """Takes the place of ROS; images are plain arrays."""
+
+    def __init__(self):
+        self.answers = queue.Queue()
+        self.statuses = queue.Queue()
+
+    def now(self):
+        return time.monotonic_ns()
+
+    def read_image(self, image):
+        return image
+
+    def publish_answer(self, answer):
+        self.answers.put(answer)
+        return 0.25
+
+    def publish_status(self, status):
+        self.statuses.put(status)
+
+    def wait_for_state(self, state):
+        """Give the first status of this state."""
+        while True:
+            status = self.statuses.get(timeout=DEADLINE)
+            if status.state == state:
+                return status
+
+
+class Policy:
+    """Answers with the first pixel, twice as much in the second action; counts its resets."""
+
+    def __init__(self, spec=SPEC):
+        self.spec = spec
+        self.resets = 0
+
+    def infer(self, observation):
+        first = float(observation.images[0].flat[0])
+        actions = np.array([[first, first], [2 * first, 2 * first]])
+        return ActionChunk(actions, actions, (), (), np.zeros(0, np.float32),
+                           observation.instruction, (), {})
+
+    def reset(self):
+        self.resets += 1
+
+
+def make(policy, **config):
+    """Give an inference with this policy, and its shell."""
+    shell = Shell()
+    board = StatusBoard('/camera', '/instruction', image_timeout=60.0)
+    config = NodeConfig(**{'checkpoint': 'fake', 'instruction': 'task 1', **config})
+    return Inference(config, shell, board, lambda policy_config: policy), shell
+
+
+def test_the_first_action_of_a_chunk_is_sent():
+    """With everything that it was computed from."""
+    inference, shell = make(Policy())
+    assert inference.configure() == SPEC
+    inference.activate()
+    inference.frame(np.array([3]))
+    answer = shell.answers.get(timeout=DEADLINE)
+    assert answer.command.positions == (3.0, 3.0)
+    assert answer.frame.received <= answer.started <= answer.ended
+    assert (answer.order.instruction, answer.unnorm_key) == ('task 1', 'key')
+    assert shell.wait_for_state('RUNNING').progress.last_age == 0.25
+    assert inference.stop(DEADLINE)
+
+
+def test_a_frame_from_before_the_order_is_not_answered():
+    """It may be arbitrarily old; only what comes after is."""
+    inference, shell = make(Policy(), instruction='')
+    inference.configure()
+    inference.activate()
+    inference.frame(np.array([1]))
+    inference.instruct('task 2')
+    inference.frame(np.array([2]))
+    answer = shell.answers.get(timeout=DEADLINE)
+    assert (answer.command.positions[0], answer.order.instruction) == (2.0, 'task 2')
+    assert inference.stop(DEADLINE)
+    assert shell.answers.empty()
+
+
+def test_what_a_policy_kept_is_forgotten_with_the_instruction():
+    """But not from one frame to the next."""
+    policy = Policy()
+    inference, shell = make(policy)
+    inference.configure()
+    inference.activate()
+    for _ in range(2):
+        inference.frame(np.array([1]))
+        shell.answers.get(timeout=DEADLINE)
+    assert policy.resets == 1
+    inference.instruct('task 2')
+    inference.frame(np.array([1]))
+    shell.answers.get(timeout=DEADLINE)
+    assert policy.resets == 2
+    assert inference.stop(DEADLINE)
+
+
+@pytest.mark.parametrize('spec, config, error', [
+    (replace(SPEC, image_count=2), {}, UnsupportedError),
+    (replace(SPEC, proprio_dim=8), {}, UnsupportedError),
+    (SPEC, {'action_space': 'joint_position', 'joint_names': ('a',)}, ParameterError)])
+def test_a_policy_that_does_not_fit_is_not_kept(spec, config, error):
+    """The status names the reason, and the thread is gone."""
+    inference, shell = make(Policy(spec), **config)
+    threads = threading.active_count()
+    with pytest.raises(error) as refused:
+        inference.configure()
+    assert shell.wait_for_state('FAULT').reason == str(refused.value)
+    assert threading.active_count() == threads
+
+
+def test_a_policy_that_cannot_be_loaded():
+    """The error goes to who asked, and into the status."""
+    inference, shell = make(Policy(), checkpoint='')
+    with pytest.raises(ParameterError):
+        inference.configure()
+    assert 'checkpoint' in shell.wait_for_state('FAULT').reason
+
+
+def test_configuring_again_after_a_cleanup():
+    """Nothing of the first policy stays."""
+    inference, shell = make(Policy())
+    for _ in range(2):
+        inference.configure()
+        inference.activate()
+        inference.frame(np.array([1]))
+        shell.answers.get(timeout=DEADLINE)
+        inference.deactivate()
+        assert inference.cleanup()
+        shell.wait_for_state('UNCONFIGURED')
+
+
+def test_nothing_is_published_once_it_was_stopped():
+    """No command, no status, and no worker that is started too late."""
+    inference, shell = make(Policy())
+    inference.configure()
+    inference.activate()
+    assert inference.stop(DEADLINE)
+    while not shell.statuses.empty():
+        shell.statuses.get()
+    inference.frame(np.array([1]))
+    inference.tell()
+    with pytest.raises(Cancelled):
+        inference.configure()
+    assert shell.answers.empty() and shell.statuses.empty()
+
+
+def test_errors_of_loading_are_one_line():
+    """Whatever the library says."""
+    def load(config):
+        raise CheckpointError('folder', 'two\n  lines')
+
+    shell = Shell()
+    inference = Inference(NodeConfig(checkpoint='x'), shell, StatusBoard('/c', '/i', 1.0), load)
+    with pytest.raises(CheckpointError):
+        inference.configure()
+    assert shell.wait_for_state('FAULT').reason == 'checkpoint folder: two lines'

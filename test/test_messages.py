@@ -1,0 +1,80 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Messages are read and filled."""
+
+import math
+import sys
+from types import ModuleType
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+
+from sensor_msgs.msg import Image  # noqa: E402, I100
+from vla_ros.errors import ImageError  # noqa: E402
+from vla_ros.messages import age  # noqa: E402
+from vla_ros.messages import image_rgb  # noqa: E402
+
+
+def yuv_image():
+    """Give an image that numpy alone does not read."""
+    image = Image(encoding='yuv422', height=2, width=2, step=4)
+    image.data.frombytes(bytes(8))
+    return image
+
+
+def install_cv_bridge(monkeypatch, convert):
+    """Put something in the place of cv_bridge, with the module that tells the real one."""
+    modules = {name: ModuleType(name) for name in (
+        'cv_bridge', 'cv_bridge.boost', 'cv_bridge.boost.cv_bridge_boost')}
+    modules['cv_bridge'].CvBridge = lambda: SimpleNamespace(imgmsg_to_cv2=convert)
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+def test_a_view_of_the_message():
+    """Nothing is copied where the encoding allows."""
+    image = Image(encoding='bgr8', height=1, width=1, step=3)
+    image.data.frombytes(bytes([1, 2, 3]))
+    pixels = image_rgb(image)
+    assert pixels.tolist() == [[[3, 2, 1]]]
+    assert np.shares_memory(pixels, np.frombuffer(image.data, np.uint8))
+
+
+def test_other_encodings_need_cv_bridge(monkeypatch):
+    """The error names the encoding and the way out; the stand-in from PyPI does not do."""
+    monkeypatch.setitem(sys.modules, 'cv_bridge', ModuleType('cv_bridge'))
+    with pytest.raises(ImageError, match=r"'yuv422'.*ros-\$ROS_DISTRO-cv-bridge"):
+        image_rgb(yuv_image())
+
+
+def test_cv_bridge_converts_where_it_is_installed(monkeypatch):
+    """To RGB."""
+    converted = np.full((2, 2, 3), 7, np.uint8)
+    asked = []
+    install_cv_bridge(monkeypatch, lambda *request: (asked.append(request), converted)[1])
+    image = yuv_image()
+    assert image_rgb(image) is converted
+    assert asked == [(image, 'rgb8')]
+
+
+def test_whatever_cv_bridge_raises_is_an_image_error(monkeypatch):
+    """OpenCV has errors of its own."""
+    def convert(*request):
+        raise TypeError('buffer is too small')
+
+    install_cv_bridge(monkeypatch, convert)
+    with pytest.raises(ImageError, match='yuv422 image of 2x2 pixels.*buffer is too small'):
+        image_rgb(yuv_image())
+
+
+def test_an_image_without_a_stamp_has_no_age():
+    """A camera that does not stamp gives no wrong age."""
+    image = Image()
+    answer = SimpleNamespace(frame=SimpleNamespace(image=image))
+    assert math.isnan(age(answer, 10 ** 18))
+    image.header.stamp.sec = 1
+    assert age(answer, 3 * 10 ** 9) == 2.0
