@@ -35,15 +35,16 @@ class FakePolicy:
     the instruction, and three zeros. An instruction can also ask for trouble.
     """
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, is_stepwise: bool) -> None:
         self.delay = delay
+        self.is_stepwise = is_stepwise
         self.spec = PolicySpec(
             checkpoint='fake', unnorm_key='fake_dataset', action_shape=(1, 7), image_count=1,
             proprio_dim=0, device='cpu', dtype='float32', attention='none',
             attention_reason='a fake has none', quantization='none')
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Answer, after the delay, or as the instruction says."""
+        """Answer, after the delay or a line on stdin, or as the instruction says."""
         image, instruction = observation.images[0], observation.instruction
         say(f'inferring {image[0, 0].tolist()} {instruction}')
         if 'hang' in instruction:
@@ -54,6 +55,8 @@ class FakePolicy:
             raise RuntimeError('out of everything')
         if 'nan' in instruction:
             image = np.full((1, 1, 3), np.nan)
+        if self.is_stepwise:
+            sys.stdin.readline()
         time.sleep(self.delay)
         number = re.search(r'\d+', instruction)
         action = [*image[0, 0].tolist(), float(number.group() if number else 0), 0.0, 0.0, 0.0]
@@ -82,7 +85,7 @@ def load(config: PolicyConfig, behaviour: str) -> FakePolicy:
         say('loading')
         import torch  # noqa: F401
     delay = re.fullmatch(r'delay=(.*)', behaviour)
-    return FakePolicy(float(delay.group(1)) if delay else 0.0)
+    return FakePolicy(float(delay.group(1)) if delay else 0.0, behaviour == 'stepwise')
 
 
 if __name__ == '__main__':

@@ -55,7 +55,8 @@ class NodeProcess:
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain),
                        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
         self._process = subprocess.Popen(command, env=environment, text=True,
-                                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.PIPE)
         self._changed = threading.Condition()
         self.lines: list[str] = []
         self.errors: list[str] = []
@@ -74,6 +75,12 @@ class NodeProcess:
             assert self._changed.wait_for(find, DEADLINE), self.report(f'nothing said {text!r}')
             return find()
 
+    def let_answer(self) -> None:
+        """Let a stepwise policy finish one answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write('\n')
+        self._process.stdin.flush()
+
     def end(self, number: int = signal.SIGINT) -> tuple[int, float]:
         """Send a signal; give the exit status and how many seconds it took."""
         start = time.monotonic()
@@ -89,8 +96,8 @@ class NodeProcess:
             self._process.kill()
             for reader in self._readers:
                 reader.join()
-            self._process.stdout.close()
-            self._process.stderr.close()
+            for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+                stream.close()
 
     def report(self, problem: str) -> str:
         """Describe a failure with everything that the process has said."""

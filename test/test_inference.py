@@ -94,14 +94,28 @@ def test_the_first_action_of_a_chunk_is_sent():
 
 def test_a_frame_from_before_the_order_is_not_answered():
     """It may be arbitrarily old; only what comes after is."""
-    inference, shell = make(Policy(), instruction='')
+    policy, begun, go_on = Policy(), threading.Event(), threading.Semaphore(0)
+    answer_at_once = policy.infer
+
+    def infer(observation):
+        begun.set()
+        assert go_on.acquire(timeout=DEADLINE)
+        return answer_at_once(observation)
+
+    policy.infer = infer
+    inference, shell = make(policy)
     inference.configure()
     inference.activate()
     inference.frame(np.array([1]))
-    inference.instruct('task 2')
+    assert begun.wait(DEADLINE)
     inference.frame(np.array([2]))
+    inference.instruct('task 2')
+    go_on.release(3)
+    while shell.statuses.get(timeout=DEADLINE).progress.frames_unused == 0:
+        inference.tell()
+    inference.frame(np.array([3]))
     answer = shell.answers.get(timeout=DEADLINE)
-    assert (answer.command.positions[0], answer.order.instruction) == (2.0, 'task 2')
+    assert (answer.command.positions[0], answer.order.instruction) == (3.0, 'task 2')
     assert inference.stop(DEADLINE)
     assert shell.answers.empty()
 

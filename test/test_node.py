@@ -127,19 +127,22 @@ def test_loading_blocks_nobody() -> None:
 
 def test_newest_frame_wins() -> None:
     """Of the frames that come in during an inference only the last is answered."""
-    with running_node('delay=1.0', instruction='task 1', status__period='0.05') as (
-            node, observer):
+    with running_node('stepwise', instruction='task 1', status__period='0.05') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')
         observer.wait_for_match(observer.camera, node)
-        observer.show(camera_image(1))
-        line = node.wait_for_line('inferring [1,')
-        for red in range(2, 31):
+        for red in range(1, 11):
             observer.show(camera_image(red))
-        node.wait_for_line('inferring', after=line)
-        assert 'inferring [30,' in node.lines[line], node.report('not the newest')
+            observer.wait(lambda: int(observer.diagnostics[-1]['frames received']) == red,
+                          f'frame {red}', node)
+            if red == 1:
+                line = node.wait_for_line('inferring [1,')
+        node.let_answer()
+        node.wait_for_line('inferring [10,', after=line)
+        assert len(node.lines) == line + 1, node.report('another was answered')
+        node.let_answer()
         observer.wait(lambda: len(observer.commands) == 2, 'two commands', node)
-        said = observer.diagnostics[-1]
-        assert int(said['frames dropped']) == int(said['frames received']) - 2
+        observer.wait(lambda: observer.diagnostics[-1]['commands sent'] == '2', 'both', node)
+        assert observer.diagnostics[-1]['frames dropped'] == '8'
 
 
 def malformed_images() -> list[Image]:
@@ -251,27 +254,30 @@ def test_topic_and_parameter_are_one_instruction(
 
 def test_emergency_stop_stays_until_it_is_rearmed() -> None:
     """Nothing in flight gets out, and releasing the button alone changes nothing."""
-    with running_node('delay=0.3', instruction='task 1') as (node, observer):
+    with running_node('stepwise', instruction='task 1', status__period='0.05') as (node, observer):
         button = observer.node.create_publisher(Bool, '/arm/estop', RELIABLE)
         observer.wait_for_state('WAITING', node, 'no image')
-        show_until_commanded(observer, node, 1)
+        observer.wait_for_match(observer.camera, node)
         observer.wait_for_match(button, node)
+        observer.show(camera_image(1))
         line = node.wait_for_line('inferring [1,')
-        observer.show(camera_image(2))
-        node.wait_for_line('inferring [2,', after=line)
         button.publish(Bool(data=True))
         observer.wait_for_state('ESTOP', node, 'pressed')
+        node.let_answer()
+        observer.wait(lambda: observer.diagnostics[-1]['answers void'] == '1', 'void', node)
         rearm = observer.call(Trigger, f'{NODE}/rearm', Trigger.Request(), node)
         assert not rearm.success
         assert 'released' in rearm.message
         button.publish(Bool(data=False))
         observer.wait_for_state('ESTOP', node, '~/rearm')
-        observer.wait(lambda: observer.diagnostics[-1]['answers void'] == '1', 'void', node)
-        observer.show(camera_image(3))
+        observer.show(camera_image(2))
+        observer.wait(lambda: observer.diagnostics[-1]['frames dropped'] == '1', 'dropped', node)
         assert observer.call(Trigger, f'{NODE}/rearm', Trigger.Request(), node).success
-        show_until_commanded(observer, node, 4)
-        assert [command.position[0] for command in observer.commands
-                if command.position[0] in (2, 3)] == []
+        observer.show(camera_image(3))
+        node.wait_for_line('inferring [3,', after=line)
+        node.let_answer()
+        observer.wait(lambda: observer.commands, 'a command', node)
+        assert [command.position[0] for command in observer.commands] == [3]
 
 
 def test_without_autostart_it_waits_for_a_manager() -> None:
@@ -405,6 +411,18 @@ def test_the_account_of_an_answer() -> None:
         assert (status.frames_received, status.commands_sent) == (1, 1)
         assert status.last_age == pytest.approx(ages[3], abs=1e-3)
         assert (status.device, status.dtype, status.attention) == ('cpu', 'float32', 'none')
+
+
+def test_a_late_listener_gets_the_last_status_only() -> None:
+    """Latched, and one deep."""
+    messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
+    with running_node(status__period='10.0') as (node, observer):
+        observer.wait_for_state('WAITING', node, 'no instruction')
+        statuses = []
+        deep = QoSProfile(depth=10, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        observer.listen(messages.VlaStatus, '/vla/status', deep, statuses.append)
+        observer.wait(lambda: statuses, 'the latched status', node)
+        assert statuses[0].state == 'WAITING'
 
 
 def test_rates_are_measured() -> None:
