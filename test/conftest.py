@@ -17,6 +17,20 @@ def pytest_report_header():
     return f'vla_ros {vla_ros.__version__} from {vla_ros.__path__[0]}'
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pycollect_makemodule(module_path, parent):
+    """
+    Keep one module that cannot be imported from taking all others with it.
+
+    launch_testing's plugin imports each module before pytest does, outside of what catches errors
+    there: a module-level ``importorskip`` would skip every test there is, without a word.
+    """
+    outcome = yield
+    if outcome.excinfo is not None:
+        # Imported again, now as pytest does, it is skipped or reported on its own.
+        outcome.force_result(pytest.Module.from_parent(parent, path=module_path))
+
+
 @pytest.fixture(scope='session')
 def golden_weights(tmp_path_factory):
     """Write the checkpoint of the golden outputs, without a tokenizer."""
