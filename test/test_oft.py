@@ -149,6 +149,7 @@ def test_a_second_file_of_a_part_is_an_error(copy):
 
 def test_a_part_that_would_run_code_is_not_read(copy):
     class Trap:
+
         def __reduce__(self):
             return (pytest.fail, ('code of a pickle ran',))
     torch.save({'module.fc1.weight': Trap()}, copy / PROJECTOR)

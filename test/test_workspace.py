@@ -82,5 +82,5 @@ def test_with_both_paths_the_messages_are_built_too(workspace):
     source = workspace / 'src/vla_ros'
     done = subprocess.run(['colcon', 'list', '--names-only', '--topological-order',
                            '--base-paths', source, source / 'msg'],
-                          capture_output=True, text=True, check=True)
+                          cwd=workspace, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ['vla_ros_msgs', 'vla_ros']

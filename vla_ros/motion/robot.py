@@ -36,7 +36,7 @@ class GripperJoint:
     """
 
     joint: str
-    open: float
+    open: float  # noqa: A003
     closed: float
 
     def position(self, opening: float) -> float:

@@ -67,7 +67,7 @@ class _Record:
 
     moment: int
     topic: str
-    type: tuple[str, str]
+    type: tuple[str, str]  # noqa: A003
     content: Any
 
 
