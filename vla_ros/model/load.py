@@ -15,24 +15,28 @@ from vla_ros.model.oft import OftPolicy
 from vla_ros.model.openvla import load_openvla
 from vla_ros.model.openvla import OpenVlaPolicy
 from vla_ros.model.parts import find_parts
+from vla_ros.model.prepare import choose_machine
+from vla_ros.model.prepare import Machine
 from vla_ros.policy import PolicyConfig
 
 Parts = Mapping[str, Path]
-Loader = Callable[[PolicyConfig, Checkpoint, Parts], OpenVlaPolicy | OftPolicy]
+Loader = Callable[[PolicyConfig, Checkpoint, Machine, Parts], OpenVlaPolicy | OftPolicy]
 
 # Any of these files in a folder makes it OpenVLA-OFT.
 _OFT_PARTS = ('action_head', 'proprio_projector', 'noisy_action_projector', 'vision_backbone')
 _LOADERS: dict[str, Loader] = {
-    'tokens': lambda config, checkpoint, parts: load_openvla(config, checkpoint),
+    'tokens': load_openvla,
     'discrete': load_oft, 'l1': load_oft, 'diffusion': load_oft, 'oft': load_oft}
 
 
 def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
     """Load any checkpoint of the family; see :func:`vla_ros.policy.load_policy`."""
     config.progress(0.0, 'reading the checkpoint')
+    # First: a download must not end in a message that this machine cannot run it.
+    machine = choose_machine(config)
     checkpoint = open_checkpoint(config.checkpoint)
     parts = find_parts(checkpoint.folder)
-    policy = _LOADERS[_kind(config, checkpoint, parts)](config, checkpoint, parts)
+    policy = _LOADERS[_kind(config, checkpoint, parts)](config, checkpoint, machine, parts)
     if config.warmup:
         config.progress(1.0, 'warming up')
         policy.warm_up()

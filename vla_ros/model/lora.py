@@ -233,6 +233,7 @@ class AdapterSwitch:
         stored = self._stored[name] if name is not None else {}
         for owner, layer in self._layers.items():
             if owner in stored:
+                # From wherever they were put together to where the network runs.
                 layer.down.copy_(stored[owner][0])
                 layer.up.copy_(stored[owner][1])
             else:

@@ -38,7 +38,6 @@ from vla_ros.model.heads import MlpResNet
 from vla_ros.model.heads import Projector
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.openvla import StageClock
-from vla_ros.model.prepare import choose_machine
 from vla_ros.model.prepare import Dataset
 from vla_ros.model.prepare import find_statistics
 from vla_ros.model.prepare import Machine
@@ -88,7 +87,7 @@ class Scales:
     proprio: ActionStatistics | None
 
 
-def load_oft(config: PolicyConfig, checkpoint: Checkpoint,
+def load_oft(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
              files: Mapping[str, Path]) -> 'OftPolicy':
     """
     Load a checkpoint that answers with a chunk of actions.
@@ -100,7 +99,6 @@ def load_oft(config: PolicyConfig, checkpoint: Checkpoint,
     if config.image_count > 1 and len(checkpoint.config.towers) == 1:
         raise ParameterError('image_count', config.image_count,
                              '1: only fused vision towers take several images')
-    machine = choose_machine(config)
     dataset = find_statistics(config, checkpoint)
     parts = _load_parts(config, checkpoint, files, machine)
     scales = _find_scales(config, checkpoint, dataset, parts)

@@ -3,7 +3,9 @@
 
 """OpenVLA as a policy: one image and an instruction in, one action out."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from pathlib import Path
 import time
 
 import numpy as np
@@ -18,8 +20,8 @@ from vla_ros.errors import ParameterError
 from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.engine import Engine
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.model.prepare import choose_machine
 from vla_ros.model.prepare import find_statistics
+from vla_ros.model.prepare import Machine
 from vla_ros.model.prepare import prepare
 from vla_ros.model.prepare import Prepared
 from vla_ros.policy import ActionChunk
@@ -30,7 +32,8 @@ from vla_ros.prompts import build_prompt
 from vla_ros.prompts import choose_template
 
 
-def load_openvla(config: PolicyConfig, checkpoint: Checkpoint) -> 'OpenVlaPolicy':
+def load_openvla(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
+                 parts: Mapping[str, Path]) -> 'OpenVlaPolicy':
     """
     Load a checkpoint that answers one image with the tokens of one action.
 
@@ -38,7 +41,6 @@ def load_openvla(config: PolicyConfig, checkpoint: Checkpoint) -> 'OpenVlaPolicy
     """
     if config.image_count != 1:
         raise ParameterError('image_count', config.image_count, '1: this checkpoint is not OFT')
-    machine = choose_machine(config)
     dataset = find_statistics(config, checkpoint)
     statistics = ActionStatistics.from_dataset(dataset.statistics)
     prepared = prepare(config, checkpoint, machine, dataset)

@@ -22,6 +22,9 @@ from vla_ros.model.lora import Adapters
 from vla_ros.model.lora import apply_adapters
 from vla_ros.model.lora import read_adapter
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.quantize import check_quantization
+from vla_ros.model.quantize import loading_device
+from vla_ros.model.quantize import quantize
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.model.weights import build_network
 from vla_ros.model.weights import load_weights
@@ -90,9 +93,7 @@ def choose_machine(config: PolicyConfig) -> Machine:
     """
     device = choose_device(config.device)
     dtype = choose_dtype(config.dtype, device)
-    if config.quantization != 'none':
-        raise UnsupportedError(f'quantization {config.quantization}',
-                               'this version has no quantised weights', 'use none')
+    check_quantization(config.quantization, device, dtype)
     attention = choose_attention(config.attention, device, dtype)
     _LOG.info('attention %s: %s', attention.name, attention.reason)
     return Machine(device, dtype, attention)
@@ -123,12 +124,13 @@ def prepare(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine, data
     attend = machine.attention.attend
     if bidirectional:
         attend = everywhere(attend)
-    network = build_network(lambda: OpenVlaNetwork(checkpoint.config, attend), machine.device,
-                            machine.dtype)
+    network = build_network(lambda: OpenVlaNetwork(checkpoint.config, attend),
+                            loading_device(config.quantization, machine.device), machine.dtype)
     adapters = {name: read_adapter(Path(folder)) for name, folder in config.adapters.items()}
     load_weights(network, checkpoint.folder, config.progress)
-    return Prepared(checkpoint, machine, dataset, network, tokenizer,
-                    apply_adapters(network, adapters, config.adapter))
+    applied = apply_adapters(network, adapters, config.adapter)
+    quantize(network, config.quantization, machine.device)
+    return Prepared(checkpoint, machine, dataset, network, tokenizer, applied)
 
 
 def everywhere(attend: Attend) -> Attend:

@@ -1,0 +1,94 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""How much memory each part of a model takes, and how far two models agree."""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+
+from vla_ros.errors import InvalidAction
+from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.policy import Observation
+from vla_ros.policy import Policy
+
+
+def memory_by_part(network: OpenVlaNetwork) -> dict[str, int]:
+    """Count the bytes of the weights, by part, tensors that share memory once."""
+    parts: dict[str, nn.Module] = {
+        'vision': network.vision_backbone, 'projector': network.projector,
+        'language_model': network.language_model}
+    return {name: _bytes([*part.parameters(), *part.buffers()]) for name, part in parts.items()}
+
+
+def memory_of_buffers(owner: object) -> int:
+    """Count the bytes of the tensors that an engine or decoder keeps: the cache above all."""
+    return _bytes(value for value in vars(owner).values() if isinstance(value, Tensor))
+
+
+def activation_peak(run: Callable[[], object]) -> int | None:
+    """Measure what a run allocates beside what is there, in bytes; None without a GPU."""
+    if not torch.cuda.is_available():
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+                for tensor in tensors}
+    return sum(storages.values())
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """
+    How far one policy follows another.
+
+    :param tokens: number of tokens that were compared; 0 for a continuous head.
+    :param equal_tokens: how many of them are the same.
+    :param action_error: mean absolute difference of the normalised actions.
+    :param p50_ms: median time of an inference of the compared policy.
+    """
+
+    tokens: int
+    equal_tokens: int
+    action_error: float
+    p50_ms: float
+
+
+def compare_policies(reference: Policy, other: Policy,
+                     observations: Sequence[Observation]) -> Agreement:
+    """Run both on the same observations; an invalid action is compared token by token only."""
+    equal, total, errors, times = 0, 0, [], []
+    for observation in observations:
+        expected_ids, expected = _answer(reference, observation)
+        began = time.monotonic()
+        ids, action = _answer(other, observation)
+        times.append((time.monotonic() - began) * 1e3)
+        total += len(expected_ids)
+        equal += sum(a == b for a, b in zip(expected_ids, ids))
+        if expected is not None and action is not None:
+            errors.append(float(np.abs(expected - action).mean()))
+    return Agreement(total, equal, float(np.mean(errors)) if errors else float('nan'),
+                     float(np.median(times)))
+
+
+def _answer(policy: Policy, observation: Observation) -> tuple[tuple[int, ...],
+                                                               np.ndarray | None]:
+    try:
+        chunk = policy.infer(observation)
+    except InvalidAction as error:
+        return error.token_ids, None
+    return chunk.token_ids, chunk.normalized
