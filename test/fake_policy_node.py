@@ -49,6 +49,11 @@ class FakePolicy:
         say(f'inferring {image[0, 0].tolist()} {instruction}')
         if 'hang' in instruction:
             threading.Event().wait()
+        if 'matmul' in instruction:
+            import torch
+            matrix = torch.ones(30_000, 30_000)
+            say('multiplying')
+            torch.mm(matrix, matrix)
         if 'invalid' in instruction:
             raise InvalidAction('a word instead of an action', (1, 2, 3), (0,))
         if 'crash' in instruction:

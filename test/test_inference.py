@@ -111,7 +111,9 @@ def test_a_frame_from_before_the_order_is_not_answered():
     inference.frame(np.array([2]))
     inference.instruct('task 2')
     go_on.release(3)
+    end = time.monotonic() + DEADLINE
     while shell.statuses.get(timeout=DEADLINE).progress.frames_unused == 0:
+        assert time.monotonic() < end, 'the old frame was answered'
         inference.tell()
     inference.frame(np.array([3]))
     answer = shell.answers.get(timeout=DEADLINE)

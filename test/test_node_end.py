@@ -44,9 +44,21 @@ def test_while_idle(number: int) -> None:
 
 @pytest.mark.parametrize('number', SIGNALS)
 def test_in_mid_inference(number: int) -> None:
-    """A kernel that does not come back."""
+    """An inference that does not come back."""
     with running_node(instruction='hang') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
         observer.show(camera_image(1))
         node.wait_for_line('inferring')
         assert_clean_end(node, number)
+
+
+def test_inside_a_kernel() -> None:
+    """PyTorch multiplies large matrices, in threads of its own."""
+    pytest.importorskip('torch', reason='needs torch')
+    with running_node(instruction='matmul') as (node, observer):
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        observer.show(camera_image(1))
+        node.wait_for_line('multiplying')
+        assert_clean_end(node, signal.SIGINT)
