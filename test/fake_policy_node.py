@@ -8,6 +8,7 @@ The real node, with a policy that does as it is told: a process for the node tes
 that a test can wait for it.
 """
 
+from dataclasses import replace
 import re
 import sys
 import threading
@@ -16,6 +17,7 @@ import time
 import numpy as np
 from vla_ros.errors import InvalidAction
 from vla_ros.policy import ActionChunk
+from vla_ros.policy import load_policy
 from vla_ros.policy import Observation
 from vla_ros.policy import PolicyConfig
 from vla_ros.policy import PolicySpec
@@ -51,9 +53,10 @@ class FakePolicy:
             threading.Event().wait()
         if 'matmul' in instruction:
             import torch
-            matrix = torch.ones(30_000, 30_000)
+            matrix = torch.ones(8000, 8000)
             say('multiplying')
-            torch.mm(matrix, matrix)
+            while True:
+                torch.mm(matrix, matrix)
         if 'invalid' in instruction:
             raise InvalidAction('a word instead of an action', (1, 2, 3), (0,))
         if 'crash' in instruction:
@@ -86,9 +89,9 @@ def load(config: PolicyConfig, behaviour: str) -> FakePolicy:
         while True:
             config.progress(0.5, 'loading a fake for ever')
             time.sleep(0.01)
-    if behaviour == 'import_torch':
+    if behaviour == 'real_loading':
         say('loading')
-        import torch  # noqa: F401
+        load_policy(replace(config, checkpoint='there is no such folder'))
     delay = re.fullmatch(r'delay=(.*)', behaviour)
     return FakePolicy(float(delay.group(1)) if delay else 0.0, behaviour == 'stepwise')
 

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -41,8 +42,19 @@ _domains = itertools.cycle(random.sample(range(1, 102), 101))
 
 
 def next_domain() -> int:
-    """Give a ROS domain to a test."""
-    return next(_domains)
+    """Give a ROS domain in which nobody is."""
+    return next(domain for domain in _domains if _is_free(domain))
+
+
+def _is_free(domain: int) -> bool:
+    # The ports on which the first participants of a domain are found (DDSI-RTPS, 9.6.1.1).
+    for participant in range(4):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind(('', 7400 + 250 * domain + 10 + 2 * participant))
+            except OSError:
+                return False
+    return True
 
 
 class NodeProcess:

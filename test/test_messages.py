@@ -62,7 +62,7 @@ def test_cv_bridge_converts_where_it_is_installed(monkeypatch):
 
 
 def test_whatever_cv_bridge_raises_is_an_image_error(monkeypatch):
-    """OpenCV has errors of its own."""
+    """It has errors of its own, and those of OpenCV."""
     def convert(*request):
         raise TypeError('buffer is too small')
 

@@ -416,7 +416,7 @@ def test_the_account_of_an_answer() -> None:
 def test_a_late_listener_gets_the_last_status_only() -> None:
     """Latched, and one deep."""
     messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
-    with running_node(status__period='10.0') as (node, observer):
+    with running_node(status__period='2.0') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no instruction')
         statuses = []
         deep = QoSProfile(depth=10, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)

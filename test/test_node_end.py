@@ -26,9 +26,9 @@ def assert_clean_end(node: NodeProcess, number: int) -> None:
 
 
 @pytest.mark.parametrize('number', SIGNALS)
-@pytest.mark.parametrize('behaviour', ['hang_loading', 'endless_loading', 'import_torch'])
+@pytest.mark.parametrize('behaviour', ['hang_loading', 'endless_loading', 'real_loading'])
 def test_while_loading(behaviour: str, number: int) -> None:
-    """Loading that hangs, that can be cancelled, and the import of torch."""
+    """Loading that hangs, that can be cancelled, and what imports PyTorch."""
     node = NodeProcess(next_domain(), behaviour, {})
     node.wait_for_line('loading')
     assert_clean_end(node, number)
@@ -54,7 +54,7 @@ def test_in_mid_inference(number: int) -> None:
 
 
 def test_inside_a_kernel() -> None:
-    """PyTorch multiplies large matrices, in threads of its own."""
+    """Large matrices are multiplied, in threads of PyTorch."""
     pytest.importorskip('torch', reason='needs torch')
     with running_node(instruction='matmul') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')

@@ -13,6 +13,7 @@ import numpy as np
 
 from vla_ros.datasets import find_grippers
 from vla_ros.errors import ParameterError
+from vla_ros.torch_libraries import preload_torch
 from vla_ros.transforms import check_names
 from vla_ros.transforms import GRIPPER_TRANSFORMS
 from vla_ros.transforms import IMAGE_TRANSFORMS
@@ -219,6 +220,7 @@ def load_policy(config: PolicyConfig) -> Policy:
         from vla_ros.remote import RemotePolicy
         policy = RemotePolicy(config)
     else:
+        preload_torch()
         from vla_ros.model.load import load_checkpoint
         policy = load_checkpoint(config)
     if not (config.image_transforms or config.action_transforms):

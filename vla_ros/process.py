@@ -20,7 +20,7 @@ from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
 
 #: Seconds that an inference under way is given to end.
-_STOP_TIMEOUT = 0.4
+_STOP_TIMEOUT = 0.25
 
 
 def main(arguments: Optional[Sequence[str]] = None,
