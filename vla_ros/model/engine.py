@@ -85,6 +85,23 @@ class Engine:
             self._step(embedding[None], length + index - 1, index)
         return Decoded(self._tokens[:count], self._margins[:count])
 
+    @torch.inference_mode()
+    def read_again(self, length: int, last_id: int, count: int) -> Tensor:
+        """
+        Return the hidden states that the tokens were read from, after :meth:`decode`.
+
+        One pass over all of them, with the cache that decoding left behind.
+
+        :param length: what prefill returned.
+        :param last_id: the last token of the prompt.
+        :param count: number of tokens that were decoded.
+        :returns: (count, hidden).
+        """
+        llama = self.network.language_model
+        last = torch.tensor([last_id], device=self._tokens.device)
+        embeddings = llama.embed_tokens(torch.cat([last, self._tokens[:count - 1]]))
+        return llama(embeddings[None], self._rotary, self._cache, length - 1)[0]
+
     def _step(self, embeddings: Tensor, start: int, index: int) -> None:
         """Extend the cache and store the token that follows, with its margin."""
         llama = self.network.language_model

@@ -24,6 +24,9 @@ from vla_ros.model.prepare import find_statistics
 from vla_ros.model.prepare import Machine
 from vla_ros.model.prepare import prepare
 from vla_ros.model.prepare import Prepared
+from vla_ros.model.residual import load_residual_head
+from vla_ros.model.residual import refine
+from vla_ros.model.residual import ResidualHead
 from vla_ros.policy import ActionChunk
 from vla_ros.policy import Observation
 from vla_ros.policy import PolicyConfig
@@ -44,15 +47,20 @@ def load_openvla(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
     dataset = find_statistics(config, checkpoint)
     statistics = ActionStatistics.from_dataset(dataset.statistics)
     prepared = prepare(config, checkpoint, machine, dataset)
+    residual = None
+    if 'residual_head' in parts:
+        residual = load_residual_head(
+            parts['residual_head'], checkpoint.config.language_model.hidden_size, statistics.dim,
+            machine.device)
     spec = prepared.spec(config, (1, statistics.dim))
-    return OpenVlaPolicy(spec, prepared, statistics, config)
+    return OpenVlaPolicy(spec, prepared, statistics, config, residual)
 
 
 class OpenVlaPolicy:
     """Greedy decoding of exactly as many tokens as an action has dimensions."""
 
     def __init__(self, spec: PolicySpec, prepared: Prepared, statistics: ActionStatistics,
-                 config: PolicyConfig) -> None:
+                 config: PolicyConfig, residual: ResidualHead | None = None) -> None:
         checkpoint, network = prepared.checkpoint, prepared.network
         model = checkpoint.config
         self.spec = spec
@@ -63,6 +71,7 @@ class OpenVlaPolicy:
         self._tokenizer = prepared.tokenizer
         self._adapters = prepared.adapters
         self._norm_stats = checkpoint.norm_stats
+        self._residual = residual
         self._period_s = prepared.dataset.period_s
         self._template = config.prompt if config.prompt != 'auto' else choose_template(
             checkpoint.name, model.llm_backbone_id)
@@ -98,6 +107,11 @@ class OpenVlaPolicy:
             decoded_ids = [*model_ids, *token_ids][-self.statistics.dim:]
         normalized = self.action_tokenizer.decode(decoded_ids)[None]
         bins = self.action_tokenizer.bins(decoded_ids)
+        if self._residual is not None and len(token_ids) == self.statistics.dim:
+            hidden = self.engine.read_again(length, model_ids[-1], len(token_ids))
+            values = self._residual(hidden).cpu().numpy()[None]
+            normalized = refine(values, bins[None], self.action_tokenizer)
+            clock.finish('residual')
         actions = self.statistics.unnormalize(normalized)
         clock.finish('post')
         return ActionChunk(actions, normalized, tuple(token_ids), tuple(bins.tolist()), margins,
