@@ -3,6 +3,8 @@
 
 """Fixtures that several test modules share."""
 
+import os
+
 from goldens import SPEC
 from llama_tokenizer import llama_tokenizer
 import pytest
@@ -10,6 +12,10 @@ import pytest
 import vla_ros
 import vla_ros.model  # noqa: F401  sets how OpenMP waits, before any test loads torch
 from vla_ros.tiny_checkpoint import write_checkpoint
+
+# The tests' networks are so small that a second thread only costs; read when torch is loaded, here
+# and in every process that a test starts.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 
 def pytest_report_header():
