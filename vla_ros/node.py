@@ -156,9 +156,8 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         except Exception as error:
             self.get_logger().error(f'not configured: {describe(error)}')
             return FAILURE
-        self.get_logger().info(
-            f'{spec.checkpoint} on {spec.device} in {spec.dtype}, attention {spec.attention}: '
-            f'{spec.attention_reason}')
+        # The attention and its reason were logged when they were chosen.
+        self.get_logger().info(f'{spec.checkpoint} is loaded, on {spec.device} in {spec.dtype}')
         return SUCCESS
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
