@@ -30,8 +30,8 @@ ROSDEP_KEYS = {
     'yaml': 'python3-yaml',
 }
 #: What rosdep does not know: requirements.txt brings it, or it is used only where it is.
-WITHOUT_KEY = {'flash_attn', 'mcap', 'mcap_ros2', 'ruckig', 'safetensors', 'tokenizers', 'vla_ros',
-               'vla_ros_msgs'}
+WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'mcap', 'mcap_ros2', 'ruckig', 'safetensors',
+               'tokenizers', 'vla_ros', 'vla_ros_msgs'}
 
 
 def parse(manifest):

@@ -30,7 +30,8 @@ class Processes:
 
     def __init__(self, log_folder: Path, environment: Mapping[str, str]) -> None:
         self._log_folder = log_folder
-        self._environment = dict(environment)
+        # A file makes Python keep its output back, and print it behind what stderr said later.
+        self._environment = {'PYTHONUNBUFFERED': '1', **environment}
         self._children: dict[str, subprocess.Popen] = {}
 
     def __enter__(self) -> 'Processes':
