@@ -57,6 +57,7 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
+            'vla_bench = vla_ros.tools.bench:main',
             'vla_demo = vla_ros.demo.main:main',
             'vla_demo_camera = vla_ros.demo.camera:main',
             'vla_doctor = vla_ros.tools.doctor:main',

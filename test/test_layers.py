@@ -20,8 +20,8 @@ import vla_ros
 #: The modules, or packages, that may import rclpy and messages.
 SHELL = ('vla_ros.demo.camera', 'vla_ros.demo.observer', 'vla_ros.demo.session',
          'vla_ros.messages', 'vla_ros.node')
-#: The only package that may import torch.
-MODEL = ('vla_ros.model',)
+#: The only packages that may import torch.
+MODEL = ('vla_ros.bench', 'vla_ros.model')
 
 ROS = ('ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs',
        'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs',

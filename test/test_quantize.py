@@ -103,7 +103,8 @@ def test_quantised_checkpoints_answer_with_less_memory(golden_checkpoints, obser
                                                *network.language_model.layers.buffers()))
               for network in networks]
     assert layers[1] < share * layers[0]
-    assert memory_of_buffers(small.engine) == memory_of_buffers(wide.engine) > 0
+    assert memory_of_buffers(small.engine.buffers) == memory_of_buffers(
+        wide.engine.buffers) > 0
     # A random network amplifies rounding, so its tokens are compared with those of wide weights
     # that were rounded in the same way.
     with torch.no_grad():

@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class ActionTokenizer:
     vocab_size: int
     n_bins: int = 256
 
-    @property
+    @cached_property
     def centers(self) -> np.ndarray:
         """Centers of the bins, float64 (n_bins - 1,), ascending."""
         edges = np.linspace(-1.0, 1.0, self.n_bins)

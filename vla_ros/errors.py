@@ -3,6 +3,8 @@
 
 """Everything that can go wrong for a user's reason, each error building its own sentence."""
 
+from collections.abc import Mapping
+
 
 class VlaError(Exception):
     """Base of all errors that a user can act on; ``str()`` of it is one line."""
@@ -64,6 +66,37 @@ class UnsupportedError(VlaError):
         self.what = what
         self.why = why
         self.remedy = remedy
+
+
+class DeviceMemoryError(VlaError):
+    """A model that does not fit into the memory of its device."""
+
+    def __init__(self, device: str, free: int, total: int, needs: Mapping[str, int],
+                 smaller: Mapping[str, int]) -> None:
+        """
+        Say what takes the memory, and what would take less.
+
+        :param free: bytes that were left when it failed, this model's own included.
+        :param total: bytes of the device.
+        :param needs: bytes by part.
+        :param smaller: bytes of the whole by setting that makes it smaller.
+        """
+        parts = ', '.join(f'{part} {_gib(size)}' for part, size in needs.items())
+        fitting = [f'{setting} ({_gib(size)})' for setting, size in smaller.items()
+                   if size < free]
+        remedy = (f'what would fit: {" or ".join(fitting)}' if fitting else
+                  'nothing smaller would fit either: free memory, or use a larger device')
+        super().__init__(
+            f'out of memory on {device}: {_gib(sum(needs.values()))} are needed ({parts}), '
+            f'{_gib(free)} of {_gib(total)} were free; {remedy}')
+        self.free = free
+        self.total = total
+        self.needs = dict(needs)
+        self.smaller = dict(smaller)
+
+
+def _gib(size: int) -> str:
+    return f'{size / 2**30:.2f} GiB'
 
 
 class InvalidAction(VlaError):

@@ -68,6 +68,8 @@ class ActionChunk:
     :param input_ids: the prompt's token ids, as the model saw them.
     :param timings_ms: milliseconds by stage, in the order in which the stages ran.
     :param period_s: seconds from one action to the next, None if nobody described the dataset.
+    :param drafted: how many tokens had been guessed from the previous action.
+    :param accepted: how many of these the model confirmed, saving a step each.
     """
 
     actions: np.ndarray
@@ -79,6 +81,8 @@ class ActionChunk:
     input_ids: tuple[int, ...]
     timings_ms: Mapping[str, float]
     period_s: float | None = None
+    drafted: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True)

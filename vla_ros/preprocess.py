@@ -36,9 +36,14 @@ class TowerTransform:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    def shape_pixels(self, image: Image.Image) -> np.ndarray:
-        """Resize and crop, uint8 (H, W, 3)."""
-        width, height = self._resized(image.size)
+    @property
+    def geometry(self) -> tuple:
+        """What decides the shape of the result; towers that agree in it share one."""
+        return self.resize, self.crop, self.interpolation
+
+    def shape_pixels(self, image: Image.Image) -> Image.Image:
+        """Resize and crop."""
+        width, height = self.resized(image.size)
         # torchvision returns the image itself where nothing changes; Pillow's copy is the same.
         image = image.resize((width, height), Image.Resampling(self.interpolation))
         crop_height, crop_width = self.crop
@@ -47,9 +52,10 @@ class TowerTransform:
         top = int(round((height - crop_height) / 2.0))
         if (left, top) != (0, 0) or (width, height) != (crop_width, crop_height):
             image = image.crop((left, top, left + crop_width, top + crop_height))
-        return np.asarray(image)
+        return image
 
-    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+    def resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Give the (width, height) that an image of some (width, height) gets before the crop."""
         if not isinstance(self.resize, int):
             return self.resize[1], self.resize[0]
         width, height = size
@@ -140,19 +146,18 @@ class ImageProcessor:
         """
         picture = Image.fromarray(np.ascontiguousarray(image))
         if self.letterbox_fill is not None:
-            picture = _letterbox(picture, self.letterbox_fill)
+            picture = letterbox(picture, self.letterbox_fill)
         shaped: dict[tuple, np.ndarray] = {}
         planes = []
         for tower in self.towers:
-            geometry = (tower.resize, tower.crop, tower.interpolation)
-            if geometry not in shaped:
-                shaped[geometry] = tower.shape_pixels(picture)
-            planes += [tower.table[channel][shaped[geometry][..., channel]]
+            if tower.geometry not in shaped:
+                shaped[tower.geometry] = np.asarray(tower.shape_pixels(picture))
+            planes += [tower.table[channel][shaped[tower.geometry][..., channel]]
                        for channel in range(3)]
         return np.stack(planes)
 
 
-def _letterbox(picture: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+def letterbox(picture: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
     """Pad to a square, like the official code one pixel off where the difference is odd."""
     width, height = picture.size
     side = max(width, height)

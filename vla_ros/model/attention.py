@@ -96,6 +96,18 @@ def attend_sdpa(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tens
     return out.transpose(1, 2)
 
 
+def attend_biased(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """
+    Attend with the kernel that PyTorch picks.
+
+    :param bias: (T, S), added to the scores: minus infinity hides a key from a query.
+    """
+    out = functional.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=bias,
+        enable_gqa=query.shape[2] != key.shape[2])
+    return out.transpose(1, 2)
+
+
 def attend_eager(query: Tensor, key: Tensor, value: Tensor, causal: bool) -> Tensor:
     """Attend in plain operations, the softmax in float32: the reference for the others."""
     repeat = query.shape[2] // key.shape[2]

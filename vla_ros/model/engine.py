@@ -1,114 +1,180 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The decoding engine: greedy tokens from image patches and a prompt, in buffers kept for good."""
+"""
+The decoding engine: greedy tokens from pixels and a prompt, in buffers kept for good.
 
+All state of an inference lives on the device, in :class:`Buffers`: the passes of
+:mod:`vla_ros.model.passes` read and write nothing else. So a pass can be captured once and
+replayed, and the host reads tokens only.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from vla_ros.model.graphs import choose_recorder
+from vla_ros.model.graphs import Recorder
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.passes import Buffers
+from vla_ros.model.passes import embed_image
+from vla_ros.model.passes import Layout
+from vla_ros.model.programs import Program
+from vla_ros.model.programs import Programs
+from vla_ros.model.stages import StageClock
 
 
 @dataclass(frozen=True)
 class Decoded:
     """
-    What the engine generated, on the network's device: reading it waits for the device.
+    What the engine generated.
 
-    :param token_ids: int64 (count,).
+    :param token_ids: the generated ids.
     :param margins: float32 (count,), logit of each token minus that of the runner-up.
+    :param drafted: how many tokens had been guessed beforehand.
+    :param accepted: how many of the guesses were right, and so cost no pass of their own.
     """
 
-    token_ids: Tensor
-    margins: Tensor
+    token_ids: list[int]
+    margins: np.ndarray
+    drafted: int
+    accepted: int
 
 
 class Engine:
     """
-    Greedy decoding with a cache and buffers that are allocated once for the longest sequence.
+    Greedy decoding of a fixed number of tokens.
 
-    Nothing here waits for the device: the tokens stay there until the caller reads them.
+    Consecutive actions resemble each other, so the tokens of the previous one are a guess at the
+    next: they are put behind the prompt and checked in the very pass that reads it. A guess is
+    kept only where the model itself says the same, so the tokens are those of decoding one by one.
     """
 
-    def __init__(self, network: OpenVlaNetwork, max_length: int, max_tokens: int) -> None:
+    def __init__(self, network: OpenVlaNetwork, max_length: int, count: int,
+                 recorder: Recorder | None = None) -> None:
         """
         Allocate everything that decoding needs.
 
         :param max_length: longest sequence: patches, prompt and generated tokens.
-        :param max_tokens: most tokens that are generated at once.
+        :param count: number of tokens that are generated.
+        :param recorder: makes passes ready to run; by default CUDA graphs where there is CUDA.
         """
-        llama = network.language_model
-        weight = llama.embed_tokens.weight
         self.network = network
         self.max_length = max_length
-        self._cache = llama.allocate_cache(max_length)
-        self._rotary = llama.rotary_table(max_length)
-        self._embeddings = torch.empty(1, max_length, network.config.language_model.hidden_size,
-                                       dtype=weight.dtype, device=weight.device)
-        self._tokens = torch.empty(max_tokens, dtype=torch.int64, device=weight.device)
-        self._margins = torch.empty(max_tokens, dtype=torch.float32, device=weight.device)
+        self.count = count
+        self._recorder = recorder or choose_recorder(network.device)
+        layout = Layout(max_length, count, self._recorder.bucket)
+        self.buffers = Buffers.allocate(network, layout)
+        self._see = self._recorder.record(
+            lambda buffers: embed_image(network, buffers), self.buffers)
+        self._programs = Programs(network, self._recorder, self.buffers)
+        self._prompt: tuple[int, ...] = ()
+        self._length = 0
+        self._drafted = False
+        self._leaps = True
+
+    @property
+    def pixels(self) -> torch.Tensor:
+        """The image that the next run answers, (1, 3·towers, S, S): to be written to."""
+        return self.buffers.pixels
+
+    @property
+    def states(self) -> torch.Tensor:
+        """The hidden states that the tokens of the last run were read from, (count, hidden)."""
+        return self.buffers.states[:self.count]
+
+    def prepare(self, prompt_lengths: Sequence[int]) -> None:
+        """Make ready for prompts of up to so many tokens; elsewhere it happens as they come."""
+        longest = self.max_length - self.count
+        for length in prompt_lengths:
+            self._programs.prepare(min(self.network.patch_count + length, longest))
 
     @torch.inference_mode()
-    def embed_image(self, pixels: Tensor) -> Tensor:
-        """Turn one image, (1, 3·towers, S, S), into its patches, (1, patches, hidden)."""
-        return self.network.embed_image(pixels)
+    def set_prompt(self, input_ids: tuple[int, ...]) -> None:
+        """
+        Take the prompt of the next runs; nothing is done if it is the one in place.
+
+        :param input_ids: the ids that the network sees, the beginning-of-sequence token first.
+        """
+        if input_ids == self._prompt:
+            return
+        buffers, patches = self.buffers, self.network.patch_count
+        ids = torch.tensor(input_ids, device=buffers.sequence.device)
+        text = self.network.language_model.embed_tokens(ids)
+        # The image comes right behind the first token.
+        self._length = patches + len(input_ids)
+        buffers.sequence[0, :1] = text[:1]
+        buffers.sequence[0, 1 + patches:self._length] = text[1:]
+        buffers.end.fill_(self._length)
+        self._prompt = input_ids
 
     @torch.inference_mode()
-    def prefill(self, patches: Tensor, input_ids: Tensor) -> int:
+    def draft(self, token_ids: Sequence[int]) -> None:
         """
-        Fill the cache with the image and the prompt, and pick the first token.
+        Guess the tokens of the next run, in place of those of the previous one.
 
-        :param patches: (1, P, hidden), they come right behind the first prompt token (BOS).
-        :param input_ids: int64 (N,).
-        :returns: length of the sequence so far, P + N.
+        :param token_ids: at least all but the last.
         """
-        text = self.network.language_model.embed_tokens(input_ids)
-        length = patches.shape[1] + len(input_ids)
-        sequence = self._embeddings[:, :length]
-        sequence[:, :1] = text[:1]
-        sequence[:, 1:1 + patches.shape[1]] = patches
-        sequence[:, 1 + patches.shape[1]:] = text[1:]
-        self._step(sequence, 0, 0)
-        return length
+        guess = torch.tensor(list(token_ids[:self.count - 1]), dtype=torch.int64)
+        self.buffers.tokens[:self.count - 1] = guess
+        self._drafted = self.count > 1
+
+    def forget(self) -> None:
+        """Guess nothing in the next run, as if there had been none before."""
+        self._drafted = False
+        self._leaps = True
 
     @torch.inference_mode()
-    def decode(self, length: int, count: int) -> Decoded:
+    def run(self, clock: StageClock) -> Decoded:
         """
-        Continue greedily after :meth:`prefill`.
+        Answer what :attr:`pixels` and the prompt hold.
 
-        :param length: what prefill returned.
-        :param count: number of tokens wanted, the first included.
+        :param clock: gets the stages ``vision``, ``prefill``, ``decode`` and ``read``.
         """
-        for index in range(1, count):
-            embedding = self.network.language_model.embed_tokens(self._tokens[index - 1:index])
-            self._step(embedding[None], length + index - 1, index)
-        return Decoded(self._tokens[:count], self._margins[:count])
+        program = self._programs.find(self._length)
+        drafted = self._drafted
+        self._see()
+        clock.finish('vision')
+        if drafted:
+            program.verify()
+            passes = self._finish_draft(program, clock)
+        else:
+            program.prefill()
+            clock.finish('prefill')
+            for _ in range(self.count - 1):
+                program.step()
+            clock.finish('decode')
+            passes = self.count
+        tokens, margins, _ = self.buffers.read()
+        clock.finish('read')
+        # Left where it is, this action is the guess at the next one.
+        self._drafted = self.count > 1
+        return Decoded(tokens[:self.count].tolist(), margins[:self.count].copy(),
+                       self.count - 1 if drafted else 0, self.count - passes)
 
-    @torch.inference_mode()
-    def read_again(self, length: int, last_id: int, count: int) -> Tensor:
+    def _finish_draft(self, program: Program, clock: StageClock) -> int:
         """
-        Return the hidden states that the tokens were read from, after :meth:`decode`.
+        Decode what the check of the draft left open.
 
-        One pass over all of them, with the cache that decoding left behind.
-
-        :param length: what prefill returned.
-        :param last_id: the last token of the prompt.
-        :param count: number of tokens that were decoded.
-        :returns: (count, hidden).
+        :returns: the number of passes, the first included.
         """
-        llama = self.network.language_model
-        last = torch.tensor([last_id], device=self._tokens.device)
-        embeddings = llama.embed_tokens(torch.cat([last, self._tokens[:count - 1]]))
-        return llama(embeddings[None], self._rotary, self._cache, length - 1)[0]
-
-    def _step(self, embeddings: Tensor, start: int, index: int) -> None:
-        """Extend the cache and store the token that follows, with its margin."""
-        llama = self.network.language_model
-        hidden = llama(embeddings, self._rotary, self._cache, start)
-        logits = llama.logits(hidden[0, -1])
-        best = torch.topk(logits.float(), 2).values
-        # argmax and not topk's index: on equal logits both this and the official code then take
-        # the first.
-        self._tokens[index] = logits.argmax()
-        self._margins[index] = best[0] - best[1]
+        known, passes = self.buffers.read()[2], 1
+        self._leaps = self._leaps or known > 1
+        clock.finish('prefill')
+        while known < self.count:
+            # Where one guess was wrong the later ones may still be right. A pass that accepts
+            # none of them is a sign that the arm moves on; until a draft begins right again,
+            # such a pass would only cost.
+            if self._leaps and self.count - known > 1:
+                program.leap()
+                reached = self.buffers.read()[2]
+                self._leaps = reached - known > 1
+                known = reached
+            else:
+                program.step()
+                known += 1
+            passes += 1
+        clock.finish('decode')
+        return passes

@@ -10,10 +10,17 @@ from torch.nn import functional
 
 from vla_ros.model.attention import Attend
 from vla_ros.model.config import LlamaConfig
+from vla_ros.model.place import Place
+from vla_ros.model.place import Span
+from vla_ros.model.place import Spots
 
 
 class RmsNorm(nn.Module):
-    """Root mean square norm, computed in float32 as transformers does."""
+    """
+    Root mean square norm, computed in float32 and rounded before it is scaled, as in transformers.
+
+    PyTorch's fused kernel does the first part: one kernel in place of six.
+    """
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -21,9 +28,7 @@ class RmsNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * wide.to(x.dtype)
+        return self.weight * functional.rms_norm(x, self.weight.shape, None, self.eps)
 
 
 class Attention(nn.Module):
@@ -43,23 +48,28 @@ class Attention(nn.Module):
             config.hidden_size, (self.heads + 2 * self.kv_heads) * self.head_size, bias=False)
         self.o_proj = nn.Linear(self.heads * self.head_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, start: int) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, place: Place,
+                wanted: Spots | None = None) -> Tensor:
         """
         Attend to the cache up to and including x.
 
         :param x: (1, T, hidden).
         :param rotary: (2, 1, T, 1, head), cosine and signed sine of the positions of x.
-        :param cache: (2, 1, S, kv heads, head), keys and values; rows start … start+T are written.
+        :param cache: (2, 1, S, kv heads, head), keys and values; those of x are written.
+        :param place: where x stands in the sequence.
+        :param wanted: answer only these of the positions, x being the start of the sequence.
+        :returns: (1, T or the number of wanted positions, hidden).
         """
-        count, end = x.shape[1], start + x.shape[1]
-        heads = self.qkv_proj(x).view(1, count, -1, self.head_size)
+        heads = self.qkv_proj(x).view(1, x.shape[1], -1, self.head_size)
         split = self.heads + self.kv_heads
         # One rotation for queries and keys together.
         turned = rotate(heads[:, :, :split], rotary)
-        cache[0, :, start:end] = turned[:, :, self.heads:]
-        cache[1, :, start:end] = heads[:, :, split:]
-        out = self.attend(turned[:, :, :self.heads], cache[0, :, :end], cache[1, :, :end], True)
-        return self.o_proj(out.reshape(1, count, -1))
+        place.store(cache, turned[:, :, self.heads:], heads[:, :, split:])
+        query = turned[:, :, :self.heads]
+        if wanted is not None:
+            query, place = query.index_select(1, wanted.positions), wanted
+        out = place.attend(self.attend, query, cache)
+        return self.o_proj(out.flatten(2))
 
 
 class Mlp(nn.Module):
@@ -85,8 +95,13 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, start: int) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), rotary, cache, start)
+    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, place: Place,
+                wanted: Spots | None = None) -> Tensor:
+        """Take the parameters of :meth:`Attention.forward`, before the norm."""
+        attended = self.self_attn(self.input_layernorm(x), rotary, cache, place, wanted)
+        if wanted is not None:
+            x = x.index_select(1, wanted.positions)
+        x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -134,10 +149,23 @@ class Llama(nn.Module):
         :param cache: from :meth:`allocate_cache`, filled up to ``start``.
         :returns: hidden states after the final norm, (1, T, hidden).
         """
-        positions = rotary[:, :, start:start + embeddings.shape[1]]
+        place = Span(start, start + embeddings.shape[1])
+        return self.extend(embeddings, rotary, cache, place)
+
+    def extend(self, embeddings: Tensor, rotary: Tensor, cache: Tensor, place: Place,
+               wanted: Spots | None = None) -> Tensor:
+        """
+        Extend the cache by some positions, known to the host or to the device only.
+
+        :param wanted: positions whose hidden states are wanted, where ``place`` begins at 0. The
+            last layer is computed for them alone: of the others it needs only keys and values.
+        :returns: hidden states after the final norm, (1, T or the number wanted, hidden).
+        """
+        angles = place.select(rotary)
         x = embeddings
-        for layer, layer_cache in zip(self.layers, cache):
-            x = layer(x, positions, layer_cache, start)
+        last = len(self.layers) - 1
+        for index, (layer, layer_cache) in enumerate(zip(self.layers, cache)):
+            x = layer(x, angles, layer_cache, place, wanted if index == last else None)
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -149,6 +177,4 @@ class Llama(nn.Module):
 
 def rotate(x: Tensor, rotary: Tensor) -> Tensor:
     """Turn pairs (i, i + d/2) of the last dimension by the angle of their position."""
-    half = x.shape[-1] // 2
-    swapped = torch.cat([x[..., half:], x[..., :half]], dim=-1)
-    return x * rotary[0] + swapped * rotary[1]
+    return torch.addcmul(x * rotary[0], x.roll(x.shape[-1] // 2, -1), rotary[1])

@@ -14,6 +14,7 @@ from vla_ros.model.oft import load_oft
 from vla_ros.model.oft import OftPolicy
 from vla_ros.model.openvla import load_openvla
 from vla_ros.model.openvla import OpenVlaPolicy
+from vla_ros.model.out_of_memory import explain_memory
 from vla_ros.model.parts import find_parts
 from vla_ros.model.prepare import choose_machine
 from vla_ros.model.prepare import Machine
@@ -36,10 +37,12 @@ def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
     machine = choose_machine(config)
     checkpoint = open_checkpoint(config.checkpoint)
     parts = find_parts(checkpoint.folder)
-    policy = _LOADERS[_kind(config, checkpoint, parts)](config, checkpoint, machine, parts)
-    if config.warmup:
-        config.progress(1.0, 'warming up')
-        policy.warm_up()
+    load = _LOADERS[_kind(config, checkpoint, parts)]
+    with explain_memory(checkpoint.config, machine.device, machine.dtype):
+        policy = load(config, checkpoint, machine, parts)
+        if config.warmup:
+            config.progress(1.0, 'warming up')
+            policy.warm_up()
     return policy
 
 

@@ -68,6 +68,11 @@ class OpenVlaNetwork(nn.Module):
         self.language_model = Llama(config.language_model, attend)
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.language_model.embed_tokens.weight.device
+
+    @property
     def patch_count(self) -> int:
         """Number of tokens that one image becomes."""
         return self.config.towers[0].patch_count

@@ -37,12 +37,12 @@ from vla_ros.model.heads import load_projector
 from vla_ros.model.heads import MlpResNet
 from vla_ros.model.heads import Projector
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.model.openvla import StageClock
 from vla_ros.model.prepare import Dataset
 from vla_ros.model.prepare import find_statistics
 from vla_ros.model.prepare import Machine
 from vla_ros.model.prepare import prepare
 from vla_ros.model.prepare import Prepared
+from vla_ros.model.stages import HostClock
 from vla_ros.platforms import chunk_length
 from vla_ros.platforms import find_platform
 from vla_ros.platforms import normalization
@@ -297,7 +297,7 @@ class OftPolicy:
     def infer(self, observation: Observation) -> ActionChunk:
         """Answer one observation; see :meth:`vla_ros.policy.Policy.infer`."""
         self._check(observation)
-        clock = StageClock()
+        clock = HostClock()
         prompt = build_prompt(self._template, observation.instruction)
         input_ids = self._tokenizer.encode(prompt)
         model_ids = self._tokenizer.close(input_ids)
@@ -323,7 +323,7 @@ class OftPolicy:
             else:
                 chunk = self._read_tokens(hidden, prompt, input_ids)
             clock.finish('head')
-        return replace(chunk, timings_ms=clock.milliseconds)
+        return replace(chunk, timings_ms=clock.milliseconds())
 
     def reset(self) -> None:
         """Forget earlier observations: OpenVLA-OFT keeps none."""

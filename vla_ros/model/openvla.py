@@ -5,8 +5,8 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-import time
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from vla_ros.errors import ParameterError
 from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.engine import Engine
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.pixels import choose_pixel_loader
 from vla_ros.model.prepare import find_statistics
 from vla_ros.model.prepare import Machine
 from vla_ros.model.prepare import prepare
@@ -27,12 +28,17 @@ from vla_ros.model.prepare import Prepared
 from vla_ros.model.residual import load_residual_head
 from vla_ros.model.residual import refine
 from vla_ros.model.residual import ResidualHead
+from vla_ros.model.stages import choose_clock
 from vla_ros.policy import ActionChunk
 from vla_ros.policy import Observation
 from vla_ros.policy import PolicyConfig
 from vla_ros.policy import PolicySpec
 from vla_ros.prompts import build_prompt
 from vla_ros.prompts import choose_template
+
+# What is made ready while loading: prompts of up to so many tokens, and a camera's usual frame.
+_COMMON_PROMPTS = (32, 64)
+_COMMON_FRAME = (480, 640)
 
 
 def load_openvla(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
@@ -56,6 +62,20 @@ def load_openvla(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
     return OpenVlaPolicy(spec, prepared, statistics, config, residual)
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """
+    An instruction, as the network reads it.
+
+    :param input_ids: its token ids.
+    :param model_ids: the same, closed by the lone space that comes before an action.
+    """
+
+    text: str
+    input_ids: tuple[int, ...]
+    model_ids: tuple[int, ...]
+
+
 class OpenVlaPolicy:
     """Greedy decoding of exactly as many tokens as an action has dimensions."""
 
@@ -67,7 +87,11 @@ class OpenVlaPolicy:
         self.statistics = statistics
         self.action_tokenizer = ActionTokenizer(model.vocab_size, model.n_action_bins)
         self.engine = Engine(network, _sequence_limit(network, statistics.dim), statistics.dim)
-        self._process_image = checkpoint.image_processor
+        self.image_processor = checkpoint.image_processor
+        self._load_pixels = choose_pixel_loader(self.image_processor, self.engine.pixels)
+        self._clock = choose_clock(network.device)
+        self._prompt = Prompt('', (), ())
+        self._instruction: str | None = None
         self._tokenizer = prepared.tokenizer
         self._adapters = prepared.adapters
         self._norm_stats = checkpoint.norm_stats
@@ -77,48 +101,41 @@ class OpenVlaPolicy:
             checkpoint.name, model.llm_backbone_id)
         self._clip_invalid = config.clip_invalid
         self._end_of_sequence = model.language_model.eos_token_id
-        self._weight = network.language_model.embed_tokens.weight
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Answer one observation; see :meth:`vla_ros.policy.Policy.infer`."""
         if len(observation.images) != 1:
             raise ObservationError(
                 f'observation: this checkpoint takes 1 image, got {len(observation.images)}')
-        clock = StageClock()
-        pixels = self._process_image(observation.images[0])
-        prompt = build_prompt(self._template, observation.instruction)
-        input_ids = self._tokenizer.encode(prompt)
-        model_ids = self._tokenizer.close(input_ids)
-        self._check_length(model_ids)
-        clock.finish('preprocess')
-        device, dtype = self._weight.device, self._weight.dtype
-        patches = self.engine.embed_image(torch.from_numpy(pixels)[None].to(device, dtype))
-        clock.finish('vision')
-        length = self.engine.prefill(patches, torch.tensor(model_ids, device=device))
-        clock.finish('prefill')
-        decoded = self.engine.decode(length, self.statistics.dim)
-        token_ids, margins = decoded.token_ids.tolist(), decoded.margins.cpu().numpy().copy()
-        clock.finish('decode')
+        clock = self._clock
+        clock.start()
+        prompt = self._read(observation.instruction)
+        self.engine.set_prompt(prompt.model_ids)
+        self._load_pixels(observation.images[0], clock)
+        decoded = self.engine.run(clock)
+        token_ids, margins = decoded.token_ids, decoded.margins
         token_ids = self._end_early(token_ids)
         if not self._clip_invalid:
-            self._check_action(token_ids, margins, prompt, input_ids)
+            self._check_action(token_ids, margins, prompt)
         decoded_ids = token_ids
         if len(token_ids) < self.statistics.dim:  # only with clip_invalid, as officially
-            decoded_ids = [*model_ids, *token_ids][-self.statistics.dim:]
+            decoded_ids = [*prompt.model_ids, *token_ids][-self.statistics.dim:]
         normalized = self.action_tokenizer.decode(decoded_ids)[None]
         bins = self.action_tokenizer.bins(decoded_ids)
         if self._residual is not None and len(token_ids) == self.statistics.dim:
-            hidden = self.engine.read_again(length, model_ids[-1], len(token_ids))
-            values = self._residual(hidden).cpu().numpy()[None]
+            values = self._residual(self.engine.states).cpu().numpy()[None]
             normalized = refine(values, bins[None], self.action_tokenizer)
             clock.finish('residual')
         actions = self.statistics.unnormalize(normalized)
         clock.finish('post')
         return ActionChunk(actions, normalized, tuple(token_ids), tuple(bins.tolist()), margins,
-                           prompt, input_ids, clock.milliseconds, self._period_s)
+                           prompt.text, prompt.input_ids, clock.milliseconds(),
+                           self._period_s,
+                           drafted=decoded.drafted, accepted=decoded.accepted)
 
     def reset(self) -> None:
-        """Forget earlier observations: OpenVLA keeps none."""
+        """Forget the previous action, which is the draft of the next one."""
+        self.engine.forget()
 
     def rescale(self, chunk: ActionChunk, unnorm_key: str | None) -> np.ndarray:
         """
@@ -140,11 +157,32 @@ class OpenVlaPolicy:
 
     def warm_up(self) -> None:
         """Run every kernel once, on a black image, whatever comes out."""
-        side = self._process_image.towers[0].crop
-        try:
-            self.infer(Observation((np.zeros((*side, 3), np.uint8),), 'warm up'))
-        except InvalidAction:
-            pass  # a black image need not have an answer
+        self.engine.prepare(_COMMON_PROMPTS)
+        black = Observation((np.zeros((*_COMMON_FRAME, 3), np.uint8),), 'warm up')
+        for _ in ('without a draft', 'with one'):
+            try:
+                self.infer(black)
+            except InvalidAction:
+                pass  # a black image need not have an answer
+        self.reset()
+
+    def close_prompt(self, input_ids: tuple[int, ...]) -> tuple[int, ...]:
+        """Give the ids that the network sees of a prompt's."""
+        return self._tokenizer.close(input_ids)
+
+    def _read(self, instruction: str) -> Prompt:
+        """
+        Tokenise an instruction, unless it is the one of the previous observation.
+
+        :raises ObservationError: it is too long.
+        """
+        if instruction != self._instruction:
+            text = build_prompt(self._template, instruction)
+            input_ids = self._tokenizer.encode(text)
+            prompt = Prompt(text, input_ids, self.close_prompt(input_ids))
+            self._check_length(prompt.model_ids)
+            self._prompt, self._instruction = prompt, instruction
+        return self._prompt
 
     def _check_length(self, input_ids: Sequence[int]) -> None:
         length = len(input_ids) + self.engine.network.patch_count + self.statistics.dim
@@ -159,8 +197,7 @@ class OpenVlaPolicy:
             return token_ids[:token_ids.index(self._end_of_sequence) + 1]
         return token_ids
 
-    def _check_action(self, token_ids: list[int], margins: np.ndarray, prompt: str,
-                      input_ids: tuple[int, ...]) -> None:
+    def _check_action(self, token_ids: list[int], margins: np.ndarray, prompt: Prompt) -> None:
         """
         Accept nothing but as many action tokens as the action has dimensions.
 
@@ -178,21 +215,7 @@ class OpenVlaPolicy:
             reason = f'it ended after {len(token_ids)} of {self.statistics.dim} tokens'
         else:
             reason = 'a token outside the action range'
-        raise InvalidAction(reason, tuple(token_ids), positions, prompt, input_ids)
-
-
-class StageClock:
-    """Measures consecutive stages."""
-
-    def __init__(self) -> None:
-        self.milliseconds: dict[str, float] = {}
-        self._last = time.monotonic()
-
-    def finish(self, stage: str) -> None:
-        """Record the time since the previous stage ended."""
-        now = time.monotonic()
-        self.milliseconds[stage] = (now - self._last) * 1e3
-        self._last = now
+        raise InvalidAction(reason, tuple(token_ids), positions, prompt.text, prompt.input_ids)
 
 
 def _sequence_limit(network: OpenVlaNetwork, action_dim: int) -> int:

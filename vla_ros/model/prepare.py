@@ -25,6 +25,7 @@ from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.quantize import check_quantization
 from vla_ros.model.quantize import loading_device
 from vla_ros.model.quantize import quantize
+from vla_ros.model.threads import leave_a_core
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.model.weights import build_network
 from vla_ros.model.weights import load_weights
@@ -92,6 +93,8 @@ def choose_machine(config: PolicyConfig) -> Machine:
     :raises UnsupportedError: this machine cannot run what was asked for.
     """
     device = choose_device(config.device)
+    if device.type == 'cpu':
+        leave_a_core()
     dtype = choose_dtype(config.dtype, device)
     check_quantization(config.quantization, device, dtype)
     attention = choose_attention(config.attention, device, dtype)

@@ -1,0 +1,124 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""``vla_bench``: what it prints, and that it measures what it says."""
+
+import json
+import sys
+
+import pytest
+
+from vla_ros.tools import bench
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('transformers')
+
+from vla_ros.bench.model import parse_size  # noqa: E402, I100
+from vla_ros.bench.timing import summarize  # noqa: E402
+from vla_ros.bench.timing import take_turns  # noqa: E402
+from vla_ros.bench.work import Work  # noqa: E402
+from vla_ros.errors import ParameterError  # noqa: E402
+from vla_ros.model.attention import attend_sdpa  # noqa: E402
+from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
+from test_out_of_memory import openvla_7b  # noqa: E402, I100, I201
+
+
+def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys):
+    pytest.importorskip('matplotlib')
+    plot, trace = tmp_path / 'stages.png', tmp_path / 'trace.json'
+    status = bench.main(['model', '--rounds', '4', '--device', 'cpu', '--json', '--plot',
+                         str(plot), '--trace', str(trace)])
+    result = json.loads(capsys.readouterr().out)
+    assert status == 0
+    for variant in ('baseline', 'engine', 'drafted', 'rejected'):
+        row = result[variant]
+        assert 0 < row['p50_ms'] <= row['p99_ms'] <= row['max_ms']
+    for name in ('engine', 'drafted'):
+        ratio = result['baseline']['p50_ms'] / result[name]['p50_ms']
+        assert result[f'ratio_{name}'] == pytest.approx(ratio, rel=1e-2)
+    assert result['token_agreement'] == 1.0
+    assert (result['accepted'], result['drafts']) == (6, 6)
+    assert {'preprocess', 'vision', 'prefill', 'decode', 'post'} <= set(result['stages_ms'])
+    assert result['stages_ms']['decode']['p50_ms'] > result['drafted_stages_ms']['decode']['p50_ms']
+    assert result['machine']['copy_gb_per_s'] > 0 < result['machine']['matmul_tflop_per_s']
+    assert plot.read_bytes().startswith(b'\x89PNG')
+    names = {event.get('name') for event in json.loads(trace.read_text())['traceEvents']}
+    assert {'baseline', 'engine', 'drafted'} <= names
+
+
+def test_quantised_weights_are_a_variant_of_their_own(capsys):
+    assert bench.main(['model', '--rounds', '2', '--device', 'cpu', '--quantization', 'int8',
+                       '--json']) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result['ratio_quantized'] == pytest.approx(
+        result['engine']['p50_ms'] / result['quantized']['p50_ms'], rel=1e-2)
+    assert result['token_agreement'] == 1.0
+    assert 0 <= result['quantized_equal_tokens'] <= 7
+
+
+def test_model_prints_a_table_for_a_checkpoint(golden_checkpoints, capsys):
+    assert bench.main(['model', '--checkpoint', str(golden_checkpoints['float32']), '--rounds',
+                       '2', '--device', 'cpu', '--unnorm-key', 'golden_bridge', '--size',
+                       '64x48']) == 0
+    printed = capsys.readouterr().out
+    assert '| engine, draft accepted |' in printed
+    assert 'frames 64x48, n = 2 runs' in printed
+    assert 'Tokens equal to the plain way: 100.00 %.' in printed
+
+
+@pytest.mark.parametrize(('words', 'said'), [
+    (['model', '--size', '0x4'], "--size: got '0x4', it must be WIDTHxHEIGHT"),
+    (['model', '--rounds', '0'], '--rounds: got 0, it must be at least 1'),
+    (['model', '--checkpoint', '/nowhere'], 'checkpoint /nowhere: no such folder'),
+])
+def test_a_mistake_is_one_line(words, said, capsys):
+    assert bench.main(words) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ''
+    assert said in printed.err and printed.err.count('\n') == 1
+
+
+def test_what_is_not_installed_is_named(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    monkeypatch.delitem(sys.modules, 'vla_ros.bench.model', raising=False)
+    monkeypatch.delitem(sys.modules, 'vla_ros.bench.baseline', raising=False)
+    assert bench.main(['model']) == 2
+    assert 'vla_bench model: transformers' in capsys.readouterr().err
+
+
+def test_help_names_the_benchmarks(capsys):
+    for words, named in (([], 'model'), (['model'], '--trace')):
+        with pytest.raises(SystemExit) as ended:
+            bench.main([*words, '--help'])
+        assert ended.value.code == 0
+        assert named in capsys.readouterr().out
+
+
+def test_variants_take_turns():
+    ran = []
+    spent = take_turns({name: lambda name=name: ran.append(name) for name in 'abc'}, 2, 1)
+    assert ''.join(ran) == 'abcabcabc'
+    assert [len(times) for times in spent.values()] == [2, 2, 2]
+
+
+def test_times_are_summed_up():
+    assert summarize([4.0, 1.0, 3.0]) == {
+        'p50_ms': 3.0, 'p99_ms': 3.98, 'max_ms': 4.0, 'jitter_ms': 2.5}
+
+
+def test_sizes_are_read_or_refused():
+    assert parse_size('640x480') == (640, 480)
+    for text in ('640', 'x', '640x-1', 'axb'):
+        with pytest.raises(ParameterError):
+            parse_size(text)
+
+
+def test_the_work_of_the_published_model_is_that_of_the_literature():
+    with torch.device('meta'):
+        network = OpenVlaNetwork(openvla_7b(), attend_sdpa).to(torch.bfloat16)
+    work = Work.of(network, 280)
+    # vision and projector 0.42 TFLOP, prefill 3.65 TFLOP, a decode step 13.36 GB
+    assert work.vision == pytest.approx(0.42e12, rel=0.1)
+    assert work.prefill == pytest.approx(3.65e12, rel=0.03)
+    assert work.decode == pytest.approx(13.36e9, rel=0.01)
+    assert work.floor_ms(4.3e12, 790e12, 7)['engine'] == pytest.approx(23.8, rel=0.03)

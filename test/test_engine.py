@@ -1,0 +1,308 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The engine gives the tokens of the plain way, whatever it does to be faster."""
+
+from dataclasses import dataclass
+from dataclasses import replace
+import threading
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('transformers')
+
+from hypothesis import given  # noqa: E402, I100
+from hypothesis import settings  # noqa: E402
+from hypothesis import strategies  # noqa: E402
+
+from vla_ros.bench.baseline import share_weights  # noqa: E402
+from vla_ros.model.attention import attend_sdpa  # noqa: E402
+from vla_ros.model.config import LlamaConfig  # noqa: E402
+from vla_ros.model.config import OpenVlaConfig  # noqa: E402
+from vla_ros.model.config import VitConfig  # noqa: E402
+from vla_ros.model.engine import Engine  # noqa: E402
+from vla_ros.model.graphs import PlainCalls  # noqa: E402
+from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
+from vla_ros.model.stages import HostClock  # noqa: E402
+
+# Tiny tensors: threads would only wait for each other.
+torch.set_num_threads(1)
+
+SIDE, COUNT, VOCABULARY = 28, 7, 40
+# Two results of float32 arithmetic differ in the order of sums; where the two best tokens are as
+# close as that there is no right answer.
+TIE = 1e-3
+tokens = strategies.integers(0, VOCABULARY - 1)
+
+
+def random_network(seed, heads=4, kv_heads=4, layers=2):
+    """Build a network so small and so loud that every token depends on everything."""
+    torch.manual_seed(seed)
+    tower = VitConfig(SIDE, 14, 16, 3, 2, init_values=1.0, reg_tokens=2, no_embed_class=True)
+    config = OpenVlaConfig(
+        (tower, VitConfig(SIDE, 14, 16, 3, 2, class_token=False)),
+        LlamaConfig(VOCABULARY, 8 * heads, 48, layers, heads, kv_heads),
+        'llama2-7b-pure', 256, VOCABULARY, {})
+    network = OpenVlaNetwork(config, attend_sdpa)
+    for name, weight in network.named_parameters():
+        torch.nn.init.normal_(weight, 1.0 if 'norm' in name else 0.0, 0.5)
+    return network.requires_grad_(False).eval()
+
+
+@dataclass(frozen=True)
+class Case:
+    """An observation, and the tokens that the plain way makes of it."""
+
+    pixels: torch.Tensor
+    prompt: tuple
+    tokens: list
+
+    def run(self, engine, draft=None):
+        """Answer it with an engine, with a given draft or without."""
+        engine.pixels.copy_(self.pixels[None])
+        engine.set_prompt(self.prompt)
+        engine.forget()
+        if draft is not None:
+            engine.draft(draft)
+        return engine.run(HostClock())
+
+
+@torch.inference_mode()
+def draw(network, llama, random, size=10):
+    """Draw observations with prompts of one length, and let transformers answer all at once."""
+    pixels = torch.from_numpy(random.normal(0, 1, (size, 6, SIDE, SIDE)).astype(np.float32))
+    prompts = torch.from_numpy(random.integers(0, VOCABULARY, (size, random.integers(2, 30))))
+    text = llama.get_input_embeddings()(prompts)
+    embeddings = torch.cat([text[:, :1], network.embed_image(pixels), text[:, 1:]], dim=1)
+    answers = llama.generate(
+        inputs_embeds=embeddings, max_new_tokens=COUNT, do_sample=False,
+        attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.int64))
+    return [Case(*row) for row in zip(pixels, map(tuple, prompts.tolist()), answers.tolist())]
+
+
+def cases(network, count, seed=0):
+    """Draw observations that have one right answer, which the engine gives without a draft."""
+    llama, engine = share_weights(network), Engine(network, 64, COUNT)
+    random = np.random.default_rng(seed)
+    drawn = [case for _ in range(count // 10) for case in draw(network, llama, random)]
+    decided = []
+    for case in drawn:
+        decoded = case.run(engine)
+        if decoded.margins.min() > TIE:
+            assert decoded.token_ids == case.tokens
+            decided.append(case)
+    return decided
+
+
+@pytest.fixture(scope='module')
+def network():
+    return random_network(0)
+
+
+@pytest.fixture(scope='module')
+def case(network):
+    return cases(network, 10)[0]
+
+
+def test_five_hundred_cases_have_the_tokens_of_the_plain_way_with_and_without_a_draft():
+    random, compared = np.random.default_rng(1), 0
+    for seed, (heads, kv_heads, layers) in enumerate([(4, 4, 2), (4, 2, 2), (2, 1, 1), (4, 4, 3)]):
+        network = random_network(seed, heads, kv_heads, layers)
+        engine, previous = Engine(network, 64, COUNT), [0] * COUNT
+        for case in cases(network, 130, seed):
+            almost = np.where(random.random(COUNT) < 0.3, 0, case.tokens).tolist()
+            for draft in (previous, almost):
+                assert case.run(engine, draft).token_ids == case.tokens
+            previous, compared = case.tokens, compared + 1
+    assert compared >= 500
+
+
+def test_cases_do_not_answer_everything_alike(network):
+    answers = {tuple(case.tokens) for case in cases(network, 20)}
+    assert len(answers) > 15
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(draft=strategies.lists(tokens, min_size=COUNT, max_size=COUNT),
+       right=strategies.sets(strategies.integers(0, COUNT - 1)))
+def test_any_draft_gives_the_tokens_of_decoding_one_by_one(network, case, draft, right):
+    draft = [case.tokens[place] if place in right else token
+             for place, token in enumerate(draft)]
+    decoded = case.run(Engine(network, 64, COUNT), draft)
+    assert decoded.token_ids == case.tokens
+    assert decoded.drafted == COUNT - 1
+    assert 0 <= decoded.accepted <= sum(
+        ours == theirs for ours, theirs in zip(draft[:-1], case.tokens))
+
+
+def test_margins_do_not_depend_on_the_draft(network, case):
+    engine = Engine(network, 64, COUNT)
+    expected = case.run(engine).margins
+    for draft in ([0] * COUNT, case.tokens, [0, *case.tokens[1:]]):
+        np.testing.assert_allclose(case.run(engine, draft).margins, expected, rtol=0, atol=1e-4)
+
+
+def passes_of(engine, monkeypatch):
+    """Record the names of the passes that an engine runs."""
+    ran = []
+    find = engine._programs.find
+
+    def counting(length):
+        program = find(length)
+        return replace(program, **{name: (lambda name=name, run=getattr(program, name):
+                                          (ran.append(name), run()))
+                                   for name in ('prefill', 'verify', 'step', 'leap')})
+    monkeypatch.setattr(engine._programs, 'find', counting)
+    return ran
+
+
+@pytest.mark.parametrize(('wrong', 'expected', 'accepted'), [
+    ((), ['verify'], 6),
+    ((6,), ['verify'], 6),
+    ((5,), ['verify', 'step'], 5),
+    ((0,), ['verify', 'leap'], 5),
+    ((1, 4), ['verify', 'leap', 'leap'], 4),
+    ((0, 1, 2, 3, 4, 5), ['verify', 'leap', 'step', 'step', 'step', 'step', 'step'], 0),
+])
+def test_each_right_guess_saves_a_pass(network, case, monkeypatch, wrong, expected, accepted):
+    engine = Engine(network, 64, COUNT)
+    ran = passes_of(engine, monkeypatch)
+    draft = [(token + 1) % VOCABULARY if place in wrong else token
+             for place, token in enumerate(case.tokens)]
+    decoded = case.run(engine, draft)
+    assert decoded.token_ids == case.tokens
+    assert ran == expected
+    assert (decoded.drafted, decoded.accepted) == (6, accepted)
+
+
+def test_a_useless_draft_costs_one_extra_pass_only_once(network, case, monkeypatch):
+    engine = Engine(network, 64, COUNT)
+    wrong = [(token + 1) % VOCABULARY for token in case.tokens]
+    case.run(engine)
+    ran = passes_of(engine, monkeypatch)
+    expected = [['verify', 'leap', *['step'] * 5], ['verify', *['step'] * 6]]
+    for passes in (*expected, expected[1]):
+        engine.draft(wrong)
+        ran.clear()
+        assert engine.run(HostClock()).token_ids == case.tokens
+        assert ran == passes
+    # A draft that begins right brings it back.
+    engine.draft([case.tokens[0], *wrong[1:2], *case.tokens[2:]])
+    ran.clear()
+    assert engine.run(HostClock()).accepted == 5
+    assert ran == ['verify', 'leap']
+
+
+def test_the_previous_action_is_the_draft_until_it_is_forgotten(network, case):
+    engine = Engine(network, 64, COUNT)
+    first = case.run(engine)
+    assert (first.drafted, first.accepted) == (0, 0)
+    again = engine.run(HostClock())
+    assert (again.drafted, again.accepted) == (6, 6)
+    engine.forget()
+    assert engine.run(HostClock()).drafted == 0
+
+
+def test_an_answer_does_not_depend_on_earlier_ones(network):
+    drawn = cases(network, 20, seed=5)
+    engine = Engine(network, 64, COUNT)
+    for _ in range(2):
+        for case in drawn:  # prompts of many lengths, in the same buffers
+            assert case.run(engine).token_ids == case.tokens
+            engine.set_prompt(case.prompt)
+            assert engine.run(HostClock()).token_ids == case.tokens
+
+
+class Recording(PlainCalls):
+    """Records as a GPU does: into buckets, slowly, and only what runs on other buffers, too."""
+
+    def __init__(self):
+        super().__init__(bucket=8, is_slow=True)
+        object.__setattr__(self, 'may_finish', threading.Event())
+        object.__setattr__(self, 'recorded', [])
+
+    def record(self, run, buffers):
+        self.may_finish.wait(10)
+        before = [tensor.clone() for tensor in (buffers.sequence, buffers.results, buffers.end)]
+        with torch.inference_mode():
+            run(buffers.scratch())
+        for old, tensor in zip(before, (buffers.sequence, buffers.results, buffers.end)):
+            assert torch.equal(old, tensor), 'trying a pass out changed what the engine works on'
+        self.recorded.append(run)
+        return super().record(run, buffers)
+
+
+def test_padded_passes_give_the_same_tokens(network):
+    recorder = Recording()
+    recorder.may_finish.set()
+    engine = Engine(network, 64, COUNT, recorder)
+    engine.prepare(range(2, 40))
+    for case in cases(network, 40, seed=3):
+        assert case.run(engine).token_ids == case.tokens
+        for draft in ([0] * COUNT, case.tokens, [0, *case.tokens[1:]]):
+            assert case.run(engine, draft).token_ids == case.tokens
+
+
+def test_a_new_prompt_is_answered_while_its_passes_are_being_recorded(network, monkeypatch):
+    recorder = Recording()
+    recorder.may_finish.set()
+    engine = Engine(network, 64, COUNT, recorder)
+    engine.prepare([35])
+    ready = len(recorder.recorded)
+    recorder.may_finish.clear()
+    drawn = cases(network, 20, seed=4)
+    for case in drawn:  # none of these waits for the recording
+        assert case.run(engine).token_ids == case.tokens
+    assert len(recorder.recorded) == ready
+    recorder.may_finish.set()
+    for thread in threading.enumerate():
+        if thread.name == 'vla_graphs':
+            thread.join(10)
+    assert len(recorder.recorded) > ready
+    lengths = []
+    monkeypatch.setattr(engine._programs, '_record_later', lengths.append)
+    for case in drawn:
+        assert case.run(engine).token_ids == case.tokens
+    assert not lengths, 'a recorded bucket is not used'
+
+
+def test_without_any_recording_the_passes_run_as_they_are(network, case):
+    recorder = Recording()
+    recorder.may_finish.set()
+    engine = Engine(network, 64, COUNT, recorder)
+    recorder.may_finish.clear()
+    try:
+        assert case.run(engine).token_ids == case.tokens
+        assert case.run(engine, case.tokens).accepted == 6
+    finally:
+        recorder.may_finish.set()
+
+
+def test_a_recording_that_fails_is_told_and_not_needed(network, case, caplog):
+    class Broken(Recording):
+        def record(self, run, buffers):
+            if hasattr(run, 'func'):  # a pass of a program
+                raise RuntimeError('capture failed')
+            return super().record(run, buffers)
+
+    recorder = Broken()
+    recorder.may_finish.set()
+    engine = Engine(network, 64, COUNT, recorder)
+    assert case.run(engine).token_ids == case.tokens
+    for thread in threading.enumerate():
+        if thread.name == 'vla_graphs':
+            thread.join(10)
+    assert 'could not be recorded' in caplog.text
+    assert case.run(engine, case.tokens).token_ids == case.tokens
+
+
+def test_one_token_needs_no_draft(network, case):
+    engine = Engine(network, 64, 1)
+    for _ in range(2):
+        engine.pixels.copy_(case.pixels[None])
+        engine.set_prompt(case.prompt)
+        decoded = engine.run(HostClock())
+        assert decoded.token_ids == case.tokens[:1]
+        assert (decoded.drafted, decoded.accepted) == (0, 0)

@@ -1,0 +1,104 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Policies of a published shape with random weights, made on the device: nothing to download."""
+
+from collections.abc import Mapping
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from vla_ros.actions import ActionStatistics
+from vla_ros.demo.checkpoint import DATASET
+from vla_ros.demo.checkpoint import demo_spec
+from vla_ros.demo.tokenizer import write_tokenizer
+from vla_ros.model.checkpoint import open_checkpoint
+from vla_ros.model.lora import apply_adapters
+from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.openvla import OpenVlaPolicy
+from vla_ros.model.out_of_memory import explain_memory
+from vla_ros.model.prepare import choose_machine
+from vla_ros.model.prepare import find_statistics
+from vla_ros.model.prepare import Prepared
+from vla_ros.model.quantize import loading_device
+from vla_ros.model.quantize import quantize
+from vla_ros.model.tokenizer import PromptTokenizer
+from vla_ros.model.weights import build_network
+from vla_ros.policy import PolicyConfig
+
+_TINY_SIDE = 112
+_TINY_TOWERS = {
+    'vit_tiny_patch14_reg4_dinov2': {
+        'patch_size': 14, 'embed_dim': 32, 'depth': 2, 'num_heads': 2, 'init_values': 1e-5,
+        'reg_tokens': 4, 'no_embed_class': True},
+    'vit_tiny_patch14_siglip': {
+        'patch_size': 14, 'embed_dim': 32, 'depth': 2, 'num_heads': 2, 'class_token': False},
+}
+
+#: What differs from the demo's config.json; everything else is the default of the format. The
+#: tiny one spends its time as the real one must: little on vision, most on decoding.
+SHAPES: dict[str, Mapping[str, Any]] = {
+    'tiny': {
+        'text_config': {
+            'model_type': 'llama', 'pad_token_id': 2000, 'vocab_size': 2064, 'hidden_size': 128,
+            'intermediate_size': 352, 'num_hidden_layers': 8, 'num_attention_heads': 4},
+        'timm_model_ids': list(_TINY_TOWERS), 'timm_model_args': _TINY_TOWERS,
+        'image_sizes': [_TINY_SIDE, _TINY_SIDE]},
+    'openvla-7b': {
+        'text_config': {'model_type': 'llama', 'pad_token_id': 32000, 'vocab_size': 32064},
+        'timm_model_ids': None, 'timm_model_args': None, 'image_sizes': None,
+        'timm_override_act_layers': None, 'vision_backbone_id': 'dinosiglip-vit-so-224px'},
+}
+
+
+def random_policy(shape: str, config: PolicyConfig) -> OpenVlaPolicy:
+    """
+    Make a policy whose actions mean nothing, of the size and speed of a real one.
+
+    :param shape: one of :data:`SHAPES`.
+    :param config: how to run it; what it says of a checkpoint does not matter.
+    """
+    with TemporaryDirectory() as folder:
+        _write_folder(Path(folder), SHAPES[shape])
+        checkpoint = open_checkpoint(folder)
+        machine = choose_machine(config)
+        dataset = find_statistics(config, checkpoint)
+        tokenizer = PromptTokenizer(checkpoint.folder,
+                                    checkpoint.config.language_model.bos_token_id)
+    with explain_memory(checkpoint.config, machine.device, machine.dtype):
+        network = build_network(
+            lambda: OpenVlaNetwork(checkpoint.config, machine.attention.attend),
+            loading_device(config.quantization, machine.device), machine.dtype)
+        _fill(network)
+        quantize(network, config.quantization, machine.device)
+        prepared = Prepared(checkpoint, machine, dataset, network, tokenizer,
+                            apply_adapters(network, {}, None))
+        statistics = ActionStatistics.from_dataset(dataset.statistics)
+        policy = OpenVlaPolicy(prepared.spec(config, (1, statistics.dim)), prepared, statistics,
+                               config)
+        policy.warm_up()
+    return policy
+
+
+def _fill(network: OpenVlaNetwork) -> None:
+    """Draw weights that keep the numbers of every layer in a usual range."""
+    torch.manual_seed(0)
+    for name, parameter in network.named_parameters():
+        mean, std = (1.0, 0.0) if 'norm' in name and name.endswith('weight') else (0.0, 0.02)
+        parameter.normal_(mean, std)
+
+
+def _write_folder(folder: Path, shape: Mapping[str, Any]) -> None:
+    spec = demo_spec()
+    config = {**spec['config'], 'norm_stats': {DATASET: spec['norm_stats'][DATASET]},
+              'timm_model_args': spec['tiny_timm'], **shape}
+    side = (config['image_sizes'] or spec['config']['image_sizes'])[0]
+    processor = {key: value for key, value in spec['preprocessor'].items()
+                 if key not in ('tvf_resize_params', 'tvf_crop_params')}
+    processor['input_sizes'] = [(3, side, side)] * 2
+    for name, content in (('config.json', config), ('preprocessor_config.json', processor)):
+        (folder / name).write_text(json.dumps(content), encoding='utf-8')
+    write_tokenizer(folder, config['n_action_bins'])
