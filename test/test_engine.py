@@ -62,8 +62,8 @@ class Case:
     def run(self, engine, draft=None):
         """Answer it with an engine, with a given draft or without."""
         engine.pixels.copy_(self.pixels[None])
-        engine.set_prompt(self.prompt)
         engine.forget()
+        engine.set_prompt(self.prompt)
         if draft is not None:
             engine.draft(draft)
         return engine.run(HostClock())
@@ -202,6 +202,7 @@ def test_the_previous_action_is_the_draft_until_it_is_forgotten(network, case):
     again = engine.run(HostClock())
     assert (again.drafted, again.accepted) == (6, 6)
     engine.forget()
+    engine.set_prompt(case.prompt)
     assert engine.run(HostClock()).drafted == 0
 
 
@@ -282,6 +283,7 @@ def test_without_any_recording_the_passes_run_as_they_are(network, case):
 
 def test_a_recording_that_fails_is_told_and_not_needed(network, case, caplog):
     class Broken(Recording):
+
         def record(self, run, buffers):
             if hasattr(run, 'func'):  # a pass of a program
                 raise RuntimeError('capture failed')

@@ -89,7 +89,7 @@ def logits(policy):
     """Score the whole sequence of the first golden case."""
     network = policy.engine.network
     ids = torch.tensor([*CASE['input_ids'], 29871])
-    pixels = torch.from_numpy(policy._process_image(rgb(CASE['image'])))[None]
+    pixels = torch.from_numpy(policy.image_processor(rgb(CASE['image'])))[None]
     patches = network.embed_image(pixels.to(network.language_model.norm.weight.dtype))[0]
     text = network.language_model.embed_tokens(ids)
     sequence = torch.cat([text[:1], patches, text[1:]])[None]

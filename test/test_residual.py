@@ -83,7 +83,7 @@ def record(policy, places):
     for place in places:
         action = motion(place)
         tokens = torch.from_numpy(tokenizer.encode(action))
-        pixels = torch.from_numpy(policy._process_image(scene(place)))[None]
+        pixels = torch.from_numpy(policy.image_processor(scene(place)))[None]
         text = llama.embed_tokens(torch.cat([ids, tokens[:-1]]))
         sequence = torch.cat([text[:1], network.embed_image(pixels)[0], text[1:]])[None]
         length = sequence.shape[1]
@@ -152,7 +152,7 @@ def test_a_policy_applies_the_head_of_its_folder(folder, fitted):
     llama = network.language_model
     with torch.inference_mode():
         ids = torch.tensor([*CASES[0]['input_ids'], 29871, *plain.token_ids[:-1]])
-        pixels = torch.from_numpy(policy._process_image(rgb(CASES[0]['image'])))[None]
+        pixels = torch.from_numpy(policy.image_processor(rgb(CASES[0]['image'])))[None]
         text = llama.embed_tokens(ids)
         sequence = torch.cat([text[:1], network.embed_image(pixels)[0], text[1:]])[None]
         length = sequence.shape[1]

@@ -22,7 +22,7 @@ class FrameProcessor:
         """Allocate what does not depend on the size of the frames."""
         self._processor = processor
         self._canvases = {tower.geometry: Canvas(tower.crop) for tower in processor.towers}
-        self._frame = np.empty((0, 0, 3), np.uint8)
+        self._frame: np.ndarray = np.empty((0, 0, 3), np.uint8)
 
     def __call__(self, image: np.ndarray, out: np.ndarray) -> None:
         """
@@ -63,7 +63,7 @@ class Canvas:
         """
         height, width = size
         # Pillow keeps RGB in four bytes, too.
-        memory = np.zeros((height, width, 4), np.uint8)
+        memory: np.ndarray = np.zeros((height, width, 4), np.uint8)
         self.pixels = memory[..., :3]
         self._image = Image.frombuffer('RGBX', (width, height), memory, 'raw', 'RGBX', 0, 1)
         # Pillow takes shared memory for read-only, and would paste into a copy.

@@ -3,6 +3,7 @@
 
 """What this machine is, and the most that it can do: measured, not read off a data sheet."""
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version
 import os
@@ -63,7 +64,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / _shortest(lambda: torch.mm(left, right, out=out), device)
 
 
-def _shortest(run, device: torch.device, repeats: int = 7) -> float:
+def _shortest(run: Callable[[], object], device: torch.device, repeats: int = 7) -> float:
     """Give the seconds of the fastest of a few runs: a ceiling is what nothing disturbed."""
     times = []
     for _ in range(repeats):

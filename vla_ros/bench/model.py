@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from vla_ros.bench.baseline import PlainOpenVla
 from vla_ros.bench.machine import describe_machine
@@ -133,7 +132,7 @@ class Bench:
         self._chunks = {name: [] for name in variants}
         spent = take_turns(variants, rounds, warmup)
         result: dict[str, Any] = {name: summarize(times) for name, times in spent.items()}
-        p50 = {name: np.percentile(times, 50) for name, times in spent.items()}
+        p50 = {name: float(np.percentile(times, 50)) for name, times in spent.items()}
         chunks = {name: self._chunks[name][warmup:] for name in ('engine', 'drafted')}
         return {
             **result,
@@ -216,7 +215,8 @@ class Bench:
     def _ceilings(self, stages: Mapping[str, float], result: Mapping[str, Any]) -> dict[str, Any]:
         """Say how near to what the machine can do the stages come."""
         network = self.policy.engine.network
-        machine = describe_machine(network.device, network.language_model.embed_tokens.weight.dtype)
+        weight = network.language_model.embed_tokens.weight
+        machine = describe_machine(network.device, weight.dtype)
         work = Work.of(network, network.patch_count + len(self._ids))
         count = len(self._tokens)
         medians = summarize_stages([chunk.timings_ms for chunk in self._chunks['engine']])
@@ -238,12 +238,14 @@ class Bench:
 def table(result: Mapping[str, Any]) -> str:
     """Give the result as Markdown."""
     lines = [f'Model {result["model"]}, frames {result["frame"]}, n = {result["rounds"]} runs of '
-             'each variant, taken in turns.', '', f'Machine: {result["machine"]["line"]}, '
-             f'load {result["machine"]["load_average"]}.', '',
+             'each variant, taken in turns.', '',
+             f'Machine: {result["machine"]["line"]}, load {result["machine"]["load_average"]}.',
+             '',
              '| variant | p50 ms | p99 ms | max ms | jitter ms | baseline / it |',
              '| --- | --- | --- | --- | --- | --- |']
     names = {'baseline': 'plain Hugging Face', 'engine': 'engine, no draft',
-             'drafted': 'engine, draft accepted', 'rejected': 'engine, draft rejected', 'quantized': 'engine, quantised'}
+             'drafted': 'engine, draft accepted', 'rejected': 'engine, draft rejected',
+             'quantized': 'engine, quantised'}
     for name, label in names.items():
         row = result.get(name)
         if row is None:

@@ -122,7 +122,8 @@ class Engine:
         self._drafted = self.count > 1
 
     def forget(self) -> None:
-        """Guess nothing in the next run, as if there had been none before."""
+        """Keep nothing for the next run, as if there had been none before."""
+        self._prompt = ()
         self._drafted = False
         self._leaps = True
 

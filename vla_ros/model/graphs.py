@@ -16,15 +16,15 @@ Pass = Callable[[Buffers], None]
 
 
 class Recorder(Protocol):
-    """
-    Makes a pass over buffers ready to run again and again.
+    """Makes a pass over buffers ready to run again and again."""
 
-    :param bucket: prompts are padded to a multiple of this, so that fewer recordings are needed.
-    :param is_slow: whether recording takes so long that no frame should wait for it.
-    """
+    @property
+    def bucket(self) -> int:
+        """Prompts are padded to a multiple of this, so that fewer recordings are needed."""
 
-    bucket: int
-    is_slow: bool
+    @property
+    def is_slow(self) -> bool:
+        """Whether no frame should wait for a recording."""
 
     def record(self, run: Pass, buffers: Buffers) -> Callable[[], None]:
         """Give a function that runs the pass; called from any thread."""

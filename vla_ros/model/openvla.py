@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from vla_ros.actions import ActionStatistics
 from vla_ros.actions import ActionTokenizer
@@ -154,6 +153,8 @@ class OpenVlaPolicy:
     def select_adapter(self, name: str | None) -> None:
         """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""
         self._adapters.select(name)
+        # An adapter may change the embeddings of the prompt, too.
+        self.engine.forget()
 
     def warm_up(self) -> None:
         """Run every kernel once, on a black image, whatever comes out."""

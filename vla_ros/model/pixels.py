@@ -230,50 +230,73 @@ def find_geometry(tower: TowerTransform, fill: tuple[int, int, int] | None, heig
                     (slice(top, top + crop_height), slice(left, left + crop_width)))
 
 
+class Frames:
+    """A frame on the host, and what is made of it on the device; both kept for the next one."""
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        """Allocate a frame on both sides."""
+        self.frame = torch.empty(shape, dtype=torch.uint8, device=device)
+        self._host = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == 'cuda')
+        self._array = self._host.numpy()
+
+    def upload(self, image: np.ndarray) -> None:
+        """Copy a frame out of its message, once, and send it to the device."""
+        np.copyto(self._array, image)
+        self.frame.copy_(self._host)
+
+    def release(self) -> None:
+        """Note that the frame on the device was read."""
+
+
+class StreamedFrames(Frames):
+    """Frames that are uploaded on a stream of their own, beside whatever the GPU computes."""
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        """Allocate a frame on both sides."""
+        super().__init__(shape, device)
+        self._stream = torch.cuda.Stream(device)
+        self._uploaded = torch.cuda.Event()
+        self._read = torch.cuda.Event()
+
+    def upload(self, image: np.ndarray) -> None:
+        """Copy a frame out of its message, once, and send it; who computes waits for it."""
+        # The pinned memory is free once the previous upload is done, the frame on the device
+        # once it was read.
+        self._uploaded.synchronize()
+        np.copyto(self._array, image)
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(self._read)
+            self.frame.copy_(self._host, non_blocking=True)
+            self._uploaded.record()
+        torch.cuda.current_stream(self.frame.device).wait_event(self._uploaded)
+
+    def release(self) -> None:
+        """Note that the frame on the device was read."""
+        self._read.record()
+
+
 class FrameSize:
-    """Everything that preprocesses frames of one size on a device, kept for the next frame."""
+    """Everything that preprocesses frames of one size on a device."""
 
     def __init__(self, processor: ImageProcessor, shape: tuple[int, ...], pixels: Tensor,
                  geometries: dict[tuple, Geometry]) -> None:
-        """Allocate the frame on both sides, and the tables of normalised values."""
-        is_cuda = pixels.device.type == 'cuda'
-        self._host = torch.empty(shape, dtype=torch.uint8, pin_memory=is_cuda)
-        self._array = self._host.numpy()
-        self._frame = torch.empty(shape, dtype=torch.uint8, device=pixels.device)
+        """Allocate the frames, and the tables of normalised values."""
+        kind = StreamedFrames if pixels.device.type == 'cuda' else Frames
+        self.frames = kind(shape, pixels.device)
         self._pixels = pixels
         self._geometries = geometries
         self._towers = [
             (tower.geometry, torch.from_numpy(tower.table.ravel()).to(pixels)) for tower in
             processor.towers]
         self._offsets = 256 * torch.arange(3, device=pixels.device)[:, None, None]
-        self._uploads = torch.cuda.Stream(pixels.device) if is_cuda else None
-        self._uploaded = torch.cuda.Event() if is_cuda else None
-        self._used = torch.cuda.Event() if is_cuda else None
-
-    def upload(self, image: np.ndarray) -> None:
-        """Copy a frame from its message, once, and send it to the device; who computes waits."""
-        if self._uploads is None:
-            np.copyto(self._array, image)
-            self._frame.copy_(self._host)
-            return
-        # The pinned memory is free once the previous upload is done, the frame on the device once
-        # it was read.
-        self._uploaded.synchronize()
-        np.copyto(self._array, image)
-        with torch.cuda.stream(self._uploads):
-            self._uploads.wait_event(self._used)
-            self._frame.copy_(self._host, non_blocking=True)
-            self._uploaded.record()
-        torch.cuda.current_stream(self._pixels.device).wait_event(self._uploaded)
 
     def shape(self) -> None:
         """Fill the network's pixels from the frame."""
-        shaped = {key: geometry(self._frame).permute(2, 0, 1) + self._offsets
+        shaped = {key: geometry(self.frames.frame).permute(2, 0, 1) + self._offsets
                   for key, geometry in self._geometries.items()}
         for index, (key, table) in enumerate(self._towers):
             self._pixels[0, 3 * index:3 * index + 3] = table[shaped[key]]
-        if self._used is not None:
-            self._used.record()
+        self.frames.release()
 
 
 class DevicePixels:
@@ -303,7 +326,7 @@ class DevicePixels:
         if self._size is None:
             self._on_host(image, clock)
             return
-        self._size.upload(image)
+        self._size.frames.upload(image)
         clock.finish('upload')
         self._size.shape()
         clock.finish('preprocess')
