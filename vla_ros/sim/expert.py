@@ -1,0 +1,79 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The scripted expert: where the arm should be going, from nothing but the present situation.
+
+It keeps no state, so it can say what to do wherever an arm has ended up, by its own noise or by
+someone else's mistakes: recovery needs no script, and any state can be labelled.
+"""
+
+import numpy as np
+
+from vla_ros.sim.robot import GRIPPER_JOINT
+from vla_ros.sim.robot import Robot
+from vla_ros.sim.robot import TopDownArm
+from vla_ros.sim.scene import BLOCK_SIZE
+from vla_ros.sim.tasks import Situation
+from vla_ros.sim.tasks import Task
+
+# Heights of the tool above the table, m.
+_HOVER, _REACH, _GRASP, _PUSH, _LIFT = 0.125, 0.075, 0.022, 0.03, 0.20
+# How far behind the block a push begins, and how far ahead of it the arm aims, m.
+_BEHIND, _AHEAD = 0.07, 0.05
+_FARTHEST = 0.60
+# The gripper holds the block when it cannot close further than this, m.
+_HOLDING = BLOCK_SIZE / 2 + 0.0035
+
+
+class Expert:
+    """Gives the joint positions to go to."""
+
+    def __init__(self, robot: Robot) -> None:
+        self._arm = TopDownArm(robot)
+        self._open = robot.joints[GRIPPER_JOINT].upper
+
+    def act(self, task: Task, now: Situation) -> np.ndarray:
+        """
+        Say where to go.
+
+        :returns: float64 (7,), target of each of ``JOINTS``, rad and m.
+        """
+        point, gripper = {'reach': self._reach, 'push': self._push, 'pick': self._pick}[
+            task.kind](now, now.blocks[task.color])
+        return self.joints(point, gripper)
+
+    def joints(self, point: np.ndarray, gripper: float) -> np.ndarray:
+        """Give the joint positions, float64 (7,), for a tool position within reach."""
+        radius = np.hypot(point[0], point[1])
+        within = np.array([*point[:2] * np.clip(radius, 0.2, _FARTHEST) / radius, point[2]])
+        return np.array([*self._arm.solve(within), gripper])
+
+    def _reach(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
+        return _at(block, _REACH), self._open
+
+    def _push(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
+        outward = block[:2] / np.hypot(*block[:2])
+        offset = now.tool[:2] - block[:2]
+        ahead, aside = offset @ outward, abs(offset @ np.array([-outward[1], outward[0]]))
+        start = block[:2] - _BEHIND * outward
+        if now.tool[2] < 0.055 and -0.095 < ahead < -0.02 and aside < 0.02:
+            return _at(block[:2] + _AHEAD * outward, _PUSH), 0.0
+        if abs(ahead + _BEHIND) < 0.02 and aside < 0.02:
+            return _at(start, _PUSH), 0.0
+        return _at(start, _HOVER), 0.0
+
+    def _pick(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
+        distance = np.hypot(*(now.tool - block)[:2])
+        level = abs(now.tool[2] - block[2])
+        if distance < 0.018 and level < 0.02 and now.gripper < _HOLDING:
+            return _at(block, _LIFT), 0.0
+        if distance < 0.018 and level < 0.014:
+            return _at(block, _GRASP), 0.0
+        if now.gripper > 0.75 * self._open and distance < 0.025:
+            return _at(block, _GRASP), self._open
+        return _at(block, _HOVER), self._open
+
+
+def _at(place: np.ndarray, height: float) -> np.ndarray:
+    return np.array([place[0], place[1], height])
