@@ -9,6 +9,7 @@ that a test can wait for it.
 """
 
 from dataclasses import replace
+import math
 import re
 import sys
 import threading
@@ -19,6 +20,7 @@ from vla_ros.errors import InvalidAction
 from vla_ros.policy import ActionChunk
 from vla_ros.policy import load_policy
 from vla_ros.policy import Observation
+from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
 from vla_ros.policy import PolicySpec
 from vla_ros.process import main
@@ -37,7 +39,7 @@ class FakePolicy:
     the instruction, and three zeros. An instruction can also ask for trouble.
     """
 
-    def __init__(self, delay: float, is_stepwise: bool) -> None:
+    def __init__(self, delay: float, is_stepwise: bool = False) -> None:
         self.delay = delay
         self.is_stepwise = is_stepwise
         self.spec = PolicySpec(
@@ -78,7 +80,37 @@ class FakePolicy:
         """Nothing is kept."""
 
 
-def load(config: PolicyConfig, behaviour: str) -> FakePolicy:
+class ArmPolicy:
+    """
+    Swings an arm's tip to and fro along y, in the deltas of Bridge.
+
+    An instruction can ask for trouble, as it can of :class:`FakePolicy`.
+    """
+
+    def __init__(self, delay: float) -> None:
+        self.fake = FakePolicy(delay)
+        self.spec = replace(self.fake.spec, unnorm_key='bridge_orig')
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Answer with a delta that depends on the time alone."""
+        if 'memory' in observation.instruction:
+            raise MemoryError('none left')
+        chunk = self.fake.infer(observation)
+        speed = 0.01 * math.cos(2 * math.pi * time.monotonic() / 8.0)
+        action = [0.0, speed, 0.0, 0.0, 0.0, 0.0, 1.0]
+        if 'jump' in observation.instruction:
+            action = [0.0, 0.0, 0.0, 0.0, 0.0, 0.8, 1.0]
+        if 'nan' in observation.instruction:
+            action[2] = math.nan
+        if 'far' in observation.instruction:
+            action[0] = 0.5
+        return replace(chunk, actions=np.array([action]))
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+
+def load(config: PolicyConfig, behaviour: str) -> Policy:
     """Load as the behaviour says."""
     config.progress(0.25, 'loading a fake')
     if behaviour == 'hang_loading':
@@ -92,6 +124,9 @@ def load(config: PolicyConfig, behaviour: str) -> FakePolicy:
     if behaviour == 'real_loading':
         say('loading')
         load_policy(replace(config, checkpoint='there is no such folder'))
+    arm = re.fullmatch(r'arm=(.*)', behaviour)
+    if arm:
+        return ArmPolicy(float(arm.group(1)))
     delay = re.fullmatch(r'delay=(.*)', behaviour)
     return FakePolicy(float(delay.group(1)) if delay else 0.0, behaviour == 'stepwise')
 

@@ -125,14 +125,15 @@ class NodeProcess:
 class Observer:
     """A node in the test's process that plays camera and operator, and keeps what it hears."""
 
-    def __init__(self, domain: int) -> None:
+    def __init__(self, domain: int, hears_commands: bool = True) -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node('observer', context=self.context)
         self.commands: list[JointState] = []
         self.diagnostics: list[dict[str, Any]] = []
         self.changed = threading.Condition()
-        self.listen(JointState, '/arm/joint_command', RELIABLE, self.commands.append)
+        if hears_commands:
+            self.listen(JointState, '/arm/joint_command', RELIABLE, self.commands.append)
         self.listen(DiagnosticArray, '/diagnostics', 10,
                     lambda message: self.diagnostics.append(_flatten(message)))
         self.camera = self.node.create_publisher(Image, '/camera/image_raw', NEWEST)
@@ -207,7 +208,7 @@ def running_node(behaviour: str = 'obedient', **parameters: str
                  ) -> Iterator[tuple[NodeProcess, Observer]]:
     """Run a node and watch it; a double underscore in a parameter's name stands for a dot."""
     domain = next_domain()
-    observer = Observer(domain)
+    observer = Observer(domain, parameters.get('output', 'joint_state') == 'joint_state')
     values = {name.replace('__', '.'): value for name, value in parameters.items()}
     node = NodeProcess(domain, behaviour, values)
     try:

@@ -10,6 +10,10 @@ from hypothesis import strategies as st
 import pytest
 
 from vla_ros.gate import Gate
+from vla_ros.safety.gates import Held
+from vla_ros.safety.state_machine import Event
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.state_machine import Reason
 
 DEADLINE = 20.0
 
@@ -17,8 +21,29 @@ DEADLINE = 20.0
 def open_gate():
     """Give a gate that lets commands out."""
     gate = Gate('task 1')
-    gate.activate()
+    for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
+        gate.handle(event)
     return gate
+
+
+def stop(gate):
+    return gate.handle(Event.ESTOP_PRESSED)
+
+
+def release(gate):
+    return gate.handle(Event.ESTOP_RELEASED)
+
+
+def deactivate(gate):
+    return gate.handle(Event.DEACTIVATE)
+
+
+def activate(gate):
+    return gate.handle(Event.ACTIVATE)
+
+
+def hold(gate):
+    return gate.problem(Held(Reason.STALE_IMAGE, 'too old'))
 
 
 def test_an_open_gate_sends():
@@ -29,9 +54,9 @@ def test_an_open_gate_sends():
 
 
 @pytest.mark.parametrize('change', [
-    lambda gate: gate.instruct('task 2'), lambda gate: gate.instruct(''), Gate.deactivate,
-    Gate.stop, lambda gate: (gate.stop(), gate.release(), gate.rearm()),
-    lambda gate: (gate.deactivate(), gate.activate()),
+    lambda gate: gate.instruct('task 2'), lambda gate: gate.instruct(''), deactivate,
+    stop, hold, lambda gate: (stop(gate), release(gate), gate.rearm()),
+    lambda gate: (deactivate(gate), activate(gate)),
     lambda gate: (gate.instruct('task 2'), gate.instruct('task 1'))])
 def test_a_change_voids_what_was_under_way(change):
     """Even where commands may be sent again by the time it is ready."""
@@ -41,7 +66,8 @@ def test_a_change_voids_what_was_under_way(change):
     assert not gate.send(order, lambda: pytest.fail('it was sent'))
 
 
-@pytest.mark.parametrize('repeat', [lambda gate: gate.instruct('task 1'), Gate.release])
+@pytest.mark.parametrize('repeat', [lambda gate: gate.instruct('task 1'), release,
+                                    activate])
 def test_repeating_what_is_known_voids_nothing(repeat):
     """Some senders repeat themselves many times a second."""
     gate = open_gate()
@@ -55,7 +81,7 @@ def test_versions_count_the_changes_of_the_instruction():
     gate = open_gate()
     assert gate.order.version == 0
     gate.instruct('task 2')
-    gate.stop()
+    stop(gate)
     gate.instruct('task 3')
     assert (gate.order.instruction, gate.order.version) == ('task 3', 2)
 
@@ -63,28 +89,96 @@ def test_versions_count_the_changes_of_the_instruction():
 def test_a_stop_must_be_released_and_rearmed():
     """In this order."""
     gate = open_gate()
-    assert gate.stop()
-    assert not gate.stop()
+    assert stop(gate)
+    assert not stop(gate)
     assert not gate.order.is_open
     assert 'pressed' in gate.rearm()
-    assert gate.release()
+    assert release(gate)
     assert not gate.order.is_open
     assert gate.rearm() == ''
     assert gate.order.is_open
 
 
-@given(st.lists(st.sampled_from(['stop', 'release', 'rearm', 'activate', 'deactivate', 'task'])))
+@given(st.lists(st.sampled_from(['stop', 'release', 'rearm', 'activate', 'deactivate', 'task',
+                                 'hold'])))
 def test_after_a_stop_only_a_rearm_after_a_release_opens(events):
     """Whatever else happens, in any order."""
     gate = open_gate()
-    gate.stop()
+    stop(gate)
     pressed, stopped, active = True, True, True
     for event in events:
-        getattr(gate, event, lambda: gate.instruct('task 2'))()
+        {'stop': stop, 'release': release, 'rearm': Gate.rearm, 'activate': activate,
+         'deactivate': deactivate, 'hold': hold,
+         'task': lambda gate: gate.instruct('task 2')}[event](gate)
         pressed = {'stop': True, 'release': False}.get(event, pressed)
         stopped = event == 'stop' or stopped and not (event == 'rearm' and not pressed)
         active = {'activate': True, 'deactivate': False}.get(event, active)
         assert gate.order.is_open == (active and not stopped)
+
+
+@given(st.lists(st.sampled_from([hold, stop, release, Gate.rearm, deactivate, activate,
+                                 lambda gate: gate.send(gate.order, list),
+                                 lambda gate: gate.instruct(f'task {gate.order.version}')])))
+def test_nothing_computed_before_a_stop_is_sent_after_it(changes):
+    """Whatever happens in between, and whether or not the gate is open again by then."""
+    gate = open_gate()
+    gate.send(gate.order, lambda: None)
+    before = gate.order
+    assert stop(gate)
+    for change in changes:
+        change(gate)
+        assert not gate.send(before, lambda: pytest.fail('it was sent'))
+
+
+def test_a_problem_of_what_became_void_is_none():
+    """Its instruction was changed while it was computed."""
+    gate = open_gate()
+    order = gate.order
+    gate.instruct('task 2')
+    assert not gate.problem(Held(Reason.POLICY_ERROR, 'too late'), order)
+    assert gate.order.state.mode is Mode.WAITING
+
+
+def test_the_next_good_answer_ends_an_automatic_hold_and_no_other():
+    """An operator has to look at a jump first."""
+    gate = open_gate()
+    hold(gate)
+    assert gate.send(gate.order, lambda: None)
+    assert gate.order.state.mode is Mode.RUNNING
+    gate.problem(Held(Reason.JUMP, 'too far'))
+    assert not gate.send(gate.order, lambda: pytest.fail('it was sent'))
+    assert gate.rearm() == ''
+    assert gate.send(gate.order, lambda: None)
+
+
+def test_a_problem_in_a_tick_holds_within_it():
+    """And what is sent then holds the arm."""
+    gate, modes = open_gate(), []
+    gate.send(gate.order, lambda: None)
+
+    def act(order):
+        modes.append(order.state.mode)
+        return Held(Reason.STALE_JOINTS, 'silence') if order.state.is_moving else None
+
+    assert gate.tick(act)
+    assert modes == [Mode.RUNNING, Mode.HOLD]
+    assert not gate.tick(act)
+
+
+def test_dry_start_and_shadow():
+    """One is left by the operator, the other is not."""
+    for is_shadow, mode in ((False, Mode.RUNNING), (True, Mode.SHADOW)):
+        gate = Gate('task', dry_start=True, is_shadow=is_shadow)
+        for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
+            gate.handle(event)
+        gate.send(gate.order, lambda: None)
+        assert gate.order.state.mode is Mode.SHADOW
+        assert ('stays in shadow' in gate.rearm()) == is_shadow
+        stop(gate)
+        release(gate)
+        assert gate.rearm() == ''
+        gate.send(gate.order, lambda: None)
+        assert gate.order.state.mode is mode
 
 
 def test_a_change_waits_for_what_is_being_sent():
@@ -100,7 +194,7 @@ def test_a_change_waits_for_what_is_being_sent():
     sender = threading.Thread(target=gate.send, args=(gate.order, publish))
     sender.start()
     assert sending.wait(DEADLINE)
-    stopper = threading.Thread(target=lambda: (gate.stop(), events.append('stopped')))
+    stopper = threading.Thread(target=lambda: (stop(gate), events.append('stopped')))
     stopper.start()
     assert not stopper.join(0.05)
     go_on.set()

@@ -18,8 +18,8 @@ import pytest
 import vla_ros
 
 #: The modules, or packages, that may import rclpy and messages.
-SHELL = ('vla_ros.demo.camera', 'vla_ros.demo.observer', 'vla_ros.demo.session',
-         'vla_ros.messages', 'vla_ros.node')
+SHELL = ('vla_ros.command_publisher', 'vla_ros.demo.camera', 'vla_ros.demo.observer',
+         'vla_ros.demo.session', 'vla_ros.messages', 'vla_ros.node', 'vla_ros.sim')
 #: The only packages that may import torch.
 MODEL = ('vla_ros.bench', 'vla_ros.model')
 

@@ -56,6 +56,11 @@ def player(robot, dataset, timing=None, gate_settings=None, workspace=None):
     return Playback(robot, reader, gates, timing, kinematics), kinematics, gates
 
 
+def compose(playback, actions, now):
+    """Lay actions out from now on."""
+    return playback.compose(actions, playback.basis(now))
+
+
 def assert_within_limits(times, positions, limits):
     """Check positions, float64 (K, N), and their divided differences of three orders."""
     assert (positions >= limits.lower).all() and (positions <= limits.upper).all()
@@ -114,7 +119,7 @@ def test_no_output_ever_violates_a_limit(choices, steps):
             if kind == 'poison':
                 actions[-1, -1] = np.nan
             try:
-                playback.play(playback.compose(actions, now))
+                playback.play(compose(playback, actions, now))
             except Held:
                 playback.hold(now)
         measured = positions[-1] + 0.1 if positions else None
@@ -138,7 +143,7 @@ def test_nor_does_an_end_effector_action(steps, frame):
     for _, scale, count, ticks, spacing, random in map(one_step, steps):
         actions = 0.05 * min(scale, 1.0) * random.normal(size=(count, 7))
         try:
-            playback.play(playback.compose(actions, now))
+            playback.play(compose(playback, actions, now))
         except Held:
             playback.hold(now)
         for _ in range(ticks):
@@ -170,7 +175,7 @@ def drive(rate, chunk=1, **timing):
         now = tick * TICK
         if now >= answers / rate - 1e-9:
             index = int(now / BRIDGE.period_s + 1e-6)
-            playback.play(playback.compose(stream[index:index + chunk], now))
+            playback.play(compose(playback, stream[index:index + chunk], now))
             answers += 1
         tips.append(kinematics.pose(playback.sample(now).positions[:6]).position)
     assert not gates.violations
@@ -208,7 +213,7 @@ def test_a_steady_stream_does_not_stop_between_two_actions():
     speeds = []
     for tick in range(100):
         if tick % 20 == 0:
-            playback.play(playback.compose(np.array([[0.1, 0.0, 1.0]]), tick * TICK))
+            playback.play(compose(playback, np.array([[0.1, 0.0, 1.0]]), tick * TICK))
         speeds.append(playback.sample(tick * TICK).velocities[0])
     assert min(speeds[40:]) > 0.3 and max(speeds) < 0.7  # 0.5 rad/s is asked for
 
@@ -218,7 +223,7 @@ def test_the_speed_scale_is_what_it_says():
         playback, _, _ = player(SMALL, joint_space('joint_delta'), Timing(
             action_duration(joint_space('joint_delta'), scale)))
         playback.start(np.zeros(3), 0.0)
-        playback.play(playback.compose(np.full((10, 3), 0.005), 0.0))
+        playback.play(compose(playback, np.full((10, 3), 0.005), 0.0))
         return next(tick for tick in range(1000) if playback.sample(tick * TICK).positions[0]
                     >= 0.05 - 1e-6) * TICK
     # Smoothing makes it a tenth of a second later in each case.
@@ -242,7 +247,7 @@ def test_a_rate_beyond_the_period_is_refused_with_the_numbers():
 def test_a_held_arm_comes_to_rest_where_it_was_measured():
     playback, _, _ = player(SMALL, joint_space('joint_delta'))
     playback.start(np.zeros(3), 0.0)
-    playback.play(playback.compose(np.full((5, 3), 0.05), 0.0))
+    playback.play(compose(playback, np.full((5, 3), 0.05), 0.0))
     for tick in range(30):
         moving = playback.sample(tick * TICK)
     playback.hold(0.3)
@@ -263,11 +268,11 @@ def limits_of(robot):
 def test_after_a_hold_a_delta_starts_from_where_the_arm_rests():
     playback, _, _ = player(SMALL, joint_space('joint_delta'))
     playback.start(np.zeros(3), 0.0)
-    playback.play(playback.compose(np.full((5, 3), 0.05), 0.0))
+    playback.play(compose(playback, np.full((5, 3), 0.05), 0.0))
     playback.sample(0.2)
     playback.hold(0.2)
     rest = playback.sample(1.0).positions
-    playback.play(playback.compose(np.array([[0.05, 0.0, 0.0]]), 1.0))
+    playback.play(compose(playback, np.array([[0.05, 0.0, 0.0]]), 1.0))
     playback.sample(1.0)
     assert playback.sample(3.0).positions[0] == pytest.approx(rest[0] + 0.05)
 
@@ -282,7 +287,7 @@ def test_a_gate_names_what_was_wrong_and_counts_it(space, action, reason):
                                 GateSettings('hold', 'hold', 'hold', jump=0.5))
     playback.start(np.zeros(3), 0.0)
     with pytest.raises(Held) as caught:
-        playback.compose(np.array([action]), 0.0)
+        compose(playback, np.array([action]), 0.0)
     assert caught.value.reason is reason
     assert sum(gates.violations.values()) == 1
     assert not playback.sample(1.0).is_moving
@@ -293,9 +298,9 @@ def test_an_unreachable_pose_and_the_workspace_hold():
     playback, _, gates = player(robot, BRIDGE, None, GateSettings(), robot.workspace)
     playback.start(HOME, 0.0)
     with pytest.raises(Held, match='workspace'):
-        playback.compose(np.array([[0.0, 0.0, -0.6, 0.0, 0.0, 0.0, 1.0]]), 0.0)
+        compose(playback, np.array([[0.0, 0.0, -0.6, 0.0, 0.0, 0.0, 1.0]]), 0.0)
     with pytest.raises(Held) as caught:
-        playback.compose(np.array([[0.44, 0.0, 0.6, 0.0, 0.0, 0.0, 1.0]]), 0.0)
+        compose(playback, np.array([[0.44, 0.0, 0.6, 0.0, 0.0, 0.0, 1.0]]), 0.0)
     assert caught.value.reason is Reason.UNREACHABLE
     assert gates.violations == {'workspace': 1, 'unreachable': 1}
 
@@ -334,7 +339,7 @@ def test_the_gripper_opens_by_the_polarity_of_its_dataset(polarity):
         playback.start(HOME, 0.0)
         action = np.zeros((1, 7))
         action[0, 6] = value
-        playback.play(playback.compose(np.repeat(action, 10, axis=0), 0.0))
+        playback.play(compose(playback, np.repeat(action, 10, axis=0), 0.0))
         for tick in range(250):
             last = playback.sample(tick * TICK)
         assert last.positions[6] == pytest.approx(position, abs=1e-9)
@@ -345,7 +350,7 @@ def test_a_delta_in_the_frame_of_the_end_effector_follows_the_tool():
     playback, kinematics, _ = player(arms.six_axis_arm(), dataset)
     playback.start(HOME, 0.0)
     before = kinematics.pose(HOME[:6])
-    playback.play(playback.compose(np.array([[0.0, 0.0, 0.02, 0.0, 0.0, 0.0, 1.0]]), 0.0))
+    playback.play(compose(playback, np.array([[0.0, 0.0, 0.02, 0.0, 0.0, 0.0, 1.0]]), 0.0))
     playback.sample(0.0)
     after = kinematics.pose(playback.sample(2.0).positions[:6])
     assert np.allclose(after.position - before.position, 0.02 * before.rotation[:, 2], atol=2e-4)
@@ -357,7 +362,7 @@ def test_an_absolute_pose_is_reached():
     playback.start(HOME, 0.0)
     # The tool points down: half a turn about y.
     pose = np.array([[0.32, 0.05, 0.45, 0.0, np.pi, 0.0, 1.0]])
-    playback.play(playback.compose(pose, 0.0))
+    playback.play(compose(playback, pose, 0.0))
     playback.sample(0.0)
     assert np.allclose(kinematics.pose(playback.sample(3.0).positions[:6]).position, pose[0, :3],
                        atol=2e-4)

@@ -29,7 +29,7 @@ activate       -       -       -       -       -       -        -        -      
 deactivate     off     off     off     WAITING WAITING off      off      off     off
 answer         -       -       RUNNING -       -       RUNNING  -        -       -
 problem        -       -       HOLD    HOLD    HOLD    -        -        -       -
-interrupt      -       -       -       WAITING WAITING -        -        -       -
+interrupt      -       -       -       WAITING WAITING WAITING  -        -       -
 estop pressed  pressed pressed ESTOP   ESTOP   ESTOP   ESTOP    ESTOP    ESTOP   pressed
 estop released -       -       -       -       -       -        -        -       -
 rearm          -       -       -       WAITING WAITING WAITING  WAITING  WAITING -

@@ -9,19 +9,23 @@ import pytest
 
 from vla_ros.gate import Order
 from vla_ros.policy import PolicySpec
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.state_machine import Reason
+from vla_ros.safety.state_machine import State
 from vla_ros.status import RateMeter
-from vla_ros.status import READY
 from vla_ros.status import StatusBoard
 
 SPEC = PolicySpec('fake', 'key', (1, 7), 1, 0, 'cpu', 'float32', 'sdpa', 'best here', 'none')
-OPEN = Order('task 1', active=True, since=0.0)
+OPEN = Order('task 1', state=State(Mode.RUNNING, active=True), since=0.0)
+WAIT = replace(OPEN, state=State(Mode.WAITING, active=True))
+STOP = State(Mode.ESTOP, active=True)
 
 
 @pytest.fixture
 def board():
     """Give a board on which a policy is ready and frames come in."""
     board = StatusBoard('/camera', '/instruction', image_timeout=60.0)
-    board.phase(READY, '', SPEC, percent=100.0)
+    board.loading('', 100.0, SPEC)
     board.frame()
     return board
 
@@ -49,27 +53,34 @@ def test_a_change_of_rate_shows():
 
 
 @pytest.mark.parametrize('order, state, reason', [
-    (replace(OPEN, active=False), 'WAITING', 'activated'),
-    (replace(OPEN, instruction=''), 'WAITING', 'no instruction: publish one on /instruction'),
-    (replace(OPEN, stopped=True, pressed=True), 'ESTOP', 'pressed'),
-    (replace(OPEN, stopped=True), 'ESTOP', '~/rearm'),
-    (replace(OPEN, stopped=True, active=False), 'ESTOP', '~/rearm'),
-    (replace(OPEN, since=1e12), 'WAITING', 'first answer'),
+    (replace(WAIT, state=State(Mode.WAITING)), 'WAITING', 'activated'),
+    (replace(WAIT, instruction=''), 'WAITING', 'no instruction: publish one on /instruction'),
+    (WAIT, 'WAITING', 'first answer'),
+    (replace(OPEN, state=replace(STOP, pressed=True)), 'ESTOP', 'pressed'),
+    (replace(OPEN, state=STOP), 'ESTOP', '~/rearm'),
+    (replace(OPEN, state=replace(STOP, active=False)), 'ESTOP', '~/rearm'),
+    (replace(OPEN, state=State(Mode.HOLD, Reason.JUMP, True), detail='far'), 'HOLD',
+     'jump: far; call ~/rearm'),
+    (replace(OPEN, state=State(Mode.HOLD, Reason.LIMIT, True), detail='far'), 'HOLD',
+     'limit: far'),
+    (replace(OPEN, state=State(Mode.FAULT, Reason.HANGING), detail='9 s'), 'FAULT',
+     'inference hangs: 9 s'),
+    (replace(OPEN, state=State(Mode.SHADOW, active=True, shadow=True)), 'SHADOW', '~/rearm'),
     (OPEN, 'RUNNING', '')])
 def test_states_of_a_configured_node(board, order, state, reason):
     """Each with a reason that says what to do."""
-    board.sent(0.1)
+    board.sent()
     status = board.status(order, replaced=0)
     assert status.state == state
     assert reason in status.reason
 
 
-def test_before_it_is_configured_the_phase_is_the_state():
-    """Whatever the order."""
+def test_before_it_is_configured_the_loading_is_the_reason():
+    """As far as it has come."""
     board = StatusBoard('/camera', '/instruction', image_timeout=60.0)
-    assert board.status(OPEN, 0).state == 'UNCONFIGURED'
-    board.phase('LOADING', 'shard 1', percent=12.3)
-    status = board.status(OPEN, 0)
+    assert board.status(replace(OPEN, state=State()), 0).state == 'UNCONFIGURED'
+    board.loading('shard 1', 12.3)
+    status = board.status(replace(OPEN, state=State(Mode.LOADING)), 0)
     assert (status.state, status.reason, status.progress.loading_percent) == (
         'LOADING', 'shard 1', 12.3)
 
@@ -77,19 +88,18 @@ def test_before_it_is_configured_the_phase_is_the_state():
 def test_a_camera_that_says_nothing_is_missed():
     """By the name of its topic."""
     board = StatusBoard('/camera', '/instruction', image_timeout=60.0)
-    board.phase(READY, '', SPEC)
-    assert board.status(OPEN, 0).reason == 'no image on /camera for more than 60 s'
+    board.loading('', 100.0, SPEC)
+    assert board.status(WAIT, 0).reason == 'no image on /camera for more than 60 s'
 
 
-def test_a_failure_holds_until_a_command_is_sent(board):
-    """And everything is counted."""
-    board.failed('no good')
-    assert board.status(OPEN, 0).headline[:2] == ('HOLD', 'no good')
-    board.sent(0.25)
+def test_everything_is_counted(board):
+    """Each on its own."""
+    board.failed()
+    board.sent()
+    board.answered(0.25)
     board.unused()
     board.void()
     status = board.status(OPEN, replaced=3)
     progress = status.progress
-    assert status.state == 'RUNNING'
     assert (progress.frames_received, progress.frames_failed, status.frames_dropped) == (1, 1, 4)
     assert (progress.answers_void, progress.commands_sent, progress.last_age) == (1, 1, 0.25)

@@ -58,6 +58,14 @@ class CommandError(VlaError):
     """An action that cannot become a joint command: its size, its numbers, a missing joint."""
 
 
+class NotFinite(CommandError):
+    """An action with a number that is none."""
+
+
+class NotMeasured(CommandError):
+    """An action that needs the position of a joint that nobody has told."""
+
+
 class UnsupportedError(VlaError):
     """Something this machine, or this build, cannot do."""
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 import logging
+import math
+from pathlib import Path
 import threading
 import time
 from typing import Any
@@ -17,12 +19,20 @@ from typing import Protocol
 import numpy as np
 
 from vla_ros.errors import Cancelled
+from vla_ros.errors import InvalidAction
+from vla_ros.errors import NotFinite
+from vla_ros.errors import NotMeasured
+from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.gate import Gate
 from vla_ros.gate import Order
 from vla_ros.joint_command import JointCommand
 from vla_ros.joint_command import JointMapper
+from vla_ros.motion.arm import Arm
+from vla_ros.motion.arm import ArmCommand
+from vla_ros.motion.measurements import Measurements
+from vla_ros.motion.playback import Score
 from vla_ros.parameters import NodeConfig
 from vla_ros.policy import ActionChunk
 from vla_ros.policy import Observation
@@ -30,18 +40,25 @@ from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
 from vla_ros.policy import PolicySpec
 from vla_ros.policy import Progress
-from vla_ros.status import FAULT
-from vla_ros.status import LOADING
-from vla_ros.status import READY
+from vla_ros.safety import black_box
+from vla_ros.safety.black_box import BlackBox
+from vla_ros.safety.black_box import BlackBoxSettings
+from vla_ros.safety.frames import ClockWatch
+from vla_ros.safety.frames import FrozenImage
+from vla_ros.safety.gates import Held
+from vla_ros.safety.state_machine import Event
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.state_machine import Reason
 from vla_ros.status import Status
 from vla_ros.status import StatusBoard
-from vla_ros.status import UNCONFIGURED
 from vla_ros.worker import Worker
 
 _logger = logging.getLogger(__name__)
 
 #: Seconds that a deactivated policy is given to finish its last answer before it is unloaded.
 _CLEANUP_TIMEOUT = 30.0
+#: States at which the black box is written.
+_STOPS = (Mode.HOLD, Mode.ESTOP, Mode.FAULT)
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,10 @@ class Frame:
 @dataclass(frozen=True)
 class Answer:
     """
-    A command, and what it was computed from.
+    An answer of the policy, and what it was computed from.
 
+    :param command: where there is no arm that plays the actions.
+    :param is_shadow: the arm is not to be moved by it.
     :param started: when the inference began, in nanoseconds of ROS time.
     :param ended: when it ended, in nanoseconds of ROS time.
     """
@@ -72,7 +91,8 @@ class Answer:
     order: Order
     unnorm_key: str
     chunk: ActionChunk
-    command: JointCommand
+    command: Optional[JointCommand]
+    is_shadow: bool
     started: int
     ended: int
 
@@ -86,8 +106,26 @@ class Shell(Protocol):
     def read_image(self, image: Any) -> np.ndarray:
         """Give uint8 (H, W, 3) RGB, or raise :class:`vla_ros.errors.ImageError`."""
 
+    def motion_time(self) -> float:
+        """Give seconds of the clock by which the arm moves: steady, or simulated."""
+
+    def is_simulated(self) -> bool:
+        """Whether the ROS time is simulated."""
+
+    def stamp_of(self, image: Any) -> int:
+        """Give the stamp of an image in nanoseconds, 0 if it has none."""
+
+    def robot_description(self) -> str:
+        """Wait for the URDF's text on its topic, or raise a VlaError."""
+
     def publish_answer(self, answer: Answer) -> float:
-        """Publish the command at once; give the age of its image in seconds."""
+        """Publish the command, if there is one, at once; give the age of its image in seconds."""
+
+    def publish_hold(self, command: JointCommand, is_shadow: bool) -> None:
+        """Publish a command that answers no image."""
+
+    def publish_motion(self, command: ArmCommand, image: Any, is_shadow: bool) -> None:
+        """Publish what the arm is to do now; with the image that it answers, None for a hold."""
 
     def publish_status(self, status: Status) -> None:
         """Publish the status."""
@@ -112,17 +150,26 @@ class Inference:
         self._shell = shell
         self._board = board
         self._load_policy = load_policy
-        self._gate = Gate(config.instruction)
-        self._joints: dict[str, float] = {}
+        self._gate = Gate(config.instruction, config.dry_start, config.shadow)
+        self._joints = Measurements(config.joint_names)
         # Once it was stopped no worker is started any more, and nothing is published.
         self._starting = threading.Lock()
         self._is_stopped = False
         self._worker: Optional[Worker[Frame]] = None
         self._mapper: Optional[JointMapper] = None
+        self._arm: Optional[Arm] = None
         self._answered_epoch = -1
+        self._answered: Optional[Frame] = None
+        self._busy_since = math.inf
+        self._newest: Optional[Frame] = None
+        self._last_command: Optional[JointCommand] = None
+        self._frozen = FrozenImage(config.frozen_stamps, config.frozen_pixels)
+        self._clock = ClockWatch()
+        self._black_box = _black_box(config)
         # Statuses are published in the order in which they came about, by whatever thread.
         self._telling = threading.Lock()
         self._told: Any = None
+        self._told_state = ('', '')
 
     @property
     def instruction(self) -> str:
@@ -136,36 +183,39 @@ class Inference:
         :raises VlaError: it cannot be loaded, or does not fit the configuration; the status says
             the same.
         """
-        self._board.phase(LOADING, 'starting to load')
+        self._board.loading('starting to load')
+        self._gate.handle(Event.CONFIGURE)
         self.tell_changes()
-        worker = self._start_worker()
         try:
+            worker = self._start_worker()
             spec = worker.wait_loaded()
             _check_inputs(spec)
-            self._mapper = JointMapper(self._config.action_space, self._config.joint_names,
-                                       spec.action_shape[1])
+            self._build(spec)
         except Cancelled:
             # Whoever stopped the worker waits for it, and not longer than need be.
-            self._board.phase(UNCONFIGURED, 'loading was cancelled')
+            self._board.loading('loading was cancelled')
+            self._gate.handle(Event.CLEANUP)
             raise
         except Exception as error:
-            worker.stop(_CLEANUP_TIMEOUT)
+            if self._worker is not None:
+                self._worker.stop(_CLEANUP_TIMEOUT)
             self._worker = None
-            self._board.phase(FAULT, describe(error))
+            self._gate.handle(Event.LOAD_FAILED, describe(error))
             self.tell_changes()
             raise
-        self._board.phase(READY, '', spec, percent=100.0)
+        self._board.loading('', 100.0, spec)
+        self._gate.handle(Event.LOADED)
         self.tell_changes()
         return spec
 
     def activate(self) -> None:
         """Answer frames from now on."""
-        self._gate.activate()
+        self._gate.handle(Event.ACTIVATE)
         self.tell_changes()
 
     def deactivate(self) -> None:
         """Send nothing more."""
-        self._gate.deactivate()
+        self._gate.handle(Event.DEACTIVATE)
         self.tell_changes()
 
     def cleanup(self) -> bool:
@@ -177,7 +227,9 @@ class Inference:
         if self._worker is not None and not self._worker.stop(_CLEANUP_TIMEOUT):
             return False
         self._worker = None
-        self._board.phase(UNCONFIGURED, 'the policy was unloaded')
+        self._busy_since = math.inf
+        self._board.loading('the policy was unloaded')
+        self._gate.handle(Event.CLEANUP)
         self.tell_changes()
         return True
 
@@ -188,15 +240,19 @@ class Inference:
         :param timeout: seconds to wait for what is under way.
         :return: whether the worker ended.
         """
-        self._gate.deactivate()
+        self._gate.handle(Event.DEACTIVATE)
         with self._starting, self._telling:
             self._is_stopped = True
         worker = self._worker
-        return worker is None or worker.stop(timeout)
+        is_idle = worker is None or worker.stop(timeout)
+        if self._black_box is not None:
+            self._black_box.close(timeout)
+        return is_idle
 
     def frame(self, image: Any) -> None:
         """Take a frame in; the worker will answer it unless a newer one comes first."""
         frame = Frame(image, self._shell.now(), time.monotonic())
+        self._newest = frame
         self._board.frame()
         worker = self._worker
         if worker is not None:
@@ -204,7 +260,11 @@ class Inference:
 
     def joints(self, names: Sequence[str], positions: Sequence[float]) -> None:
         """Take measured joint positions in, in rad and m; arm and gripper may come apart."""
-        self._joints = {**self._joints, **dict(zip(names, positions))}
+        now = time.monotonic()
+        arm = self._arm
+        (self._joints if arm is None else arm.measurements).take(names, positions, now)
+        if self._black_box is not None:
+            self._black_box.joints(self._shell.now(), black_box.JOINT_STATES, names, positions)
 
     def instruct(self, instruction: str) -> None:
         """Change the instruction; after the status that says so no older command follows."""
@@ -214,12 +274,33 @@ class Inference:
 
     def emergency_stop(self, pressed: bool) -> None:
         """Stop at once, or note that the button was released; that alone does not re-arm."""
-        if self._gate.stop() if pressed else self._gate.release():
+        if self._gate.handle(Event.ESTOP_PRESSED if pressed else Event.ESTOP_RELEASED):
+            self.tell_changes()
+
+    def hold(self, reason: Reason, detail: str) -> None:
+        """Hold the arm for a reason that came up outside: an operator, the middleware."""
+        if self._gate.problem(Held(reason, detail)):
+            self.tell_changes()
+
+    def tick(self) -> None:
+        """Send what is due, or hold for what is wrong; called ``command_rate`` times a second."""
+        jump = self._clock.look(self._shell.now() / 1e9, time.monotonic(),
+                                self._shell.is_simulated())
+        if self._gate.tick(partial(self._step, jump)):
+            self.tell_changes()
+
+    def watch(self) -> None:
+        """Look whether the inference hangs; called many times a second by a steady clock."""
+        busy = time.monotonic() - self._busy_since
+        if busy > self._config.inference_timeout and self._gate.handle(
+                Event.HANG, f'no answer for {busy:.1f} s, safety.inference_timeout is '
+                f'{self._config.inference_timeout:g} s; end the node, or clean it up and '
+                'configure it again'):
             self.tell_changes()
 
     def rearm(self) -> str:
         """
-        Go on after an emergency stop.
+        Go on after an emergency stop or a hold, or take the arm out of the shadow.
 
         :return: why not; empty if it was done.
         """
@@ -248,6 +329,35 @@ class Inference:
             return
         self._told = status.headline
         self._shell.publish_status(status)
+        self._remember(status)
+
+    def _remember(self, status: Status) -> None:
+        state = (status.state, status.order.instruction)
+        if self._black_box is None or state == self._told_state:
+            return
+        is_stop = status.state != self._told_state[0] and status.state in _STOPS
+        self._told_state = state
+        self._black_box.event(self._shell.now(), f'{status.state} {status.reason} '
+                              f'[{status.order.instruction}]', 'warning' if is_stop else 'info')
+        if is_stop:
+            self._black_box.write(f'{status.state} {status.order.state.reason or ""}'.strip())
+
+    @property
+    def _is_raw(self) -> bool:
+        return self._config.action_space == 'raw'
+
+    def _build(self, spec: PolicySpec) -> None:
+        config = self._config
+        self._arm = self._mapper = None
+        if config.robot_file:
+            # Imported only where a robot is moved: these need pinocchio and ruckig.
+            from vla_ros.motion.build import build_arm
+            self._arm = build_arm(config, spec, self._shell.robot_description)
+            return
+        if config.output != 'joint_state':
+            raise ParameterError('output', config.output,
+                                 'joint_state where no robot.file is set')
+        self._mapper = JointMapper(config.action_space, config.joint_names, spec.action_shape[1])
 
     def _start_worker(self) -> Worker[Frame]:
         with self._starting:
@@ -264,7 +374,7 @@ class Inference:
             quantization=config.quantization, prompt=config.prompt, progress=progress))
 
     def _report(self, fraction: float, activity: str) -> None:
-        self._board.phase(LOADING, activity, percent=100.0 * fraction)
+        self._board.loading(activity, 100.0 * fraction)
         self.tell_changes()
 
     def _answer(self, policy: Policy, frame: Frame) -> None:
@@ -273,32 +383,174 @@ class Inference:
             # A frame from before the order may be arbitrarily old; the next one is answered.
             self._board.unused()
             return
+        self._busy_since = time.monotonic()
         try:
-            answer = self._compute(policy, frame, order)
+            self._compute(policy, frame, order)
         except Exception as error:  # whatever it is: nothing moves, and the next frame is tried
-            self._board.failed(describe(error))
+            self._board.failed()
+            self._gate.problem(_held(error), order)
             _logger.error('no command: %s', describe(error))
-        else:
-            if not self._gate.send(order, partial(self._send, answer)):
-                self._board.void()
+        finally:
+            self._busy_since = math.inf
         self.tell_changes()
 
-    def _compute(self, policy: Policy, frame: Frame, order: Order) -> Answer:
+    def _compute(self, policy: Policy, frame: Frame, order: Order) -> None:
         if order.epoch != self._answered_epoch:
             # What the policy kept belongs to another instruction, or to before a stop.
             policy.reset()
             self._answered_epoch = order.epoch
-        assert self._mapper is not None, 'the gate is open only after configure'
         started = self._shell.now()
-        chunk = policy.infer(Observation((self._shell.read_image(frame.image),),
-                                         order.instruction))
+        rgb = self._shell.read_image(frame.image)
+        self._check_image(frame, rgb)
+        chunk = policy.infer(Observation((rgb,), order.instruction))
         ended = self._shell.now()
         self._board.inferred()
-        command = self._mapper.command(chunk.actions[0], self._joints)
-        return Answer(frame, order, policy.spec.unnorm_key, chunk, command, started, ended)
+        self._check_age(frame)
+        send, command = self._prepare(frame, chunk)
+        answer = Answer(frame, order, policy.spec.unnorm_key, chunk, command,
+                        order.state.shadow, started, ended)
+        if not self._gate.send(order, partial(self._send, answer, send)):
+            self._board.void()
+        if self._black_box is not None:
+            taken = self._shell.stamp_of(frame.image)
+            self._black_box.frame(frame.received, taken, '', rgb)
+            self._black_box.answer(ended, taken, chunk)
 
-    def _send(self, answer: Answer) -> None:
-        self._board.sent(self._shell.publish_answer(answer))
+    def _prepare(self, frame: Frame, chunk: ActionChunk
+                 ) -> tuple[Callable[[], None], Optional[JointCommand]]:
+        """Give what sends an answer, and the command, if the answer itself is one."""
+        arm = self._arm
+        if arm is None:
+            assert self._mapper is not None, 'the gate is open only after configure'
+            command = self._mapper.command(chunk.actions[0], self._joints.positions)
+            return partial(self._remember_command, command), command
+        now = self._shell.motion_time()
+        score = arm.compose(chunk, self._gate.look(lambda _: arm.basis(now)))
+        return partial(self._play, arm, score, frame), None
+
+    def _play(self, arm: Arm, score: Score, frame: Frame) -> None:
+        self._answered = frame
+        arm.play(score)
+
+    def _remember_command(self, command: JointCommand) -> None:
+        self._last_command = command
+
+    def _send(self, answer: Answer, send: Callable[[], None]) -> None:
+        send()
+        self._board.answered(self._shell.publish_answer(answer))
+        if answer.command is not None:
+            self._board.sent()
+
+    def _check_image(self, frame: Frame, rgb: np.ndarray) -> None:
+        joints = None if self._arm is None else self._arm.measured
+        problem = self._frozen.check(self._shell.stamp_of(frame.image), rgb, frame.arrived, joints)
+        if problem:
+            raise Held(Reason.FROZEN_IMAGE, problem)
+
+    def _check_age(self, frame: Frame) -> None:
+        age = self._age(frame)
+        if 0.0 < self._config.max_age < age and not self._is_raw:
+            raise Held(Reason.STALE_IMAGE, f'the image was {age:.3f} s old when it was answered, '
+                                           f'max_age is {self._config.max_age:g} s')
+
+    def _age(self, frame: Frame) -> float:
+        if self._is_raw:
+            # Raw numbers move nothing, so a stamp of whatever clock will do: what counts is
+            # whether images still come.
+            return time.monotonic() - frame.arrived
+        taken = self._shell.stamp_of(frame.image)
+        since_taken = (self._shell.now() - taken) / 1e9 if taken else 0.0
+        if self._shell.is_simulated():
+            return since_taken
+        # Without a stamp, or with one of the future, what counts is when it arrived.
+        return max(since_taken, time.monotonic() - frame.arrived)
+
+    def _step(self, jump: str, order: Order) -> Optional[Held]:
+        """Send what is due; called under the gate's lock."""
+        if order.state.is_moving:
+            held = self._find_problem(jump)
+            if held is not None:
+                return held
+        if self._is_stopped:
+            return None
+        if self._arm is None:
+            self._hold_directly(order)
+            return None
+        try:
+            command = self._arm.tick(order.state, self._shell.motion_time())
+        except Held as held:
+            return held
+        if command is not None:
+            frame = self._answered if order.state.is_moving else None
+            self._shell.publish_motion(command, frame and frame.image, order.state.shadow)
+            self._board.sent()
+            self._note_command(command)
+        return None
+
+    def _find_problem(self, jump: str) -> Optional[Held]:
+        if jump:
+            if self._arm is not None:
+                self._arm.forget()
+            return Held(Reason.CLOCK_JUMPED, jump)
+        age = self._age(self._newest) if self._newest is not None else 0.0
+        if 0.0 < self._config.max_age < age:
+            return Held(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '
+                                            f'{self._config.max_age:g} s')
+        names, joints = self._needed_joints()
+        age = joints.age(names, time.monotonic())
+        if 0.0 < self._config.joint_timeout < age:
+            return Held(Reason.STALE_JOINTS, f'the newest joint states are {age:.3f} s old, '
+                        f'joint_states.timeout is {self._config.joint_timeout:g} s')
+        return None
+
+    def _needed_joints(self) -> tuple[Sequence[str], Measurements]:
+        if self._arm is not None:
+            return self._arm.joints, self._arm.measurements
+        needs_joints = self._config.action_space == 'joint_delta'
+        return self._config.joint_names if needs_joints else (), self._joints
+
+    def _hold_directly(self, order: Order) -> None:
+        """Keep joints where they are, as far as anyone knows where that is."""
+        command = self._last_command
+        if order.state.mode is not Mode.HOLD or not order.state.active or command is None \
+                or self._is_raw:
+            return
+        measured = self._joints.positions
+        positions = tuple(measured.get(name, position)
+                          for name, position in zip(command.names, command.positions))
+        self._shell.publish_hold(JointCommand(command.names, positions), order.state.shadow)
+        self._board.sent()
+
+    def _note_command(self, command: ArmCommand) -> None:
+        if self._black_box is not None:
+            self._black_box.joints(self._shell.now(), black_box.COMMANDS, command.names,
+                                   command.setpoint.positions.tolist(),
+                                   command.setpoint.velocities.tolist())
+
+
+def _black_box(config: NodeConfig) -> Optional[BlackBox]:
+    if not config.black_box_folder:
+        return None
+    return BlackBox(BlackBoxSettings(Path(config.black_box_folder).expanduser(),
+                                     config.black_box_seconds, config.black_box_disk))
+
+
+def _held(error: Exception) -> Held:
+    """Give the reason for which an error holds the arm."""
+    if isinstance(error, Held):
+        return error
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return Held(reason, describe(error))
+    # torch's own error, which this layer does not import torch to know.
+    if type(error).__name__ == 'OutOfMemoryError':
+        return Held(Reason.OUT_OF_MEMORY, describe(error))
+    return Held(Reason.POLICY_ERROR, describe(error))
+
+
+_REASONS: tuple[tuple[type[Exception], Reason], ...] = (
+    (InvalidAction, Reason.INVALID_TOKENS), (MemoryError, Reason.OUT_OF_MEMORY),
+    (NotFinite, Reason.NOT_FINITE), (NotMeasured, Reason.STALE_JOINTS))
 
 
 def describe(error: BaseException) -> str:

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros.errors import CommandError
+from vla_ros.errors import NotFinite
+from vla_ros.errors import NotMeasured
 from vla_ros.errors import ParameterError
 
-ACTION_SPACES = ('raw', 'joint_position', 'joint_delta')
+ACTION_SPACES = ('raw', 'dataset', 'joint_position', 'joint_delta', 'eef_delta', 'eef_pose')
+#: Those that need no robot.
+DIRECT_SPACES = ('raw', 'joint_position', 'joint_delta')
 
 #: Names of the seven dimensions of an end-effector action; no driver has joints of these names.
 END_EFFECTOR_NAMES = ('x', 'y', 'z', 'roll', 'pitch', 'yaw', 'gripper')
@@ -37,13 +41,14 @@ class JointMapper:
         """
         Check that space, names and actions fit each other.
 
-        :param space: one of :data:`ACTION_SPACES`.
+        :param space: one of :data:`DIRECT_SPACES`.
         :param joint_names: joint of each dimension; empty for ``raw``.
         :param dimensions: D of the policy's actions.
         :raises ParameterError: they do not fit.
         """
-        if space not in ACTION_SPACES:
-            raise ParameterError('action.space', space, f'one of {", ".join(ACTION_SPACES)}')
+        if space not in DIRECT_SPACES:
+            raise ParameterError('action.space', space, f'one of {", ".join(DIRECT_SPACES)} '
+                                 'where no robot.file is set: the others need a robot')
         if space == 'raw' and joint_names:
             raise ParameterError('action.joint_names', list(joint_names),
                                  'empty where action.space is raw: raw numbers are no joints')
@@ -71,7 +76,7 @@ class JointMapper:
             raise CommandError(f'the action has shape {action.shape}, '
                                f'the checkpoint promised ({self._dimensions},)')
         if not np.isfinite(action).all():
-            raise CommandError(f'the action is not finite: {action.tolist()}')
+            raise NotFinite(f'the action is not finite: {action.tolist()}')
         if self._space == 'joint_delta':
             action = action + self._measured(measured)
         return JointCommand(self._names, tuple(action.tolist()))
@@ -79,8 +84,8 @@ class JointMapper:
     def _measured(self, measured: Mapping[str, float]) -> np.ndarray:
         missing = [name for name in self._names if name not in measured]
         if missing:
-            raise CommandError(f'no measured position of {", ".join(missing)}: '
-                               'a joint_delta needs joint_states of every joint it moves')
+            raise NotMeasured(f'no measured position of {", ".join(missing)}: '
+                              'a joint_delta needs joint_states of every joint it moves')
         positions = np.array([measured[name] for name in self._names])
         if not np.isfinite(positions).all():
             raise CommandError('a measured joint position is not finite: '

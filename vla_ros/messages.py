@@ -15,16 +15,13 @@ import numpy as np
 from rcl_interfaces.msg import FloatingPointRange
 from rcl_interfaces.msg import ParameterDescriptor
 from sensor_msgs.msg import Image
-from sensor_msgs.msg import JointState
 
 from vla_ros.camera_image import PIXEL_BYTES
 from vla_ros.camera_image import to_rgb
 from vla_ros.errors import ImageError
 from vla_ros.inference import Answer
 from vla_ros.parameters import Parameter
-from vla_ros.status import FAULT
-from vla_ros.status import LOADING
-from vla_ros.status import RUNNING
+from vla_ros.safety.state_machine import Mode
 from vla_ros.status import Status
 
 try:
@@ -37,8 +34,9 @@ except ImportError:  # a plain build of this package alone has none; the node ru
 HOW_TO_BUILD = ('vla_ros_msgs is not built, so vla/action and vla/status are not published; '
                 'build it with: colcon build --base-paths . msg')
 
-_LEVELS = {LOADING: DiagnosticStatus.OK, RUNNING: DiagnosticStatus.OK,
-           FAULT: DiagnosticStatus.ERROR}
+_LEVELS: dict[str, bytes] = {
+    Mode.LOADING: DiagnosticStatus.OK, Mode.RUNNING: DiagnosticStatus.OK,
+    Mode.FAULT: DiagnosticStatus.ERROR}
 
 
 def parameter_descriptor(parameter: Parameter) -> ParameterDescriptor:
@@ -98,12 +96,6 @@ def age(answer: Answer, moment: int) -> float:
     """Give the age of the answered image at a moment, in seconds; NaN if it carries no stamp."""
     taken = nanoseconds(answer.frame.image.header.stamp)
     return (moment - taken) / 1e9 if taken else math.nan
-
-
-def joint_state(answer: Answer) -> JointState:
-    """Give the command as a message that carries the stamp and the frame of its image."""
-    return JointState(header=answer.frame.image.header, name=list(answer.command.names),
-                      position=list(answer.command.positions))
 
 
 def vla_action(answer: Answer, published: int) -> Any:

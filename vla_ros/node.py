@@ -4,11 +4,17 @@
 """The ROS shell of the inference: declares, wires, and hands over to the core."""
 
 from collections.abc import Callable
+from functools import partial
+from queue import Empty
+from queue import SimpleQueue
+import time
 from typing import Any
+from typing import Optional
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import CallbackGroup
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock
@@ -27,16 +33,28 @@ from std_msgs.msg import Bool
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 from vla_ros import messages
+from vla_ros.command_publisher import CommandPublisher
 from vla_ros.errors import Cancelled
+from vla_ros.errors import UnsupportedError
 from vla_ros.inference import Answer
 from vla_ros.inference import describe
 from vla_ros.inference import Inference
+from vla_ros.joint_command import JointCommand
+from vla_ros.motion.arm import ArmCommand
 from vla_ros.parameters import NodeConfig
 from vla_ros.parameters import PARAMETERS
 from vla_ros.policy import load_policy
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
+from vla_ros.safety.state_machine import Reason
 from vla_ros.status import Status
 from vla_ros.status import StatusBoard
 
@@ -47,6 +65,11 @@ LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
+
+#: Seconds between two looks at whether the inference hangs.
+_WATCH_PERIOD = 0.05
+#: Seconds to wait for the topic robot_description.
+_DESCRIPTION_TIMEOUT = 10.0
 
 
 class VlaInferenceNode(LifecycleNodeMixin, Node):
@@ -67,15 +90,14 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         config = self._declare()
         self.autostart = config.autostart
         self._checkpoint = config.checkpoint
-        self._make_publishers()
+        self._make_publishers(config.output)
         board = StatusBoard(self.resolve_topic_name('camera/image_raw'),
                             self.resolve_topic_name('vla/instruction'), config.image_timeout)
         self._inference = Inference(config, self, board, load)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._make_subscriptions()
-        # By the steady clock: with use_sim_time there may be no time yet, but there is a status.
-        self.create_timer(config.status_period, self._inference.tell,
-                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._description: SimpleQueue[str] = SimpleQueue()
+        self._make_subscriptions(config.robot_urdf == 'topic')
+        self._make_timers(config)
 
     def start(self) -> None:
         """Configure and activate without a lifecycle manager."""
@@ -101,8 +123,10 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
             values[parameter.name] = self.get_parameter(parameter.name).value
         return NodeConfig.from_values(values)
 
-    def _make_publishers(self) -> None:
-        self._command_publisher = self.create_publisher(JointState, 'arm/joint_command', RELIABLE)
+    def _make_publishers(self, output: str) -> None:
+        self._commands = CommandPublisher(
+            self, output, RELIABLE, event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=partial(self._on_mismatch, 'arm/joint_command')))
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._action_publisher = self._status_publisher = None
         if messages.VlaAction is None:
@@ -111,16 +135,41 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._action_publisher = self.create_publisher(messages.VlaAction, 'vla/action', RELIABLE)
         self._status_publisher = self.create_publisher(messages.VlaStatus, 'vla/status', LATCHED)
 
-    def _make_subscriptions(self) -> None:
-        # Frames and the emergency stop wait for no other callback; the rest share the default
-        # group, in which the parameter services are, too: an instruction is set in one place.
-        self.create_subscription(Image, 'camera/image_raw', self._on_image, NEWEST,
-                                 callback_group=MutuallyExclusiveCallbackGroup())
-        self.create_subscription(Bool, 'arm/estop', self._on_estop, RELIABLE,
-                                 callback_group=MutuallyExclusiveCallbackGroup())
-        self.create_subscription(JointState, 'joint_states', self._on_joint_states, NEWEST)
-        self.create_subscription(String, 'vla/instruction', self._on_instruction, RELIABLE)
+    def _make_subscriptions(self, needs_description: bool) -> None:
+        # Frames, the emergency stop and measurements wait for no other callback; the rest share
+        # the default group, in which the parameter services are, too: an instruction is set in
+        # one place.
+        self._subscribe(Image, 'camera/image_raw', self._on_image, NEWEST,
+                        MutuallyExclusiveCallbackGroup())
+        self._subscribe(Bool, 'arm/estop', self._on_estop, RELIABLE,
+                        MutuallyExclusiveCallbackGroup())
+        self._subscribe(JointState, 'joint_states', self._on_joint_states, NEWEST,
+                        MutuallyExclusiveCallbackGroup())
+        self._subscribe(String, 'vla/instruction', self._on_instruction, RELIABLE)
+        if needs_description:
+            self._subscribe(String, 'robot_description', self._on_description, LATCHED,
+                            MutuallyExclusiveCallbackGroup())
         self.create_service(Trigger, '~/rearm', self._on_rearm)
+        self.create_service(Trigger, '~/hold', self._on_hold)
+
+    def _subscribe(self, message_type: Any, topic: str, callback: Callable[[Any], None],
+                   qos: QoSProfile, group: Optional[CallbackGroup] = None) -> None:
+        events = SubscriptionEventCallbacks(incompatible_qos=partial(self._on_mismatch, topic))
+        self.create_subscription(message_type, topic, callback, qos, callback_group=group,
+                                 event_callbacks=events)
+
+    def _make_timers(self, config: NodeConfig) -> None:
+        # By the steady clock: with use_sim_time there may be no time yet, but there is a status;
+        # and a clock that is set back must not keep anyone from being stopped.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(config.status_period, self._inference.tell, clock=steady)
+        self.create_timer(_WATCH_PERIOD, self._inference.watch, clock=steady,
+                          callback_group=MutuallyExclusiveCallbackGroup())
+        self._motion = self.create_timer(
+            1.0 / config.motion_rate, self._inference.tick,
+            clock=self.get_clock() if self.is_simulated() else steady,
+            callback_group=MutuallyExclusiveCallbackGroup())
+        self._motion.cancel()  # until there is something that might move
 
     def _on_image(self, image: Image) -> None:
         self._inference.frame(image)
@@ -139,6 +188,19 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         response.message = self._inference.rearm()
         response.success = not response.message
         return response
+
+    def _on_hold(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._inference.hold(Reason.OPERATOR, '~/hold was called')
+        response.success = True
+        return response
+
+    def _on_description(self, message: String) -> None:
+        self._description.put(message.data)
+
+    def _on_mismatch(self, topic: str, event: Any) -> None:
+        self._inference.hold(Reason.QOS_MISMATCH, f'someone on {topic} asks for another '
+                             f'{event.last_policy_kind} than this node has: compare with '
+                             f'ros2 topic info --verbose')
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         # The only one that is not read-only, which rclpy sees to.
@@ -162,6 +224,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Answer frames from now on."""
+        self._motion.reset()
         self._inference.activate()
         return SUCCESS
 
@@ -187,10 +250,41 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         """Give the pixels of an image message, uint8 (H, W, 3) RGB."""
         return messages.image_rgb(image)
 
+    def motion_time(self) -> float:
+        """Give seconds of the clock by which the arm moves: steady, or simulated."""
+        return self.now() / 1e9 if self.is_simulated() else time.monotonic()
+
+    def is_simulated(self) -> bool:
+        """Tell whether the ROS time is simulated."""
+        return self.get_clock().ros_time_is_active
+
+    def stamp_of(self, image: Any) -> int:
+        """Give the stamp of an image message in nanoseconds, 0 if it has none."""
+        return messages.nanoseconds(image.header.stamp)
+
+    def robot_description(self) -> str:
+        """Wait for the URDF's text on its topic."""
+        try:
+            return self._description.get(timeout=_DESCRIPTION_TIMEOUT)
+        except Empty:
+            raise UnsupportedError(
+                'robot.urdf', f'nothing on {self.resolve_topic_name("robot_description")} for '
+                f'{_DESCRIPTION_TIMEOUT:g} s', 'start robot_state_publisher') from None
+
+    def publish_hold(self, command: JointCommand, is_shadow: bool) -> None:
+        """Publish a command that answers no image."""
+        self._commands.joint_state(None, command.names, command.positions, is_shadow)
+
+    def publish_motion(self, command: ArmCommand, image: Any, is_shadow: bool) -> None:
+        """Publish what the arm is to do now."""
+        self._commands.motion(command, image and image.header, is_shadow)
+
     def publish_answer(self, answer: Answer) -> float:
         """Publish a command and its account; give the age of its image in seconds."""
         published = self.now()
-        self._command_publisher.publish(messages.joint_state(answer))
+        if answer.command is not None:
+            self._commands.joint_state(answer.frame.image.header, answer.command.names,
+                                       answer.command.positions, answer.is_shadow)
         if self._action_publisher is not None:
             self._action_publisher.publish(messages.vla_action(answer, published))
         return messages.age(answer, published)

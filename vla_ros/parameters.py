@@ -17,18 +17,28 @@ import math
 from typing import Any
 from typing import Union
 
+from vla_ros.datasets import FRAMES
+from vla_ros.datasets import ROTATIONS
 from vla_ros.errors import ParameterError
 from vla_ros.joint_command import ACTION_SPACES
+from vla_ros.motion.timing import REMAINDERS
 from vla_ros.policy import ATTENTIONS
 from vla_ros.policy import DEVICES
 from vla_ros.policy import DTYPES
 from vla_ros.policy import PROMPTS
 from vla_ros.policy import QUANTIZATIONS
+from vla_ros.safety.gates import GATE_POLICIES
 
-Value = Union[bool, float, str, tuple[str, ...]]
+Value = Union[bool, float, str, tuple[str, ...], tuple[float, ...]]
 
 _TYPE_NAMES = {bool: 'true or false', float: 'a number', str: 'a string',
                tuple: 'a list of strings'}
+
+#: Messages that can carry a command.
+OUTPUTS = ('joint_state', 'joint_trajectory', 'position_array', 'twist')
+
+#: Stands for an empty list of numbers: rclpy takes a list that is really empty for bytes.
+_NO_NUMBERS = (math.nan,)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,13 @@ class Parameter:
             return f'one of {", ".join(self.choices)}'
         if isinstance(self.default, float):
             return f'a number from {self.minimum:g} to {self.maximum:g}'
+        if self._is_numbers:
+            return 'a list of numbers'
         return _TYPE_NAMES[type(self.default)]
+
+    @property
+    def _is_numbers(self) -> bool:
+        return isinstance(self.default, tuple) and isinstance(self.default[0], float)
 
     def check(self, value: object) -> Value:
         """
@@ -73,8 +89,10 @@ class Parameter:
             value = float(value)
         if type(value) is not type(self.default):
             raise ParameterError(self.name, value, self.allowed)
-        if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-            raise ParameterError(self.name, value, self.allowed)
+        if isinstance(value, tuple):
+            kinds = (float, int) if self._is_numbers else (str,)
+            if not all(type(item) in kinds for item in value):
+                raise ParameterError(self.name, value, self.allowed)
         if self.choices and value not in self.choices:
             raise ParameterError(self.name, value, self.allowed)
         # Written so that NaN, which compares false with everything, is refused.
@@ -86,6 +104,17 @@ class Parameter:
 def _parameter(name: str, default: Value, description: str, **limits: Any) -> Any:
     return field(default=default,
                  metadata={'parameter': Parameter(name, default, description, **limits)})
+
+
+def _limit(field_name: str, what: str) -> Any:
+    return _parameter(f'limits.{field_name}', _NO_NUMBERS,
+                      f'Own limits, within those of the robot: {what}; one number for each joint '
+                      'of a command, .nan for those to leave; empty (.nan): none.')
+
+
+def _gate(name: str, default: str, what: str) -> Any:
+    return _parameter(f'gates.{name}', default, f'Clamp, or hold the arm at, {what}.',
+                      choices=GATE_POLICIES)
 
 
 @dataclass(frozen=True)
@@ -118,10 +147,104 @@ class NodeConfig:
     action_space: str = _parameter(
         'action.space', 'raw', 'What the numbers of an action are. raw: published as they are, '
         'under the names of their dimensions; joint_position: joint targets (rad, m); '
-        'joint_delta: changes of the measured joint positions (rad, m).', choices=ACTION_SPACES)
+        'joint_delta: changes of joint positions (rad, m); eef_delta: changes of the pose of the '
+        'tip; eef_pose: poses of the tip; dataset: as config/datasets.yaml says.',
+        choices=ACTION_SPACES)
     joint_names: tuple[str, ...] = _parameter(
         # A list with one empty name stands for an empty list, which rclpy takes for bytes.
-        'action.joint_names', ('',), 'Joint of each action dimension, for the joint_* spaces.')
+        'action.joint_names', ('',), 'Joint of each action dimension, for the joint_* spaces '
+        'without a robot.file.')
+    datasets_file: str = _parameter(
+        'datasets_file', '', 'YAML file with descriptions of your own datasets, over those of '
+        'config/datasets.yaml.')
+    action_frame: str = _parameter(
+        'action.frame', '', 'Axes of an end-effector action; empty: as the dataset has them.',
+        choices=('', *FRAMES))
+    action_rotation: str = _parameter(
+        'action.rotation', '', 'How an end-effector action writes rotations; empty: as the '
+        'dataset does.', choices=('', *ROTATIONS))
+    action_period: float = _parameter(
+        'action.period', 0.0, 'Seconds from one action to the next in the training data; 0: as '
+        'the dataset has it.', minimum=0.0, maximum=10.0)
+    action_gripper: tuple[float, ...] = _parameter(
+        'action.gripper', _NO_NUMBERS, 'Gripper of an action: its index, the value that opens, '
+        'the value that closes; empty (.nan): as the dataset has it.')
+    speed_scale: float = _parameter(
+        'action.speed_scale', 1.0, 'How much faster (up to 2) or slower than in the training data '
+        'the arm moves.', minimum=0.01, maximum=2.0)
+    action_rate: float = _parameter(
+        'action.rate', 0.0, 'Actions a second; 0: those of the dataset. More than its period and '
+        'action.speed_scale allow are refused.', minimum=0.0, maximum=1000.0)
+    smoothing: float = _parameter(
+        'action.smoothing', 0.1, 'Seconds that the arm may lag behind, so that a fresher action '
+        'finds it moving.', minimum=0.0, maximum=1.0)
+    repeat: float = _parameter(
+        'action.repeat', 0.0, 'Seconds that the last delta goes on while no fresher answer comes; '
+        '0: the arm stops.', minimum=0.0, maximum=5.0)
+    remainder: str = _parameter(
+        'action.remainder', 'drop', 'What becomes of the rest of a chunk when a fresher one '
+        'arrives: drop it, or blend it into the fresher one.', choices=REMAINDERS)
+    robot_file: str = _parameter(
+        'robot.file', '', 'Robot that is moved, smoothly and within its limits: a YAML file as in '
+        'config/robots, or the name of one there; empty: commands go out as they come.')
+    robot_urdf: str = _parameter(
+        'robot.urdf', '', 'Text of its URDF; "topic": from robot_description; empty: as '
+        'robot.file says.')
+    limits_lower: tuple[float, ...] = _limit('lower', 'smallest positions, rad or m')
+    limits_upper: tuple[float, ...] = _limit('upper', 'largest positions, rad or m')
+    limits_velocity: tuple[float, ...] = _limit('velocity', 'largest speeds')
+    limits_acceleration: tuple[float, ...] = _limit('acceleration', 'largest accelerations')
+    limits_jerk: tuple[float, ...] = _limit('jerk', 'largest changes of acceleration a second')
+    gate_position: str = _gate('position', 'clamp', 'an action that leads beyond a joint limit')
+    gate_velocity: str = _gate('velocity', 'clamp', 'an action that is too fast for a joint')
+    gate_acceleration: str = _gate('acceleration', 'clamp', 'an action that changes too fast')
+    gate_workspace: str = _gate('workspace', 'hold', "an action that leaves the robot's workspace")
+    gate_gripper: str = _gate('gripper', 'clamp', 'an action that is too fast for the gripper')
+    gate_jump: float = _parameter(
+        'gates.jump', 0.5, 'Largest distance of a target from the last command, rad or m; a '
+        'larger one holds.', minimum=0.001, maximum=100.0)
+    gate_following: float = _parameter(
+        'gates.following', 0.5, 'Largest distance of a command from the measured position, rad or '
+        'm; a larger one holds.', minimum=0.001, maximum=100.0)
+    gate_margin: float = _parameter(
+        'gates.margin', 0.0, 'Smallest lead of an action token over the runner-up, in logits; a '
+        'smaller one holds.', minimum=0.0, maximum=100.0)
+    output: str = _parameter(
+        'output', 'joint_state', 'Message that carries commands: joint_state, joint_trajectory '
+        '(joint_trajectory_controller), position_array (forward_command_controller) or twist '
+        '(MoveIt Servo).', choices=OUTPUTS)
+    motion_rate: float = _parameter(
+        'command_rate', 100.0, 'Commands a second where a robot is moved.',
+        minimum=10.0, maximum=1000.0)
+    max_age: float = _parameter(
+        'max_age', 2.0, 'Seconds after which an image is too old to move an arm by, also once it '
+        'was answered; 0: never. In the raw space only the arrival of images counts.',
+        minimum=0.0, maximum=3600.0)
+    joint_timeout: float = _parameter(
+        'joint_states.timeout', 0.5, 'Seconds without joint states after which a moving arm is '
+        'held; 0: never.', minimum=0.0, maximum=60.0)
+    shadow: bool = _parameter(
+        'safety.shadow', False, 'Run everything, and publish commands on arm/joint_command/shadow '
+        'only.')
+    dry_start: bool = _parameter(
+        'safety.dry_start', False, 'Begin in shadow, until the operator calls ~/rearm.')
+    inference_timeout: float = _parameter(
+        'safety.inference_timeout', 60.0, 'Seconds after which an inference counts as hanging.',
+        minimum=0.1, maximum=3600.0)
+    frozen_stamps: float = _parameter(
+        'image.frozen_stamps', 2.0, 'Seconds for which images may repeat their stamp; 0: for '
+        'ever.', minimum=0.0, maximum=3600.0)
+    frozen_pixels: float = _parameter(
+        'image.frozen_pixels', 0.0, 'Seconds for which images may repeat their pixels; 0: as long '
+        'as the arm stands still.', minimum=0.0, maximum=3600.0)
+    black_box_folder: str = _parameter(
+        'black_box.folder', '~/.ros/vla_black_box', 'Where the last seconds before each stop are '
+        'written; empty: nowhere.')
+    black_box_seconds: float = _parameter(
+        'black_box.seconds', 20.0, 'How far back they reach.', minimum=1.0, maximum=600.0)
+    black_box_disk: float = _parameter(
+        'black_box.disk_mb', 200.0, 'Megabytes that they may take; the oldest are deleted.',
+        minimum=1.0, maximum=1e6)
     image_timeout: float = _parameter(
         'image.timeout', 1.0, 'Seconds without an image after which the status says so.',
         minimum=0.05, maximum=60.0)
@@ -133,6 +256,9 @@ class NodeConfig:
         """Check every value against the table."""
         for parameter, column in _columns():
             object.__setattr__(self, column.name, parameter.check(getattr(self, column.name)))
+            value = getattr(self, column.name)
+            if isinstance(value, tuple) and len(value) == 1 and value[0] != value[0]:
+                object.__setattr__(self, column.name, ())
         object.__setattr__(self, 'joint_names', tuple(filter(None, self.joint_names)))
 
     @classmethod

@@ -21,6 +21,8 @@ from vla_ros.policy import PolicyConfig
 
 #: Seconds that an inference under way is given to end.
 _STOP_TIMEOUT = 0.25
+#: Seconds after which a computing thread lets another one go on.
+_SWITCH_INTERVAL = 0.0005
 
 
 def main(arguments: Optional[Sequence[str]] = None,
@@ -49,6 +51,9 @@ def main(arguments: Optional[Sequence[str]] = None,
 
     if not ended.empty():
         return 0
+    # A thread that wants to go on waits so long for one that computes in Python: an emergency stop
+    # and the motion must not wait the usual 5 ms, several times over, for the worker.
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = VlaInferenceNode(load)
@@ -58,8 +63,9 @@ def main(arguments: Optional[Sequence[str]] = None,
         return 2
     logging.getLogger('vla_ros').addHandler(_RosHandler(node.get_logger()))
     logging.getLogger('vla_ros').setLevel(logging.INFO)
-    # One thread each for frames, the emergency stop, a transition that is loading, and the rest.
-    executor = MultiThreadedExecutor(num_threads=4)
+    # One thread each for frames, the emergency stop, the motion, a transition that is loading, and
+    # the rest.
+    executor = MultiThreadedExecutor(num_threads=5)
     executor.add_node(node)
     spinning = Thread(target=_spin, args=(executor, ended), name='vla_executor', daemon=True)
     spinning.start()

@@ -9,20 +9,11 @@ from dataclasses import replace
 import math
 import threading
 import time
-from typing import Any
 from typing import Optional
 
 from vla_ros.gate import Order
 from vla_ros.policy import PolicySpec
-
-UNCONFIGURED = 'UNCONFIGURED'
-LOADING = 'LOADING'
-WAITING = 'WAITING'
-READY = 'READY'
-RUNNING = 'RUNNING'
-HOLD = 'HOLD'
-ESTOP = 'ESTOP'
-FAULT = 'FAULT'
+from vla_ros.safety.state_machine import Mode
 
 
 class RateMeter:
@@ -60,16 +51,13 @@ class Progress:
     """
     How far the node has come, and what went wrong last.
 
-    :param phase: UNCONFIGURED, LOADING, FAULT, or READY once a policy is there.
-    :param failure: why the last frame gave no command; empty if it gave one.
+    :param reason: what the loading is at, or why there is no policy.
     :param last_age: seconds from the image's stamp to the command's publication, NaN before.
     """
 
-    phase: str = UNCONFIGURED
     reason: str = 'not configured yet'
     loading_percent: float = 0.0
     spec: Optional[PolicySpec] = None
-    failure: str = ''
     last_age: float = math.nan
     frames_received: int = 0
     frames_unused: int = 0
@@ -77,7 +65,6 @@ class Progress:
     answers_void: int = 0
     commands_sent: int = 0
     last_frame: float = -math.inf
-    last_command: float = -math.inf
 
 
 @dataclass(frozen=True)
@@ -123,10 +110,16 @@ class StatusBoard:
         self._inference = RateMeter()
         self._commands = RateMeter()
 
-    def phase(self, phase: str, reason: str, spec: Optional[PolicySpec] = None,
-              percent: float = 0.0) -> None:
-        """Enter a phase of the node's life."""
-        self._note(phase=phase, reason=reason, spec=spec, loading_percent=percent, failure='')
+    def loading(self, reason: str, percent: float = 0.0,
+                spec: Optional[PolicySpec] = None) -> None:
+        """
+        Note how far the loading has come.
+
+        :param spec: of the policy, once it is loaded.
+        """
+        with self._lock:
+            self._progress = replace(self._progress, reason=reason, loading_percent=percent,
+                                     spec=spec)
 
     def frame(self) -> None:
         """Count a frame that came in."""
@@ -147,10 +140,10 @@ class StatusBoard:
         with self._lock:
             self._inference.tick(time.monotonic())
 
-    def failed(self, reason: str) -> None:
+    def failed(self) -> None:
         """Count a frame that gave no command because something went wrong."""
         with self._lock:
-            self._progress = replace(self._progress, failure=reason,
+            self._progress = replace(self._progress,
                                      frames_failed=self._progress.frames_failed + 1)
 
     def void(self) -> None:
@@ -159,12 +152,17 @@ class StatusBoard:
             self._progress = replace(self._progress,
                                      answers_void=self._progress.answers_void + 1)
 
-    def sent(self, age: float) -> None:
-        """Count a command, sent so many seconds after its image was taken."""
+    def answered(self, age: float) -> None:
+        """Note an answer that was sent, or played, so many seconds after its image was taken."""
+        with self._lock:
+            self._progress = replace(self._progress, last_age=age)
+
+    def sent(self) -> None:
+        """Count a command."""
         now = time.monotonic()
         with self._lock:
             self._commands.tick(now)
-            self._progress = replace(self._progress, failure='', last_age=age, last_command=now,
+            self._progress = replace(self._progress,
                                      commands_sent=self._progress.commands_sent + 1)
 
     def status(self, order: Order, replaced: int) -> Status:
@@ -180,26 +178,27 @@ class StatusBoard:
         state, reason = self._judge(progress, order, now)
         return Status(state, reason, progress, order, replaced + progress.frames_unused, *rates)
 
-    def _note(self, **changes: Any) -> None:
-        with self._lock:
-            self._progress = replace(self._progress, **changes)
-
     def _judge(self, progress: Progress, order: Order, now: float) -> tuple[str, str]:
-        if progress.phase != READY:
-            return progress.phase, progress.reason
-        if order.stopped:
-            return ESTOP, ('emergency stop is pressed' if order.pressed else
-                           'emergency stop was released: call ~/rearm to go on')
-        if not order.active:
-            return WAITING, 'configured, waiting to be activated'
+        state = order.state
+        mode = str(state.mode)
+        if state.mode in (Mode.UNCONFIGURED, Mode.LOADING):
+            return mode, progress.reason
+        if state.mode is Mode.ESTOP:
+            return mode, ('emergency stop is pressed' if state.pressed else
+                          'emergency stop was released: call ~/rearm to go on')
+        if state.reason is not None:
+            call = '' if state.reason.automatic or state.mode is Mode.FAULT else (
+                '; call ~/rearm to go on')
+            return mode, f'{state.reason}: {order.detail}{call}'
+        if state.is_moving:
+            return mode, ('' if state.mode is Mode.RUNNING else
+                          'commands go to arm/joint_command/shadow; call ~/rearm to take the arm')
+        if not state.active:
+            return mode, 'configured, waiting to be activated'
         if not order.instruction:
-            return WAITING, (f'no instruction: publish one on {self._instruction_topic} '
-                             'or set the parameter instruction')
+            return mode, (f'no instruction: publish one on {self._instruction_topic} '
+                          'or set the parameter instruction')
         if now - progress.last_frame > self._image_timeout:
-            return WAITING, (f'no image on {self._image_topic} '
-                             f'for more than {self._image_timeout:g} s')
-        if progress.failure:
-            return HOLD, progress.failure
-        if progress.last_command < order.since:
-            return WAITING, 'the first answer to this instruction is being computed'
-        return RUNNING, ''
+            return mode, (f'no image on {self._image_topic} '
+                          f'for more than {self._image_timeout:g} s')
+        return mode, 'the first answer to this instruction is being computed'

@@ -94,14 +94,31 @@ class Score:
         return self.began + (index + 1) * self.duration
 
 
+@dataclass(frozen=True)
+class Basis:
+    """
+    What new actions start from.
+
+    :param now: seconds at which they begin.
+    :param knot: where the actions so far have led by then; without a pose where the arm rests.
+    :param speeds: float64 (N,), mean speeds of the action under way.
+    :param rest: float64 (K, D), the actions not yet ended, if any are being played.
+    """
+
+    now: float
+    knot: Knot
+    speeds: np.ndarray
+    rest: np.ndarray | None
+
+
 class Playback:
     """
     The arm's motion, from actions.
 
     A delta starts from the reference: where the actions so far have led by now, not where the
     arm happens to be. So a hundred answers a second move it no further than five do, and what it
-    lags behind is made up for. Not thread-safe; its owner's lock is the one under which commands
-    are sent.
+    lags behind is made up for. Not thread-safe but for :meth:`compose`; its owner's lock is the
+    one under which commands are sent.
     """
 
     def __init__(self, robot: Robot, reader: ActionReader, gates: Gates, timing: Timing,
@@ -160,21 +177,30 @@ class Playback:
         self._trajectory = None
         self._score = None
 
-    def compose(self, actions: np.ndarray, now: float) -> Score:
+    def basis(self, now: float) -> Basis:
+        """Give what actions that come now start from."""
+        assert self._trajectory is not None, 'started'
+        if self._score is None:
+            rest = self._trajectory.destination
+            return Basis(now, Knot(rest), np.zeros(rest.shape), None)
+        knot, speeds = self._score.reference(now)
+        return Basis(now, knot, speeds, self._score.actions[self._score.index(now):])
+
+    def compose(self, actions: np.ndarray, basis: Basis) -> Score:
         """
-        Lay actions out in time from now on, through every gate; nothing moves by that.
+        Lay actions out in time from the basis on, through every gate; nothing moves by that.
+
+        May run while :meth:`sample` does, in another thread.
 
         :param actions: float64 (T, D), un-normalised.
         :raises Held: a gate stops them, or a pose is not to be reached.
         """
-        assert self._trajectory is not None, 'started'
         self._gates.finite(actions)
-        actions = self._blended(actions, now)
-        knot, speeds = self._reference(now)
-        knots = [knot]
+        speeds = basis.speeds
+        knots = [basis.knot if basis.knot.pose else self._knot(basis.knot.joints)]
         rows: list[np.ndarray] = []
         wanted = len(actions)
-        for action in self._repeated(actions):
+        for action in self._repeated(self._blended(actions, basis.rest)):
             try:
                 end = self._end(action, knots[-1], speeds)
             except Held:
@@ -184,7 +210,7 @@ class Playback:
             speeds = (end.joints - knots[-1].joints) / self._timing.duration
             knots.append(end)
             rows.append(action)
-        return Score(now, self._timing.duration, tuple(knots), np.array(rows))
+        return Score(basis.now, self._timing.duration, tuple(knots), np.array(rows))
 
     def play(self, score: Score) -> None:
         """Replace whatever was being played."""
@@ -222,13 +248,6 @@ class Playback:
         moving = trajectory.is_moving(now)
         return Setpoint(*trajectory.state(now), moving)
 
-    def _reference(self, now: float) -> tuple[Knot, np.ndarray]:
-        assert self._trajectory is not None, 'started'
-        if self._score is not None:
-            return self._score.reference(now)
-        rest = self._trajectory.destination
-        return self._knot(rest), np.zeros(rest.shape)
-
     def _knot(self, joints: np.ndarray) -> Knot:
         if self._kinematics is None:
             return Knot(joints)
@@ -240,10 +259,10 @@ class Playback:
         times = int(self._timing.repeat / self._timing.duration + 1e-6)
         return np.concatenate([actions, np.repeat(actions[-1:], times, axis=0)])
 
-    def _blended(self, actions: np.ndarray, now: float) -> np.ndarray:
-        if self._timing.remainder == 'drop' or self._score is None:
+    def _blended(self, actions: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
+        if self._timing.remainder == 'drop' or rest is None:
             return actions
-        rest = self._score.actions[self._score.index(now):][:len(actions)]
+        rest = rest[:len(actions)]
         shares = np.arange(1, len(rest) + 1)[:, None] / (len(rest) + 1)
         return np.concatenate([shares * actions[:len(rest)] + (1.0 - shares) * rest,
                                actions[len(rest):]])

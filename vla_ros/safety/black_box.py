@@ -28,6 +28,7 @@ EVENTS = '/vla/events'
 FRAMES = '/vla/frames/compressed'
 ANSWERS = '/vla/answers'
 JOINT_STATES = '/joint_states'
+COMMANDS = '/arm/joint_command'
 
 #: Longest side of a thumbnail, pixels.
 _THUMBNAIL = 160
@@ -63,11 +64,11 @@ class BlackBoxSettings:
 
 @dataclass(frozen=True)
 class _Record:
-    """One message to be, written as ``type`` on ``topic``."""
+    """One message to be, written as ``kind`` on ``topic``."""
 
     moment: int
     topic: str
-    type: tuple[str, str]  # noqa: A003
+    kind: tuple[str, str]
     content: Any
 
 
@@ -90,8 +91,7 @@ class BlackBox:
         self._is_open = True
         self._closing = threading.Event()
         self._written: list[Path] = []
-        self._thread = threading.Thread(target=self._run, name='vla_black_box', daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
 
     @property
     def written(self) -> tuple[Path, ...]:
@@ -137,6 +137,10 @@ class BlackBox:
         with self._changed:
             self._wanted = why
             self._changed.notify()
+            if self._thread is None and self._is_open:
+                self._thread = threading.Thread(target=self._run, name='vla_black_box',
+                                                daemon=True)
+                self._thread.start()
 
     def close(self, timeout: float) -> None:
         """Write what was asked for, then end."""
@@ -144,7 +148,8 @@ class BlackBox:
             self._is_open = False
             self._changed.notify()
         self._closing.set()
-        self._thread.join(timeout)
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     def _note(self, moment: int, topic: str, kind: tuple[str, str], content: Any) -> None:
         with self._lock:
@@ -200,7 +205,7 @@ def encode(records: Sequence[_Record], why: str) -> bytes:
         writer.add_metadata('vla_ros', {'why': why})
         schemas: dict[str, Any] = {}
         for sequence, record in enumerate(records):
-            name, definition = record.type
+            name, definition = record.kind
             if name not in schemas:
                 schemas[name] = writer.register_msgdef(name, definition)
             writer.write_message(record.topic, schemas[name], _message(record), record.moment,
@@ -221,12 +226,12 @@ def make_room(folder: Path, space: int) -> None:
 
 
 def _message(record: _Record) -> Mapping[str, Any]:
-    if record.type is types.COMPRESSED_IMAGE:
+    if record.kind is types.COMPRESSED_IMAGE:
         header, thumbnail = record.content
         jpeg = io.BytesIO()
         Image.fromarray(thumbnail).save(jpeg, 'JPEG', quality=80)
         return {'header': header, 'format': 'jpeg', 'data': jpeg.getvalue()}
-    if record.type is types.DIAGNOSTIC_ARRAY:
+    if record.kind is types.DIAGNOSTIC_ARRAY:
         return _answer(record.moment, *record.content)
     return record.content
 

@@ -192,8 +192,10 @@ def _problem(state: State, reason: Reason | None, dry_start: bool) -> State:
 
 
 def _interrupt(state: State, reason: Reason | None, dry_start: bool) -> State:
-    # A changed instruction: what was computed is void, and the next answer goes on.
-    return replace(state, mode=Mode.WAITING) if state.is_moving else state
+    # A changed instruction: what was computed is void, and so is what was wrong with it.
+    if state.is_moving or state.mode is Mode.HOLD and state.is_open:
+        return replace(state, mode=Mode.WAITING, reason=None)
+    return state
 
 
 def _estop_pressed(state: State, reason: Reason | None, dry_start: bool) -> State:

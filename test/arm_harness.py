@@ -1,0 +1,127 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A robot around the node under test: a camera process, an arm that follows, an operator."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+from pathlib import Path
+import subprocess
+import sys
+import time
+from typing import Any
+
+from node_harness import NEWEST
+from node_harness import NodeProcess
+from node_harness import Observer
+from node_harness import RELIABLE
+from node_harness import running_node
+import numpy as np
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+JOINTS = [f'joint_{index}' for index in range(1, 7)]
+HOME = [0.0, 0.0, 0.0, 0.0, 1.5708, 0.0]
+NODE = '/vla_inference_node'
+
+_CAMERA = Path(__file__).with_name('fake_camera.py')
+
+
+class CameraProcess:
+    """A camera that can be told to misbehave, and killed."""
+
+    def __init__(self, domain: int) -> None:
+        environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain),
+                       'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+        self._process = subprocess.Popen([sys.executable, str(_CAMERA)], env=environment,
+                                         text=True, stdin=subprocess.PIPE)
+
+    def tell(self, mode: str) -> None:
+        """Change what it does."""
+        self._process.stdin.write(f'{mode}\n')
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it as a broken cable would."""
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()
+
+
+class Robot:
+    """An arm that is where it was last commanded to be, and says so a hundred times a second."""
+
+    def __init__(self, observer: Observer, node: NodeProcess, topic: str) -> None:
+        """
+        Appear.
+
+        :param topic: of the commands to follow; empty for an arm that follows none.
+        """
+        self.observer = observer
+        self.node = node
+        self.positions = dict(zip(JOINTS, HOME))
+        self.is_silent = False
+        self.commands: list[tuple[float, JointState]] = []
+        self.states = observer.node.create_publisher(JointState, '/joint_states', NEWEST)
+        self.button = observer.node.create_publisher(Bool, '/arm/estop', RELIABLE)
+        if topic:
+            observer.listen(JointState, topic, RELIABLE, self.follow)
+        observer.node.create_timer(0.01, self.say)
+
+    def follow(self, command: JointState) -> None:
+        """Do as commanded."""
+        self.commands.append((time.monotonic(), command))
+        self.positions = dict(zip(command.name, command.position))
+
+    def say(self) -> None:
+        """Publish where the joints are."""
+        if not self.is_silent:
+            self.states.publish(JointState(name=list(self.positions),
+                                           position=list(self.positions.values())))
+
+    def wait_for(self, state: str, reason: str = '') -> dict[str, Any]:
+        """Wait until the node is in a state."""
+        return self.observer.wait_for_state(state, self.node, reason)
+
+    def wait_for_motion(self) -> None:
+        """Wait until the arm has moved by a twentieth of a radian from now on."""
+        with self.observer.changed:
+            start = self.vector()
+        self.observer.wait(lambda: np.abs(self.vector() - start).max() > 0.05, 'a motion',
+                           self.node)
+
+    def vector(self) -> np.ndarray:
+        """Give the positions of the arm's joints, float64 (6,)."""
+        return np.array([self.positions[name] for name in JOINTS])
+
+    def wait_for_commands(self, count: int) -> list[JointState]:
+        """Wait for so many further commands, and give them."""
+        with self.observer.changed:
+            start = len(self.commands)
+        self.observer.wait(lambda: len(self.commands) >= start + count, 'commands', self.node)
+        return [command for _, command in self.commands[start:]]
+
+    def call(self, service: str) -> Trigger.Response:
+        """Call a service of the node."""
+        return self.observer.call(Trigger, f'{NODE}/{service}', Trigger.Request(), self.node)
+
+    def press(self, pressed: bool = True) -> None:
+        """Press or release the emergency stop."""
+        self.observer.wait_for_match(self.button, self.node)
+        self.button.publish(Bool(data=pressed))
+
+
+@contextmanager
+def robot(delay: float = 0.02, topic: str = '/arm/joint_command', **parameters: str
+          ) -> Iterator[tuple[Robot, CameraProcess]]:
+    """Run node, camera and arm, as the quickest users of the defaults would."""
+    values = {'robot__file': 'six_axis_arm', 'action__space': 'dataset', 'instruction': 'swing',
+              'status__period': '0.1', 'max_age': '0.5', 'black_box__folder': '""', **parameters}
+    with running_node(f'arm={delay}', **values) as (node, observer):
+        camera = CameraProcess(observer.context.get_domain_id())
+        try:
+            yield Robot(observer, node, topic), camera
+        finally:
+            camera.kill()

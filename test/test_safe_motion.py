@@ -1,0 +1,199 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The arm between real processes: it moves as it should, and stops for every fault."""
+
+import time
+
+import arms
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
+pytest.importorskip('ruckig', reason='ruckig is not installed: pip install ruckig')
+
+from arm_harness import CameraProcess  # noqa: E402, I100
+from arm_harness import HOME  # noqa: E402
+from arm_harness import Robot  # noqa: E402
+from arm_harness import robot  # noqa: E402
+from node_harness import RELIABLE  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def running():
+    """Give an arm that swings, the same to all tests that leave it swinging."""
+    with robot() as (arm, camera):
+        arm.wait_for('RUNNING')
+        yield arm, camera
+
+
+def assert_held(arm: Robot) -> None:
+    """Check that the arm rests, and that the command that keeps it so is fresh."""
+    arm.wait_for_commands(60)  # it has had the time to brake
+    start = time.monotonic()
+    commands = arm.wait_for_commands(20)
+    assert time.monotonic() - start < 2.0, 'the hold is not kept fresh'
+    positions = np.array([command.position for command in commands])
+    assert np.ptp(positions, axis=0).max() < 1e-9, arm.node.report('it still moves')
+    assert commands[0].header.frame_id == '', 'a hold answers no image'
+
+
+def test_it_moves_within_its_limits(running):
+    """Commands come at their rate, carry the image's frame, and never exceed a limit."""
+    arm, _ = running
+    arm.wait_for_motion()
+    commands = arm.wait_for_commands(200)
+    limits = arms.six_axis_arm().limits
+    assert list(commands[0].name) == list(limits.names)
+    assert {command.header.frame_id for command in commands} == {'camera'}
+    positions = np.array([command.position for command in commands])
+    velocities = np.array([command.velocity for command in commands])
+    assert (positions >= limits.lower).all() and (positions <= limits.upper).all()
+    assert (np.abs(velocities) <= limits.velocity).all()
+    # The clock that commands follow is the node's; here only its mean is known.
+    assert (np.abs(np.diff(positions, axis=0)) <= limits.velocity * 0.2).all()
+    assert float(arm.wait_for('RUNNING')['command rate [Hz]']) > 50.0
+
+
+def test_a_killed_camera_holds_and_a_new_one_goes_on(running):
+    """Within the age that is allowed."""
+    arm, camera = running
+    camera.kill()
+    killed = time.monotonic()
+    arm.wait_for('HOLD', 'stale image')
+    assert time.monotonic() - killed < 2.0  # 0.5 s are allowed; bench_stop.py measures
+    assert_held(arm)
+    replacement = CameraProcess(arm.observer.context.get_domain_id())
+    camera._process = replacement._process
+    arm.wait_for('RUNNING')
+    arm.wait_for_motion()
+
+
+@pytest.mark.parametrize('mode', ['bgr8', 'mono8'])
+def test_another_encoding_is_taken_as_it_comes(running, mode):
+    """A camera may change it while it runs."""
+    arm, camera = running
+    camera.tell(mode)
+    arm.wait_for_motion()
+    camera.tell('live')
+    arm.wait_for('RUNNING')
+
+
+def test_a_frozen_camera_holds(running):
+    """The same pixels, though the arm has moved."""
+    arm, camera = running
+    arm.wait_for('RUNNING')
+    camera.tell('freeze')
+    arm.wait_for('HOLD', 'frozen image: the camera sends the same pixels')
+    assert_held(arm)
+    camera.tell('live')
+    arm.wait_for('RUNNING')
+
+
+def test_a_camera_that_is_stuck_holds(running):
+    """The same image with its old stamp is stale soon."""
+    arm, camera = running
+    camera.tell('stuck')
+    arm.wait_for('HOLD', 'image')
+    camera.tell('live')
+    arm.wait_for('RUNNING')
+
+
+def test_silent_joints_hold_at_the_last_command(running):
+    """And the arm goes on once they are heard again."""
+    arm, _ = running
+    arm.is_silent = True
+    arm.wait_for('HOLD', 'stale joint states')
+    assert_held(arm)
+    arm.is_silent = False
+    arm.wait_for('RUNNING')
+
+
+@pytest.mark.parametrize('trouble, reason', [
+    ('crash', 'policy error: RuntimeError: out of everything'), ('invalid', 'invalid tokens'),
+    ('nan', 'not finite'), ('far', 'workspace')])
+def test_trouble_with_an_answer_holds_until_a_good_one(running, trouble, reason):
+    """Whatever was wrong with it."""
+    arm, _ = running
+    arm.observer.instruct(trouble)
+    arm.wait_for('HOLD', reason)
+    assert_held(arm)
+    arm.observer.instruct('swing')
+    arm.wait_for('RUNNING')
+
+
+@pytest.mark.parametrize('trouble, reason', [
+    ('memory', 'out of memory'), ('jump', 'jump')])
+def test_what_an_operator_must_see_waits_for_him(running, trouble, reason):
+    """Another instruction does not do."""
+    arm, _ = running
+    arm.observer.instruct(trouble)
+    arm.wait_for('HOLD', reason)
+    arm.observer.instruct('swing')
+    said = arm.observer.diagnostics
+    arm.observer.wait(lambda: said[-1]['instruction'] == 'swing', 'the instruction', arm.node)
+    arm.wait_for('HOLD', '~/rearm')
+    assert arm.call('rearm').success
+    arm.wait_for('RUNNING')
+
+
+def test_an_operator_holds_and_goes_on(running):
+    """By two services."""
+    arm, _ = running
+    assert arm.call('hold').success
+    arm.wait_for('HOLD', 'operator')
+    assert_held(arm)
+    assert arm.call('rearm').success
+    arm.wait_for('RUNNING')
+
+
+def test_an_emergency_stop_ends_every_command(running):
+    """Not one comes after the status that acknowledges it, and releasing is not enough."""
+    arm, _ = running
+    heard = []
+    subscription = arm.observer.node.create_subscription(
+        JointState, '/arm/joint_command',
+        lambda message, info: heard.append(info['source_timestamp']), RELIABLE)
+    arm.wait_for_motion()
+    arm.press()
+    acknowledged = arm.wait_for('ESTOP', 'pressed')['stamp']
+    assert not arm.call('rearm').success
+    arm.press(False)
+    arm.wait_for('ESTOP', 'released')
+    arm.observer.node.destroy_subscription(subscription)
+    assert heard and max(heard) <= acknowledged
+    assert arm.call('rearm').success
+    arm.wait_for('RUNNING')
+    arm.wait_for_motion()
+
+
+def test_a_hanging_inference_is_a_fault_and_holds(tmp_path):
+    """And the black box tells of it."""
+    from vla_ros.safety.timeline import timeline
+    with robot(safety__inference_timeout='0.5', black_box__folder=str(tmp_path)) as (arm, _):
+        arm.wait_for('RUNNING')
+        arm.wait_for_motion()
+        arm.observer.instruct('hang')
+        arm.wait_for('FAULT', 'inference hangs: no answer for')
+        assert_held(arm)
+        assert 'fault' in arm.call('rearm').message
+        arm.observer.poll(lambda: list(tmp_path.glob('*.mcap')), 'a black box', arm.node)
+        moments, picture = timeline(next(tmp_path.glob('*fault*.mcap')))
+    assert picture is not None
+    assert {'event', 'frame', 'answer', '/arm/joint_command', '/joint_states'} <= {
+        moment.what for moment in moments}
+    assert 'FAULT inference hangs' in [m.text for m in moments if m.what == 'event'][-1]
+
+
+def test_a_dry_start_moves_nothing_until_it_is_taken():
+    """Everything runs beside the arm."""
+    with robot(topic='/arm/joint_command/shadow', safety__dry_start='true') as (arm, _):
+        arm.wait_for('SHADOW', '~/rearm')
+        arm.positions = dict(zip(arm.positions, HOME))
+        arm.wait_for_commands(100)
+        assert not arm.observer.commands
+        assert arm.call('rearm').success
+        arm.observer.wait(lambda: len(arm.observer.commands) > 20, 'commands', arm.node)
+        arm.wait_for('RUNNING')

@@ -1,0 +1,199 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Floods, nonsense, full disks, clocks that jump, processes that are killed."""
+
+import itertools
+import os
+from pathlib import Path
+import signal
+import subprocess
+import time
+
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
+pytest.importorskip('ruckig', reason='ruckig is not installed: pip install ruckig')
+
+from arm_harness import HOME  # noqa: E402, I100
+from arm_harness import JOINTS  # noqa: E402
+from arm_harness import Robot  # noqa: E402
+from arm_harness import robot  # noqa: E402
+from node_harness import camera_image  # noqa: E402
+from node_harness import NEWEST  # noqa: E402
+from node_harness import running_node  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+
+
+@pytest.fixture(scope='module')
+def running():
+    """Give an arm that swings."""
+    with robot() as (arm, camera):
+        arm.wait_for('RUNNING')
+        yield arm, camera
+
+
+def malformed_joint_states():
+    """Lengths that differ, numbers that are none, names without end."""
+    nan, inf = float('nan'), float('inf')
+    yield JointState()
+    yield JointState(name=JOINTS)
+    yield JointState(position=HOME)
+    yield JointState(name=JOINTS, position=[nan] * 6)
+    yield JointState(name=JOINTS, position=[inf] * 3)
+    yield JointState(name=['x' * 10_000] * 20, position=[0.0] * 20)
+    yield from (JointState(name=[f'joint_{number}'], position=[1.0]) for number in range(7, 2000))
+
+
+def malformed_images():
+    """Sizes that do not fit, and encodings that do not exist."""
+    for encoding, step, size in itertools.cycle([('rgb8', 0, 0), ('rgb8', 24, 191), ('', 24, 192),
+                                                 ('no such encoding', 24, 192)]):
+        image = Image(height=8, width=8, encoding=encoding, step=step)
+        image.data.frombytes(bytes(size))
+        yield image
+
+
+def test_ten_thousand_malformed_messages_on_every_topic(running):
+    """The node goes on, and the arm is where it should be."""
+    arm, _ = running
+    node = arm.observer.node
+    topics = [(node.create_publisher(Image, '/camera/image_raw', NEWEST), malformed_images()),
+              (arm.states, itertools.cycle(malformed_joint_states())),
+              (node.create_publisher(String, '/vla/instruction', 10),
+               (String(data=text) for text in itertools.cycle(['\0', '', ' ' * 1000, '\n', '😀'])
+                )),
+              (node.create_publisher(Bool, '/arm/estop', 10),
+               itertools.repeat(Bool(data=False)))]
+    for publisher, _ in topics:
+        arm.observer.wait_for_match(publisher, arm.node)
+    for _ in range(10_000):
+        for publisher, messages in topics:
+            publisher.publish(next(messages))
+    arm.observer.instruct('swing')
+    arm.wait_for('RUNNING')
+    arm.wait_for_motion()
+    for publisher, _ in topics:
+        if publisher is not arm.states:
+            node.destroy_publisher(publisher)
+
+
+def test_a_flood_of_instructions_delays_no_stop(running):
+    """A thousand a second; the emergency stop comes through at once."""
+    arm, _ = running
+    count = itertools.count()
+    publisher = arm.observer.node.create_publisher(String, '/vla/instruction', 10)
+    flood = arm.observer.node.create_timer(
+        0.001, lambda: publisher.publish(String(data=f'swing {next(count)}')))
+    arm.observer.wait(lambda: 'swing 500' <= arm.observer.diagnostics[-1]['instruction'], 'flood',
+                      arm.node)
+    pressed = time.monotonic()
+    arm.press()
+    arm.wait_for('ESTOP')
+    assert time.monotonic() - pressed < 2.0
+    arm.observer.node.destroy_timer(flood)
+    arm.press(False)
+    arm.wait_for('ESTOP', 'released')
+    assert arm.call('rearm').success
+    arm.observer.instruct('swing')
+    arm.wait_for('RUNNING')
+
+
+def test_a_killed_node_leaves_silence_and_a_new_one_goes_on(running):
+    """The arm's side sees the commands end; what starts again begins where the arm is."""
+    arm, _ = running
+    arm.wait_for_motion()
+    arm.node.end(signal.SIGKILL)
+    killed = time.monotonic()
+    with arm.observer.changed:
+        arm.observer.changed.wait(0.3)
+        last = arm.commands[-1][0]
+    assert last - killed < 0.2, 'commands of a dead node'
+    rest = arm.vector()
+    domain = arm.observer.context.get_domain_id()
+    arm.node = type(arm.node)(domain, 'arm=0.02', {
+        'robot.file': 'six_axis_arm', 'action.space': 'dataset', 'instruction': 'swing',
+        'black_box.folder': '""'})
+    try:
+        first = arm.wait_for_commands(1)[0]
+        positions = dict(zip(first.name, first.position))
+        assert max(abs(positions[name] - rest[index]) for index, name in enumerate(JOINTS)) < 0.02
+        arm.wait_for_motion()
+    finally:
+        arm.node.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """Give a folder on a disk of 64 KB."""
+    done = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', str(tmp_path)],
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f'a small file system cannot be mounted here: {done.stderr.strip()}')
+    (tmp_path / 'filler').write_bytes(bytes(56_000))
+    yield tmp_path
+    subprocess.run(['umount', '-l', str(tmp_path)], check=True)
+
+
+def test_a_full_disk_keeps_no_arm_from_stopping_or_going_on(tiny_disk):
+    """The black box is lost, and the log says so."""
+    with robot(black_box__folder=str(tiny_disk)) as (arm, _):
+        arm.wait_for('RUNNING')
+        arm.wait_for_motion()
+        assert arm.call('hold').success
+        arm.wait_for('HOLD', 'operator')
+        arm.observer.poll(lambda: any('no black box was written' in line
+                                      for line in arm.node.errors), 'a line', arm.node)
+        assert arm.call('rearm').success
+        arm.wait_for('RUNNING')
+        arm.wait_for_motion()
+    assert not list(Path(tiny_disk).glob('*.part'))
+
+
+def test_a_clock_that_goes_back_holds_and_goes_on():
+    """With simulated time, as when a recording begins anew."""
+    with running_node('arm=0.0', robot__file='six_axis_arm', action__space='dataset',
+                      instruction='swing', use_sim_time='true', status__period='0.1',
+                      black_box__folder='""') as (node, observer):
+        arm = Robot(observer, node, '/arm/joint_command')
+        clock = observer.node.create_publisher(Clock, '/clock', 10)
+        now = [100_000_000_000]
+
+        def tick():
+            now[0] += 10_000_000
+            message = Clock()
+            message.clock.sec, message.clock.nanosec = divmod(now[0], 1_000_000_000)
+            clock.publish(message)
+            observer.show(camera_image(now[0] // 10_000_000 % 256, now[0]))
+
+        observer.node.create_timer(0.01, tick)
+        arm.wait_for('RUNNING')
+        arm.wait_for_motion()
+        now[0] -= 50_000_000_000
+        observer.wait(lambda: any(said['state'] == 'HOLD' and 'the clock went back by'
+                                  in said['message'] for said in observer.diagnostics), 'a hold',
+                      node)
+        arm.wait_for('RUNNING')
+        arm.wait_for_motion()
+
+
+def test_full_shared_memory_is_survived():
+    """The middleware falls back to the network, or says what is wrong; no command is unsafe."""
+    if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp':
+        pytest.skip('only Fast DDS takes /dev/shm by itself')
+    free = os.statvfs('/dev/shm').f_bavail * os.statvfs('/dev/shm').f_frsize
+    if free > 256e6:
+        pytest.skip(f'/dev/shm has {free / 1e6:.0f} MB free: filling them would disturb others')
+    filler = Path('/dev/shm/vla_ros_test_filler')
+    try:
+        filler.write_bytes(bytes(free))
+        with robot() as (arm, _):
+            arm.wait_for('RUNNING')
+            arm.wait_for_motion()
+    finally:
+        filler.unlink(missing_ok=True)
