@@ -19,7 +19,7 @@ from std_msgs.msg import Float64MultiArray  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
 
-def receive(output, message_type, count=150, **parameters):
+def receive(output, message_type, count=80, **parameters):
     """Give so many commands of a swinging arm, which does not follow them."""
     received = []
     with robot(topic='', output=output, **parameters) as (arm, _):
@@ -29,7 +29,7 @@ def receive(output, message_type, count=150, **parameters):
         arm.call('hold')
         arm.wait_for('HOLD', 'operator')
         before = len(received)
-        arm.observer.wait(lambda: len(received) >= before + 100, 'holds', arm.node)
+        arm.observer.wait(lambda: len(received) >= before + 60, 'holds', arm.node)
     return received
 
 
@@ -67,5 +67,5 @@ def test_twist():
     assert stamps == sorted(stamps) and stamps[0] > 0
     # 10 mm in 0.2 s at most, along y only.
     assert 0.001 < np.abs(speeds[:, 1]).max() < 0.075
-    assert np.abs(np.delete(speeds, 1, axis=1)).max() < 0.02
+    assert np.abs(np.delete(speeds, 1, axis=1)).max() < 0.05
     assert not speeds[-1].any()

@@ -31,7 +31,7 @@ def running():
 
 def assert_held(arm: Robot) -> None:
     """Check that the arm rests, and that the command that keeps it so is fresh."""
-    arm.wait_for_commands(60)  # it has had the time to brake
+    arm.wait_for_commands(50)  # it has had the time to brake
     start = time.monotonic()
     commands = arm.wait_for_commands(20)
     assert time.monotonic() - start < 2.0, 'the hold is not kept fresh'

@@ -129,8 +129,9 @@ class Arm:
         if state.is_moving:
             return self._move(state, now)
         self._playback.hold(now)
-        measured = None if self.measurements.missing(self.joints) else self._measured()
-        return self._command(self._playback.sample(now, measured))
+        # A velocity that takes the command to where the arm is would take the arm elsewhere.
+        is_known = self._twist is None and not self.measurements.missing(self.joints)
+        return self._command(self._playback.sample(now, self._measured() if is_known else None))
 
     def _move(self, state: State, now: float) -> ArmCommand:
         setpoint = self._playback.sample(now)

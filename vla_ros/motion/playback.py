@@ -22,6 +22,8 @@ from vla_ros.safety.state_machine import Reason
 
 #: How far beyond a limit a joint may be measured, rad or m: encoders and calibrations err.
 _MEASUREMENT = 0.02
+#: Seconds that a held arm's command takes to get to where the arm is.
+_SETTLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class Playback:
         elif not self._is_settled and not trajectory.is_moving(now) and measured is not None:
             # Once only: an arm that sags under its weight would be followed all the way down.
             limits = self._robot.limits
-            trajectory.head_for(np.clip(measured, limits.lower, limits.upper), now, 0.0)
+            trajectory.head_for(np.clip(measured, limits.lower, limits.upper), now, _SETTLE)
             self._is_settled = True
         moving = trajectory.is_moving(now)
         return Setpoint(*trajectory.state(now), moving)
