@@ -5,7 +5,7 @@
 A camera in a process of its own: 30 noisy images a second, until it is told otherwise.
 
 It reads what to do from stdin, a word a line: live, freeze (same pixels, fresh stamps), stuck
-(same image with its stamp), bgr8 or mono8 (another encoding).
+(same image with its stamp), silent, bgr8 or mono8 (another encoding).
 """
 
 import sys
@@ -43,6 +43,8 @@ class Camera:
 
     def show(self) -> None:
         """Publish the next image."""
+        if self.mode == 'silent':
+            return
         if self.mode not in ('freeze', 'stuck'):
             self.image = self.take()
         if self.mode == 'freeze':

@@ -16,6 +16,7 @@ from vla_ros.safety.black_box import BlackBoxSettings
 from vla_ros.safety.timeline import BlackBoxError
 from vla_ros.safety.timeline import render
 from vla_ros.safety.timeline import timeline
+from vla_ros.tools import doctor
 
 pytest.importorskip('mcap_ros2', reason='mcap is not installed: pip install mcap-ros2-support')
 
@@ -151,6 +152,18 @@ def test_a_missing_file_and_wrong_settings_are_named(tmp_path):
         timeline(tmp_path / 'y.mcap')
     with pytest.raises(ParameterError, match='black_box.seconds'):
         BlackBoxSettings(tmp_path, seconds=0.0)
+
+
+def test_the_doctor_tells_what_happened(box, capsys):
+    fill(box, 3)
+    box.write('HOLD: stale image')
+    path = wait_for_files(box, 1)[0]
+    assert doctor.main(['--blackbox', str(path)]) == 0
+    said = capsys.readouterr().out
+    assert '0.000 s  event' in said and 'HOLD: stale image' in said and 'the last picture' in said
+    assert doctor.main(['--blackbox', str(path.with_name('no.mcap'))]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == '' and captured.err.count('\n') == 1
 
 
 def test_a_picture_is_drawn_in_text_and_in_colours():

@@ -159,7 +159,7 @@ def _package_share(package: str) -> Path:
     try:
         from ament_index_python.packages import get_package_share_directory
         return Path(get_package_share_directory(package))
-    except (ImportError, LookupError, ValueError):
+    except (ImportError, LookupError, OSError, ValueError):
         raise RobotError(f'urdf package://{package}: the package is not installed; install it, or '
                          'give the text with robot.urdf or the topic robot_description') from None
 

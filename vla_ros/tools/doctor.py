@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 import json
 from pathlib import Path
+import shutil
 import sys
 
 from vla_ros.doctor.checkpoint import check_checkpoint
@@ -19,6 +20,8 @@ from vla_ros.doctor.machine import look_at_machine
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 1 if anything does not work."""
     arguments = _parser().parse_args(argv)
+    if arguments.blackbox:
+        return _tell_black_box(Path(arguments.blackbox).expanduser())
     machine = look_at_machine()
     findings = [check(machine) for check in CHECKS]
     if arguments.checkpoint:
@@ -32,9 +35,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
+def _tell_black_box(path: Path) -> int:
+    # Imported here: the rest of this tool runs where even Pillow and tqdm are missing.
+    from vla_ros.tools.command_line import run_tool
+    return run_tool('vla_doctor', lambda: _tell(path))
+
+
+def _tell(path: Path) -> int:
+    from vla_ros.safety.timeline import render
+    from vla_ros.safety.timeline import timeline
+    moments, picture = timeline(path)
+    for moment in moments:
+        print(f'{moment.seconds:9.3f} s  {moment.what:20s} {moment.text}')
+    if picture is not None:
+        print('the last picture:')
+        print(render(picture, min(100, shutil.get_terminal_size().columns - 1),
+                     sys.stdout.isatty()))
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='vla_doctor', description=__doc__)
     parser.add_argument('--checkpoint', metavar='DIR', help='checkpoint folder to look at, too')
+    parser.add_argument('--blackbox', metavar='FILE',
+                        help='tell what a black box recorded, and nothing else')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
 

@@ -1,0 +1,91 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Measures how soon the arm stops; run by hand, on a machine that does nothing else.
+
+``python test/bench_stop.py [--trials 200]``. It prints a JSON object: from the publication of
+``/arm/estop`` to the last motion command, in the midst of inferences, and from the moment at which
+the newest image gets too old to the status that says HOLD.
+"""
+
+import argparse
+import json
+import platform
+import time
+from typing import Any
+
+from arm_harness import CameraProcess
+from arm_harness import Robot
+from arm_harness import robot
+from node_harness import NEWEST
+import numpy as np
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+
+_MAX_AGE = 0.5
+
+
+def main() -> None:
+    """Run the trials and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--trials', type=int, default=200)
+    trials = parser.parse_args().trials
+    with robot(delay=0.15, max_age=str(_MAX_AGE)) as (arm, camera):
+        commands: list[int] = []
+        arm.observer.node.create_subscription(
+            JointState, '/arm/joint_command',
+            lambda message, info: commands.append(info['source_timestamp']), 10)
+        arm.wait_for('RUNNING')
+        stops = [stop(arm, commands, trial) for trial in range(trials)]
+        stale = [go_blind(arm, camera) for _ in range(trials // 4)]
+    print(json.dumps({'estop_to_last_command_ms': summary(stops),
+                      'max_age_to_hold_ms': summary(stale), 'machine': machine()}))
+
+
+def stop(arm: Robot, commands: list[int], trial: int) -> float:
+    """Press the button at some moment of an inference; give the delay in milliseconds."""
+    arm.wait_for_commands(10)
+    time.sleep(0.013 * (trial % 12))  # somewhere else in the inference each time
+    pressed = time.time_ns()
+    arm.button.publish(Bool(data=True))
+    arm.wait_for('ESTOP', 'pressed')
+    time.sleep(0.1)
+    last = max(commands)
+    arm.button.publish(Bool(data=False))
+    arm.wait_for('ESTOP', 'released')
+    arm.call('rearm')
+    arm.wait_for('RUNNING')
+    return max(0.0, (last - pressed) / 1e6)
+
+
+def go_blind(arm: Robot, camera: CameraProcess) -> float:
+    """Silence the camera; give the milliseconds from too old to HOLD."""
+    stamps: list[int] = []
+    subscription = arm.observer.listen(
+        Image, '/camera/image_raw', NEWEST, lambda image: stamps.append(
+            image.header.stamp.sec * 10**9 + image.header.stamp.nanosec))
+    arm.wait_for_commands(20)
+    camera.tell('silent')
+    held = arm.wait_for('HOLD', 'stale image')['stamp']
+    arm.observer.node.destroy_subscription(subscription)
+    camera.tell('live')
+    arm.wait_for('RUNNING')
+    return (held - stamps[-1]) / 1e6 - 1e3 * _MAX_AGE
+
+
+def summary(values: list[float]) -> dict[str, Any]:
+    """Give quantiles."""
+    p50, p99 = np.percentile(values, [50, 99])
+    return {'n': len(values), 'p50': round(float(p50), 2), 'p99': round(float(p99), 2),
+            'max': round(max(values), 2)}
+
+
+def machine() -> str:
+    """Say where it was measured."""
+    return f'{platform.machine()}, Python {platform.python_version()}, {platform.platform()}'
+
+
+if __name__ == '__main__':
+    main()
