@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -17,6 +18,10 @@ import vla_ros
 
 ROOT = Path(__file__).parents[1]
 MANIFESTS = ('package.xml', 'msg/package.xml')
+#: The order that format 3 (REP 149) demands, though the parser that colcon uses takes any;
+#: between author and group_depend come the dependencies, in any order.
+HEAD = ('name', 'version', 'description', 'maintainer', 'license', 'url', 'author')
+TAIL = ('group_depend', 'member_of_group', 'export')
 SCHEMA = 'http://download.ros.org/schema/package_format3.xsd'
 
 #: The rosdep key of each import that is called something else.
@@ -68,6 +73,14 @@ def test_colcon_can_read_it(manifest):
     # A manifest that it cannot read makes colcon build plain Python, without a word.
     _, warnings = parse(manifest)
     assert warnings == []
+
+
+@pytest.mark.parametrize('manifest', MANIFESTS)
+def test_elements_are_in_the_order_of_the_schema(manifest):
+    tags = [element.tag for element in ElementTree.parse(ROOT / manifest).getroot()]
+    ranks = [HEAD.index(tag) if tag in HEAD else
+             len(HEAD) + 1 + TAIL.index(tag) if tag in TAIL else len(HEAD) for tag in tags]
+    assert ranks == sorted(ranks), tags
 
 
 @pytest.mark.parametrize('manifest', MANIFESTS)
