@@ -64,6 +64,8 @@ setup(
             'vla_inference_node = vla_ros.process:main',
             'vla_predict = vla_ros.tools.predict:main',
             'vla_serve = vla_ros.tools.serve:main',
+            'vla_sim = vla_ros.sim.node:main',
+            'vla_train = vla_ros.tools.train:main',
         ],
     },
 )

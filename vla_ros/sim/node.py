@@ -1,0 +1,223 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""``vla_sim``: the simulated arm as ROS sees a real one: a camera, joint states, a controller."""
+
+from array import array
+import math
+import sys
+
+from builtin_interfaces.msg import Time
+import numpy as np
+import rclpy
+from rclpy.clock import Clock
+from rclpy.clock import ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy
+from rclpy.qos import QoSProfile
+from rclpy.qos import QoSReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from vla_ros.demo.signals import signals_noted
+from vla_ros.errors import ParameterError
+from vla_ros.errors import VlaError
+from vla_ros.sim.robot import JOINTS
+from vla_ros.sim.robot import Robot
+from vla_ros.sim.scene import draw_scene
+from vla_ros.sim.tasks import Referee
+from vla_ros.sim.tasks import Task
+from vla_ros.sim.tasks import TaskError
+from vla_ros.sim.world import World
+
+NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
+                     durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+#: Seconds of simulated time between two joint states, and between two pictures.
+JOINT_PERIOD, CAMERA_PERIOD = 0.01, 1 / 30
+
+
+class SimNode(Node):
+    """Runs the world in step with the clock on the wall, or ``speed`` times as fast."""
+
+    def __init__(self) -> None:
+        """
+        Build the world and arrange the first scene.
+
+        :raises VlaError: a parameter cannot be used, or nothing can be drawn on this machine.
+        """
+        super().__init__('vla_sim')
+        self.declare_parameter('seed', 0)
+        self._speed: float = self.declare_parameter('speed', 1.0).value
+        publishes_clock: bool = self.declare_parameter('publish_clock', False).value
+        self._frame_id: str = self.declare_parameter(
+            'frame_id', 'camera_color_optical_frame').value
+        if not (math.isfinite(self._speed) and 0 < self._speed <= 20):
+            raise ParameterError('speed', self._speed, 'a number above 0 and at most 20')
+        if self._speed != 1.0 and not publishes_clock:
+            raise ParameterError('speed', self._speed, '1.0 where publish_clock is false: '
+                                 'everyone else would live at another speed')
+        self._world = World(Robot.load())
+        self._task: Task | None = None
+        self._referee: Referee | None = None
+        # Simulated time goes on when a scene is arranged anew: /clock must never jump back.
+        self._elapsed = 0.0
+        self._next_image = 0.0
+        self._stopped = False
+        self._make_messages()
+        self._wire(publishes_clock)
+        self._arrange()
+
+    def _make_messages(self) -> None:
+        size = self._world.image_size
+        self._image = Image(height=size, width=size, encoding='rgb8', is_bigendian=0,
+                            step=3 * size, data=array('B', bytes(3 * size * size)))
+        self._pixels = np.frombuffer(self._image.data, np.uint8).reshape(size, size, 3)
+        matrix = self._world.camera_matrix()
+        projection = np.hstack([matrix, np.zeros((3, 1))])
+        self._camera_info = CameraInfo(
+            height=size, width=size, distortion_model='plumb_bob', d=[0.0] * 5,
+            k=matrix.ravel().tolist(), r=np.eye(3).ravel().tolist(),
+            p=projection.ravel().tolist())
+        self._joint_state = JointState(name=list(JOINTS))
+
+    def _wire(self, publishes_clock: bool) -> None:
+        self._images = self.create_publisher(Image, '/camera/image_raw', NEWEST)
+        self._infos = self.create_publisher(CameraInfo, '/camera/camera_info', 10)
+        self._joint_states = self.create_publisher(JointState, '/joint_states', NEWEST)
+        self._clock_messages = (self.create_publisher(ClockMessage, '/clock', 10)
+                                if publishes_clock else None)
+        self._descriptions = self.create_publisher(String, '/robot_description', LATCHED)
+        self._descriptions.publish(String(data=self._world.robot.urdf))
+        self.create_subscription(JointState, '/arm/joint_command', self._on_command, RELIABLE)
+        self.create_subscription(Bool, '/arm/estop', self._on_estop, RELIABLE)
+        self.create_subscription(String, '/vla/instruction', self._on_instruction, RELIABLE)
+        self.create_service(Trigger, '~/reset', self._on_reset)
+        self.create_service(Trigger, '~/success', self._on_success)
+        # By the steady clock: this node makes the simulated time, it does not live by it.
+        self.create_timer(JOINT_PERIOD / self._speed, self._on_timer,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _arrange(self) -> None:
+        """Arrange the scene of the seed; the block that the task names is in it."""
+        seed: int = self.get_parameter('seed').value
+        colors = (self._task.color,) if self._task else ()
+        self._world.reset(draw_scene(seed, colors))
+        self._judge_from_now()
+
+    def _judge_from_now(self) -> None:
+        self._referee = (Referee(self._task, self._world.situation())
+                         if self._task else None)
+
+    def _on_timer(self) -> None:
+        self._world.step(JOINT_PERIOD)
+        self._elapsed += JOINT_PERIOD
+        stamp = self._stamp()
+        if self._referee is not None:
+            self._referee.observe(self._world.situation())
+        self._joint_state.header.stamp = stamp
+        self._joint_state.position = self._world.joint_positions().tolist()
+        self._joint_state.velocity = self._world.joint_velocities().tolist()
+        self._joint_states.publish(self._joint_state)
+        if self._elapsed >= self._next_image:
+            self._next_image += CAMERA_PERIOD
+            self._publish_image(stamp)
+
+    def _stamp(self) -> Time:
+        """Give the time of what is published, and tell it to those who live by simulated time."""
+        if self._clock_messages is None:
+            return self.get_clock().now().to_msg()
+        nanoseconds = round(self._elapsed * 1e9)
+        stamp = Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
+        self._clock_messages.publish(ClockMessage(clock=stamp))
+        return stamp
+
+    def _publish_image(self, stamp: Time) -> None:
+        self._pixels[:] = self._world.render()
+        for message in (self._image, self._camera_info):
+            message.header.stamp = stamp
+            message.header.frame_id = self._frame_id
+        self._images.publish(self._image)
+        self._infos.publish(self._camera_info)
+
+    def _on_command(self, message: JointState) -> None:
+        if self._stopped:
+            return
+        named = dict(zip(message.name, message.position))
+        target = np.array([named.get(name, position) for name, position in
+                           zip(JOINTS, self._world.joint_positions())])
+        if not np.isfinite(target).all():
+            self.get_logger().warning('a command that is not finite is not followed',
+                                      throttle_duration_sec=1.0)
+            return
+        limits = self._world.robot.limits()
+        self._world.command(np.clip(target, limits[:, 0], limits[:, 1]))
+
+    def _on_estop(self, message: Bool) -> None:
+        # A drive obeys the emergency stop itself, whatever the one who commands it does.
+        self._stopped = message.data
+        if message.data:
+            self._world.stop()
+
+    def _on_instruction(self, message: String) -> None:
+        try:
+            task = Task.parse(message.data)
+        except TaskError as error:
+            self.get_logger().warning(f'not judged: {error}')
+            self._task = self._referee = None
+            return
+        if task != self._task:
+            self._task = task
+            self._judge_from_now()
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Arrange the scene of the parameter ``seed``."""
+        self._arrange()
+        response.success = True
+        response.message = f'seed {self.get_parameter("seed").value}'
+        return response
+
+    def _on_success(self, request: Trigger.Request,
+                    response: Trigger.Response) -> Trigger.Response:
+        """Say whether the task was fulfilled since the reset or the last new instruction."""
+        referee = self._referee
+        response.success = referee is not None and referee.succeeded
+        if referee is None:
+            response.message = 'no task: no instruction that is one was heard'
+        elif referee.decided is None:
+            response.message = f'{referee.task.instruction}: not yet'
+        else:
+            response.message = (f'{referee.task.instruction}: it happened to the '
+                                f'{referee.decided} block')
+        return response
+
+
+def main() -> int:
+    """Run the simulator until it is interrupted."""
+    with signals_noted() as signals:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = SimNode()
+        except VlaError as error:
+            print(f'vla_sim: {error}', file=sys.stderr)
+            rclpy.try_shutdown()
+            return 2
+        executor = rclpy.executors.SingleThreadedExecutor()
+        executor.add_node(node)
+        while not signals:
+            executor.spin_once(timeout_sec=0.1)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

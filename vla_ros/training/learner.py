@@ -1,0 +1,249 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The loss: several instructions share one picture.
+
+A sequence is the picture and the beginning of the prompt, followed by a branch for each
+instruction: the rest of its prompt and its action. A branch sees the beginning and itself, so each
+is exactly what inference sees, and the costly part is computed once for all of them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from vla_ros.actions import ActionStatistics
+from vla_ros.actions import ActionTokenizer
+from vla_ros.model.attention import attend_sdpa
+from vla_ros.model.config import read_config
+from vla_ros.model.llama import rotate
+from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.tokenizer import PromptTokenizer
+from vla_ros.prompts import build_prompt
+from vla_ros.sim.tasks import ALL_TASKS
+from vla_ros.sim.tasks import COLORS
+
+_DIMENSIONS = 7
+# Width of the target distribution about the right bin, in bins.
+_SMOOTHING = 1.5
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """
+    The tokens of all instructions.
+
+    :param shared: int64 (P,), what all begin with, BOS included.
+    :param branches: int64 (12, L), the rest of each, padded at its end.
+    :param lengths: int64 (12,).
+    """
+
+    shared: Tensor
+    branches: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def read(cls, folder: Path) -> 'Prompts':
+        """Encode the instruction of every task."""
+        tokenizer = PromptTokenizer(folder, 1)
+        encoded = [tokenizer.close(tokenizer.encode(build_prompt('openvla', task.instruction)))
+                   for task in ALL_TASKS]
+        start = next(index for index, ids in enumerate(zip(*encoded)) if len(set(ids)) > 1)
+        lengths = torch.tensor([len(ids) - start for ids in encoded])
+        branches = torch.zeros(len(encoded), int(lengths.max()), dtype=torch.int64)
+        for row, ids in zip(branches, encoded):
+            row[:len(ids) - start] = torch.tensor(ids[start:])
+        return cls(torch.tensor(encoded[0][:start]), branches, lengths)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a batch says: each a scalar."""
+
+    action: Tensor
+    places: Tensor
+    state: Tensor
+    accuracy: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.action + self.places + self.state
+
+
+class Learner(nn.Module):
+    """The network with the helpers that exist in training only."""
+
+    def __init__(self, folder: Path, branches: int) -> None:
+        """
+        Build an untrained network.
+
+        :param folder: checkpoint folder, all but the weights.
+        :param branches: instructions for each picture.
+        """
+        super().__init__()
+        config = read_config(folder)
+        self.network = OpenVlaNetwork(config, attend_sdpa)
+        hidden = config.language_model.hidden_size
+        # The helpers say where the blocks and the tool are in each patch, and, at the end of the
+        # prompt, where the block that is meant is and what the arm is like.
+        self.patch_helper = nn.Linear(hidden, 15)
+        self.state_helper = nn.Linear(hidden, 6)
+        self.branches = branches
+        self.prompts = Prompts.read(folder)
+        stats = ActionStatistics.from_dataset(next(iter(config.norm_stats.values())))
+        self._low, self._high = torch.tensor(stats.low), torch.tensor(stats.high)
+        self._tokenizer = ActionTokenizer(config.vocab_size, config.n_action_bins)
+        self._vocabulary = config.vocab_size
+        self._side = int(self.network.patch_count ** 0.5)
+        _initialise(self.network)
+        self._prefix = self.network.patch_count + len(self.prompts.shared)
+        width = self.prompts.branches.shape[1] + _DIMENSIONS - 1
+        self._rotary, self._mask = self._geometry(width)
+
+    def forward(self, pixels: Tensor, tasks: Tensor, actions: Tensor, places: Tensor,
+                state: Tensor) -> Losses:
+        """
+        Give the losses of a batch.
+
+        :param pixels: float32 (B, 6, S, S), normalised.
+        :param tasks: int64 (B, K), index of each branch's task; its block is there.
+        :param actions: float32 (B, K, 7), rad and m.
+        :param places: float32 (B, 5, 2), see ``Samples``.
+        :param state: float32 (B, 4).
+        """
+        patches = self.network.embed_image(pixels)
+        bins = self._bins(actions)
+        lengths = self.prompts.lengths[tasks]
+        hidden = self._run(patches, self._branch_tokens(tasks, bins, lengths))
+        steps = lengths[..., None] - 1 + torch.arange(_DIMENSIONS)
+        chosen = hidden.gather(2, steps[..., None].expand(-1, -1, -1, hidden.shape[-1]))
+        logits = self.network.language_model.logits(chosen)
+        action, accuracy = self._action_loss(logits, bins)
+        return Losses(action, self._place_loss(patches, places),
+                      self._state_loss(chosen[:, :, 0], tasks, places, state), accuracy)
+
+    def _bins(self, actions: Tensor) -> Tensor:
+        """Bin of each number, 0 for the lowest, int64 of the same shape."""
+        normal = (2 * (actions - self._low) / (self._high - self._low) - 1).clamp(-1, 1)
+        count = self._tokenizer.n_bins - 1
+        return ((normal + 1) / 2 * count).floor().long().clamp(0, count - 1)
+
+    def _branch_tokens(self, tasks: Tensor, bins: Tensor, lengths: Tensor) -> Tensor:
+        """Prompt rest and action of every branch, int64 (B, K, L)."""
+        # Inference continues its own first numbers, which are a little off: so are these.
+        noise = torch.randn(bins.shape).mul(1.5).round().long()
+        ids = self._vocabulary - 1 - (bins + noise).clamp(0, self._tokenizer.n_bins - 2)
+        tokens = functional.pad(self.prompts.branches[tasks], (0, _DIMENSIONS - 1))
+        steps = lengths[..., None] + torch.arange(_DIMENSIONS - 1)
+        return tokens.scatter(2, steps, ids[..., :-1])
+
+    def _run(self, patches: Tensor, tokens: Tensor) -> Tensor:
+        """Hidden states of the branches, (B, K, L, hidden)."""
+        llama, batch = self.network.language_model, len(patches)
+        shared = llama.embed_tokens(self.prompts.shared).expand(batch, -1, -1)
+        branches = llama.embed_tokens(tokens.flatten(1))
+        x = torch.cat([shared[:, :1], patches, shared[:, 1:], branches], 1)
+        for layer in llama.layers:
+            x = x + self._attend(layer.self_attn, layer.input_layernorm(x))
+            x = x + layer.mlp(layer.post_attention_layernorm(x))
+        return llama.norm(x[:, self._prefix:]).unflatten(1, tokens.shape[1:])
+
+    def _attend(self, attention: nn.Module, x: Tensor) -> Tensor:
+        batch, count, _ = x.shape
+        heads = attention.qkv_proj(x).view(batch, count, -1, attention.head_size)
+        split = attention.heads + attention.kv_heads
+        turned = rotate(heads[:, :, :split], self._rotary)
+        query, key = turned[:, :, :attention.heads], turned[:, :, attention.heads:]
+        out = functional.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), heads[:, :, split:].transpose(1, 2),
+            attn_mask=self._mask)
+        return attention.o_proj(out.transpose(1, 2).reshape(batch, count, -1))
+
+    def _geometry(self, width: int) -> tuple[Tensor, Tensor]:
+        """Rotary table by place in the sequence, and who sees whom: a sum for the scores."""
+        positions = torch.cat([torch.arange(self._prefix),
+                               (self._prefix + torch.arange(width)).repeat(self.branches)])
+        owner = torch.cat([torch.zeros(self._prefix, dtype=torch.int64),
+                           1 + torch.arange(self.branches).repeat_interleave(width)])
+        earlier = torch.arange(len(owner))[:, None] >= torch.arange(len(owner))
+        sees = earlier & ((owner == 0) | (owner == owner[:, None]))
+        mask = torch.zeros(sees.shape).masked_fill(~sees, float('-inf'))
+        return self.network.language_model.rotary_table(int(positions.max()) + 1)[:, :, positions], mask
+
+    def _action_loss(self, logits: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
+        count = self._tokenizer.n_bins - 1
+        distance = torch.arange(count) - bins[..., None]
+        wanted = torch.softmax(-0.5 * (distance / _SMOOTHING) ** 2, -1)
+        # Bin 0 is the last id.
+        scores = functional.log_softmax(logits[..., :self._vocabulary + 1], -1)
+        scores = scores[..., self._vocabulary - count:self._vocabulary].flip(-1)
+        loss = -(wanted * scores).sum(-1).mean()
+        near = (scores.argmax(-1) - bins).abs() <= 3
+        return loss, near.float().mean()
+
+    def _place_loss(self, patches: Tensor, places: Tensor) -> Tensor:
+        """In which patch each thing is, and where in it."""
+        found = self.patch_helper(patches).unflatten(-1, (5, 3))
+        scaled = places * self._side
+        there = ((scaled >= 0) & (scaled < self._side)).all(-1)
+        cell = scaled.nan_to_num(0).clamp(0, self._side - 1e-3)
+        index = cell[..., 1].long() * self._side + cell[..., 0].long()
+        guess = found[..., 0].transpose(1, 2)
+        which = functional.cross_entropy(guess[there], index[there])
+        offsets = found[..., 1:].transpose(1, 2)[there]
+        rows = torch.arange(len(offsets))
+        inside = functional.smooth_l1_loss(offsets[rows, index[there]], (cell % 1)[there], beta=0.1)
+        return which * 0.5 + inside * 2
+
+    def _state_loss(self, hidden: Tensor, tasks: Tensor, places: Tensor, state: Tensor) -> Tensor:
+        """Where the block that is meant is, and the state of the arm."""
+        meant = places.gather(1, (tasks % len(COLORS))[..., None].expand(-1, -1, 2))
+        arm = (state - torch.tensor([0.4, 0, 0.1, 0.02])) / torch.tensor([0.1, 0.2, 0.06, 0.02])
+        wanted = torch.cat([4 * (meant - 0.5), arm[:, None].expand(-1, tasks.shape[1], -1)], -1)
+        return functional.smooth_l1_loss(self.state_helper(hidden), wanted, beta=0.2)
+
+
+class PixelTable:
+    """Turns stored pictures into the network's input, with augmentation."""
+
+    def __init__(self, tables: list[np.ndarray]) -> None:
+        """
+        Take the normalisation of the towers.
+
+        :param tables: of each tower, float32 (3, 256), see ``TowerTransform.table``.
+        """
+        self._slope = torch.tensor(np.concatenate([t[:, 255] - t[:, 0] for t in tables]))
+        self._offset = torch.tensor(np.concatenate([t[:, 0] for t in tables]))
+
+    def __call__(self, images: np.ndarray, augment: bool) -> Tensor:
+        """Give float32 (B, 6, S, S) for uint8 (B, S, S, 3)."""
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)
+        if augment:
+            shape = (len(x), 3, 1, 1)
+            gain = 1 + 0.15 * (torch.rand(len(x), 1, 1, 1) - 0.5) + 0.06 * (torch.rand(shape) - 0.5)
+            x = (x * gain + 0.10 * (torch.rand(len(x), 1, 1, 1) - 0.5)).clamp(0, 1)
+            x = x + 0.01 * torch.randn_like(x)
+        x = x.repeat(1, 2, 1, 1)
+        return x * self._slope[:, None, None] + self._offset[:, None, None]
+
+
+def _initialise(network: OpenVlaNetwork) -> None:
+    """Small random weights, norms at one, residual branches smaller by depth."""
+    for name, parameter in network.named_parameters():
+        if name.endswith('norm.weight') or 'norm' in name and name.endswith('weight'):
+            nn.init.ones_(parameter)
+        elif name.endswith('bias'):
+            nn.init.zeros_(parameter)
+        elif name.endswith('pos_embed'):
+            nn.init.normal_(parameter, std=0.2)
+        elif parameter.dim() >= 2 and 'embed_tokens' not in name and 'lm_head' not in name:
+            nn.init.xavier_uniform_(parameter.view(len(parameter), -1))
+        else:
+            nn.init.normal_(parameter, std=0.05)
