@@ -1,0 +1,170 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The simulated arm over DDS, in a process of its own: what it publishes and whom it obeys."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('vla_ros.sim.world')
+
+from node_harness import DEADLINE  # noqa: E402
+from node_harness import NEWEST  # noqa: E402
+from node_harness import next_domain  # noqa: E402
+from node_harness import Observer  # noqa: E402
+from node_harness import RELIABLE  # noqa: E402
+from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
+from sensor_msgs.msg import CameraInfo  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
+from std_msgs.msg import String  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
+
+from vla_ros.sim.expert import Expert  # noqa: E402
+from vla_ros.sim.follower import COMMAND_TIMEOUT  # noqa: E402
+from vla_ros.sim.robot import JOINTS  # noqa: E402
+from vla_ros.sim.robot import Robot  # noqa: E402
+
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+ROBOT = Robot.load()
+
+
+class Bench:
+    """A running simulator, and a node that commands it and hears it."""
+
+    def __init__(self, *parameters):
+        domain = next_domain()
+        command = [sys.executable, '-m', 'vla_ros.sim.node', '--ros-args']
+        for parameter in parameters:
+            command += ['-p', parameter]
+        self.process = subprocess.Popen(command, env={
+            **os.environ, 'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
+        self.observer = Observer(domain)
+        self.images, self.infos, self.joints, self.descriptions = [], [], [], []
+        for kind, topic, qos, heard in (
+                (Image, '/camera/image_raw', NEWEST, self.images),
+                (CameraInfo, '/camera/camera_info', 10, self.infos),
+                (JointState, '/joint_states', NEWEST, self.joints),
+                (String, '/robot_description', LATCHED, self.descriptions)):
+            self.observer.listen(kind, topic, qos, heard.append)
+        node = self.observer.node
+        self.commander = node.create_publisher(JointState, '/arm/joint_command', RELIABLE)
+        self.estop = node.create_publisher(Bool, '/arm/estop', RELIABLE)
+        self.resetting = node.create_client(Trigger, '/vla_sim/reset')
+        self.success = node.create_client(Trigger, '/vla_sim/success')
+
+    def wait(self, condition):
+        with self.observer.changed:
+            assert self.observer.changed.wait_for(condition, DEADLINE)
+
+    def call(self, client):
+        assert client.wait_for_service(DEADLINE)
+        future = client.call_async(Trigger.Request())
+        self.wait(future.done)
+        return future.result()
+
+    def command(self, target):
+        self.commander.publish(JointState(name=list(JOINTS), position=target.tolist()))
+
+    def speed(self):
+        """Fastest arm joint of the newest joint state, rad/s."""
+        return np.abs(self.joints[-1].velocity[:6]).max()
+
+    def drive(self, target, condition):
+        """Command a target with each joint state until a condition holds."""
+        deadline = time.monotonic() + DEADLINE
+        while not condition():
+            assert time.monotonic() < deadline
+            self.command(target)
+            heard = len(self.joints)
+            self.wait(lambda: len(self.joints) > heard)
+
+    def end(self):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(DEADLINE)
+        finally:
+            self.process.kill()
+            self.observer.close()
+
+
+@pytest.fixture(scope='module')
+def bench():
+    bench = Bench('seed:=5')
+    bench.wait(lambda: bench.images and bench.joints)
+    yield bench
+    assert bench.end() == 0
+
+
+def away(bench):
+    """Give a target a good way off from where the arm is."""
+    angle = -0.5 if bench.joints[-1].position[0] > 0 else 0.5
+    return Expert(ROBOT).joints(np.array([0.4 * np.cos(angle), 0.4 * np.sin(angle), 0.2]), 0.0)
+
+
+def test_camera_and_description_are_those_of_the_robot(bench):
+    bench.wait(lambda: bench.infos and bench.descriptions)
+    image, info = bench.images[-1], bench.infos[-1]
+    assert (image.encoding, image.height, image.width) == ('rgb8', 224, 224)
+    assert image.header.frame_id == info.header.frame_id == 'camera_color_optical_frame'
+    assert (info.height, info.width) == (224, 224) and info.k[0] > 100
+    pixels = np.frombuffer(image.data, np.uint8)
+    assert pixels.std() > 10, 'a picture of nothing'
+    assert bench.descriptions[-1].data == ROBOT.urdf
+    assert bench.joints[-1].name == list(JOINTS)
+
+
+def test_arm_follows_and_stops_when_commands_stop(bench):
+    bench.drive(away(bench), lambda: bench.speed() > 0.3)
+    # Asked in the simulator's own time: a busy machine stretches the clock on the wall.
+    heard = len(bench.joints)
+    patience = int((COMMAND_TIMEOUT + 0.2) / 0.01)
+    bench.wait(lambda: len(bench.joints) > heard + patience)
+    assert bench.speed() < 0.02
+    target = away(bench)
+    bench.drive(target, lambda: np.abs(bench.joints[-1].position - target).max() < 0.01)
+
+
+def test_emergency_stop_is_obeyed_until_it_is_released(bench):
+    target = away(bench)
+    bench.drive(target, lambda: bench.speed() > 0.3)
+    bench.estop.publish(Bool(data=True))
+    bench.drive(target, lambda: bench.speed() < 0.02)
+    heard = len(bench.joints)
+    bench.drive(target, lambda: len(bench.joints) > heard + 30)
+    assert bench.speed() < 0.02, 'it moves on a command during an emergency stop'
+    bench.estop.publish(Bool(data=False))
+    bench.drive(target, lambda: bench.speed() > 0.3)
+
+
+def test_reset_arranges_the_same_scene_again_and_the_referee_knows_the_task(bench):
+    pictures = []
+    for _ in range(2):
+        bench.drive(away(bench), lambda: bench.speed() > 0.3)
+        assert bench.call(bench.resetting).success
+        heard = len(bench.joints)
+        bench.wait(lambda: len(bench.joints) > heard + 60)
+        pictures.append(np.array(bench.images[-1].data))
+    assert np.array_equal(*pictures)
+    assert bench.call(bench.success).message.startswith('no task')
+    bench.observer.operator.publish(String(data='push the red block'))
+    deadline = time.monotonic() + DEADLINE
+    while 'not yet' not in bench.call(bench.success).message:
+        assert time.monotonic() < deadline
+    assert not bench.call(bench.success).success
+
+
+def test_a_speed_without_a_clock_to_tell_it_is_refused():
+    done = subprocess.run([sys.executable, '-m', 'vla_ros.sim.node', '--ros-args', '-p',
+                           'speed:=2.0'], capture_output=True, text=True, timeout=DEADLINE)
+    assert done.returncode == 2 and 'publish_clock' in done.stderr
