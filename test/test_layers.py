@@ -19,9 +19,10 @@ import vla_ros
 
 #: The modules, or packages, that may import rclpy and messages.
 SHELL = ('vla_ros.command_publisher', 'vla_ros.demo.camera', 'vla_ros.demo.observer',
-         'vla_ros.demo.session', 'vla_ros.messages', 'vla_ros.node', 'vla_ros.sim')
+         'vla_ros.demo.session', 'vla_ros.messages', 'vla_ros.node', 'vla_ros.sim.node',
+         'vla_ros.sim.trial')
 #: The only packages that may import torch.
-MODEL = ('vla_ros.bench', 'vla_ros.model')
+MODEL = ('vla_ros.bench', 'vla_ros.model', 'vla_ros.training')
 
 ROS = ('ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs',
        'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs',

@@ -42,11 +42,13 @@ class Prompts:
     :param shared: int64 (P,), what all begin with, BOS included.
     :param branches: int64 (12, L), the rest of each, padded at its end.
     :param lengths: int64 (12,).
+    :param colors: int64 (12,), where in its branch the word of the colour is.
     """
 
     shared: Tensor
     branches: Tensor
     lengths: Tensor
+    colors: Tensor
 
     @classmethod
     def read(cls, folder: Path) -> 'Prompts':
@@ -59,7 +61,10 @@ class Prompts:
         branches = torch.zeros(len(encoded), int(lengths.max()), dtype=torch.int64)
         for row, ids in zip(branches, encoded):
             row[:len(ids) - start] = torch.tensor(ids[start:])
-        return cls(torch.tensor(encoded[0][:start]), branches, lengths)
+        kinds = branches.unflatten(0, (-1, len(COLORS)))
+        colors = (kinds != kinds[:, :1]).any(1).int().argmax(-1)
+        return cls(torch.tensor(encoded[0][:start]), branches, lengths,
+                   colors.repeat_interleave(len(COLORS)))
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Losses:
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.action + self.places + self.state
+        return self.action + self.places + 2 * self.state
 
 
 class Learner(nn.Module):
@@ -91,9 +96,10 @@ class Learner(nn.Module):
         config = read_config(folder)
         self.network = OpenVlaNetwork(config, attend_sdpa)
         hidden = config.language_model.hidden_size
-        # The helpers say where the blocks and the tool are in each patch, and, at the end of the
-        # prompt, where the block that is meant is and what the arm is like.
+        # The helpers say where the blocks and the tool are in each patch; at the word of the
+        # colour, where that block is; and at the end of the prompt that and what the arm is like.
         self.patch_helper = nn.Linear(hidden, 15)
+        self.color_helper = nn.Linear(hidden, 2)
         self.state_helper = nn.Linear(hidden, 6)
         self.branches = branches
         self.prompts = Prompts.read(folder)
@@ -126,8 +132,12 @@ class Learner(nn.Module):
         chosen = hidden.gather(2, steps[..., None].expand(-1, -1, -1, hidden.shape[-1]))
         logits = self.network.language_model.logits(chosen)
         action, accuracy = self._action_loss(logits, bins)
+        meant = 4 * (places.gather(1, (tasks % len(COLORS))[..., None].expand(-1, -1, 2)) - 0.5)
+        words = hidden.gather(2, self.prompts.colors[tasks][..., None, None].expand(
+            -1, -1, 1, hidden.shape[-1]))[:, :, 0]
+        word = functional.smooth_l1_loss(self.color_helper(words), meant, beta=0.2)
         return Losses(action, self._place_loss(patches, places),
-                      self._state_loss(chosen[:, :, 0], tasks, places, state), accuracy)
+                      word + self._state_loss(chosen[:, :, 0], meant, state), accuracy)
 
     def _bins(self, actions: Tensor) -> Tensor:
         """Bin of each number, 0 for the lowest, int64 of the same shape."""
@@ -202,11 +212,10 @@ class Learner(nn.Module):
         inside = functional.smooth_l1_loss(offsets[rows, index[there]], (cell % 1)[there], beta=0.1)
         return which * 0.5 + inside * 2
 
-    def _state_loss(self, hidden: Tensor, tasks: Tensor, places: Tensor, state: Tensor) -> Tensor:
+    def _state_loss(self, hidden: Tensor, meant: Tensor, state: Tensor) -> Tensor:
         """Where the block that is meant is, and the state of the arm."""
-        meant = places.gather(1, (tasks % len(COLORS))[..., None].expand(-1, -1, 2))
         arm = (state - torch.tensor([0.4, 0, 0.1, 0.02])) / torch.tensor([0.1, 0.2, 0.06, 0.02])
-        wanted = torch.cat([4 * (meant - 0.5), arm[:, None].expand(-1, tasks.shape[1], -1)], -1)
+        wanted = torch.cat([meant, arm[:, None].expand(-1, meant.shape[1], -1)], -1)
         return functional.smooth_l1_loss(self.state_helper(hidden), wanted, beta=0.2)
 
 

@@ -1,0 +1,35 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Rates come with the interval that they deserve, and a wrong colour is not a success."""
+
+import pytest
+
+from vla_ros.sim.score import Episode
+from vla_ros.sim.score import score
+from vla_ros.sim.score import wilson_interval
+from vla_ros.sim.tasks import Task
+from vla_ros.tools.eval import plan_episodes
+
+
+# Values from the formula evaluated by hand, and what any textbook says of 0 of 10.
+@pytest.mark.parametrize('successes, episodes, low, high', [
+    (0, 10, 0.0, 0.2775), (5, 10, 0.2366, 0.7634), (95, 100, 0.8882, 0.9785), (0, 0, 0.0, 1.0)])
+def test_wilson_interval(successes, episodes, low, high):
+    assert wilson_interval(successes, episodes) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_wrong_color_and_nothing_are_failures():
+    red = Task('push', 'red')
+    result = score([Episode(1, red, 'red', 2.0), Episode(2, red, 'blue', 2.0),
+                    Episode(3, red, '', 15.0)])
+    row = result['rows'][0]
+    assert (row['task'], row['episodes'], row['successes'], row['wrong']) == ('push', 3, 1, 1)
+    assert [episode['success'] for episode in result['episodes']] == [True, False, False]
+
+
+def test_every_task_gets_its_turn():
+    plan = plan_episodes(24, 10000, None)
+    assert [seed for seed, _ in plan] == list(range(10000, 10024))
+    assert all(sum(other == task for _, other in plan) == 2 for _, task in plan)
+    assert {task.kind for _, task in plan_episodes(5, 0, 'push')} == {'push'}
