@@ -9,17 +9,17 @@ import subprocess
 import sys
 import time
 
+from node_harness import DEADLINE
+from node_harness import NEWEST
+from node_harness import next_domain
+from node_harness import Observer
+from node_harness import RELIABLE
 import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 pytest.importorskip('vla_ros.sim.world')
 
-from node_harness import DEADLINE  # noqa: E402
-from node_harness import NEWEST  # noqa: E402
-from node_harness import next_domain  # noqa: E402
-from node_harness import Observer  # noqa: E402
-from node_harness import RELIABLE  # noqa: E402
 from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import CameraInfo  # noqa: E402

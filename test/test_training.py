@@ -90,7 +90,8 @@ def test_an_interrupted_training_ends_in_the_same_curve(tmp_path, samples):
     assert resumed.step == 2
     resumed.run(samples, lambda step, losses: None)
     assert resumed.curve == whole.curve
-    weights = [(tmp_path / name / 'model.safetensors').read_bytes() for name in ('whole', 'broken')]
+    weights = [(tmp_path / name / 'model.safetensors').read_bytes()
+               for name in ('whole', 'broken')]
     assert weights[0] == weights[1]
     with pytest.raises(TrainingError, match='another plan'):
         Training(replace(PLAN, seed=1), tmp_path / 'broken')

@@ -6,7 +6,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
-from pathlib import Path
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -85,7 +84,7 @@ class Robot:
         return np.array([(self.joints[name].lower, self.joints[name].upper) for name in JOINTS])
 
     def forward(self, positions: Mapping[str, float], link: str = TOOL_LINK) -> np.ndarray:
-        """Pose of a link in the frame of the base, float64 (4, 4), m; joints not given are at 0."""
+        """Pose of a link in the base frame, float64 (4, 4), m; joints not given are at 0."""
         pose = np.eye(4)
         while (joint := self._joint_above(link)) is not None:
             position = positions.get(joint.mimic or joint.name, 0.0)

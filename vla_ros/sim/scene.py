@@ -92,7 +92,8 @@ def draw_scene(seed: int, colors: tuple[str, ...] = ()) -> Scene:
         gripper=float(rng.choice([0.0, 0.04])), table=int(rng.integers(TABLES)),
         table_color=_draw_table(rng),
         light=np.array([0.4, 0, 1.6]) + rng.uniform([-0.8, -1.0, -0.3], [0.8, 1.0, 0.5], (2, 3)),
-        brightness=rng.uniform([0.25, 0.0], [0.6, 0.3]), ambient=rng.uniform(0.25, 0.5),
+        brightness=np.array([rng.uniform(0.25, 0.6), rng.uniform(0.0, 0.3)]),
+        ambient=rng.uniform(0.25, 0.5),
         camera_shift=rng.uniform(-0.006, 0.006, 3), camera_turn=rng.uniform(-0.008, 0.008, 3))
 
 

@@ -135,7 +135,7 @@ class World:
         return np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
 
     def project(self, point: np.ndarray) -> np.ndarray:
-        """Where a point of the base's frame is in the image: float64 (2,), right and down, in [0, 1]."""
+        """Give a point's place in the image: float64 (2,), right and down, in [0, 1]."""
         camera = self.data.camera(CAMERA)
         x, y, z = camera.xmat.reshape(3, 3).T @ (point - camera.xpos)
         focal = 0.5 / np.tan(np.radians(FIELD_OF_VIEW) / 2)
@@ -196,7 +196,7 @@ def _mjcf(robot: Robot, image_size: int) -> str:
     arm = ''.join(f'<position joint="{name}" kp="4000" dampratio="1" '
                   f'forcerange="-{robot.joints[name].effort} {robot.joints[name].effort}"/>'
                   for name in JOINTS[:6])
-    return f'''
+    return f"""
 <mujoco model="tabletop">
   <compiler angle="radian" autolimits="true"/>
   <option timestep="{TIME_STEP}" integrator="implicitfast" cone="elliptic" impratio="5"/>
@@ -229,7 +229,7 @@ def _mjcf(robot: Robot, image_size: int) -> str:
     <position joint="gripper" kp="900" kv="40"
               forcerange="-{robot.joints['gripper'].effort} {robot.joints['gripper'].effort}"/>
   </actuator>
-</mujoco>'''
+</mujoco>"""
 
 
 def _table_materials() -> str:
@@ -250,4 +250,5 @@ def _table_materials() -> str:
 
 def _free_body(name: str, shape: str) -> str:
     return (f'<body name="{name}"><joint name="{name}_free" type="free" damping="0.0005"/>'
-            f'<geom name="{name}" {shape} mass="0.05" friction="1.0 0.02 0.001" condim="4"/></body>')
+            f'<geom name="{name}" {shape} mass="0.05" friction="1.0 0.02 0.001" condim="4"/>'
+            '</body>')

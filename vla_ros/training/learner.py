@@ -185,7 +185,8 @@ class Learner(nn.Module):
         earlier = torch.arange(len(owner))[:, None] >= torch.arange(len(owner))
         sees = earlier & ((owner == 0) | (owner == owner[:, None]))
         mask = torch.zeros(sees.shape).masked_fill(~sees, float('-inf'))
-        return self.network.language_model.rotary_table(int(positions.max()) + 1)[:, :, positions], mask
+        table = self.network.language_model.rotary_table(int(positions.max()) + 1)
+        return table[:, :, positions], mask
 
     def _action_loss(self, logits: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
         count = self._tokenizer.n_bins - 1
@@ -209,7 +210,8 @@ class Learner(nn.Module):
         which = functional.cross_entropy(guess[there], index[there])
         offsets = found[..., 1:].transpose(1, 2)[there]
         rows = torch.arange(len(offsets))
-        inside = functional.smooth_l1_loss(offsets[rows, index[there]], (cell % 1)[there], beta=0.1)
+        inside = functional.smooth_l1_loss(
+            offsets[rows, index[there]], (cell % 1)[there], beta=0.1)
         return which * 0.5 + inside * 2
 
     def _state_loss(self, hidden: Tensor, meant: Tensor, state: Tensor) -> Tensor:
@@ -236,8 +238,9 @@ class PixelTable:
         x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)
         if augment:
             shape = (len(x), 3, 1, 1)
-            gain = 1 + 0.15 * (torch.rand(len(x), 1, 1, 1) - 0.5) + 0.06 * (torch.rand(shape) - 0.5)
-            x = (x * gain + 0.10 * (torch.rand(len(x), 1, 1, 1) - 0.5)).clamp(0, 1)
+            whole = (len(x), 1, 1, 1)
+            gain = 1 + 0.15 * (torch.rand(whole) - 0.5) + 0.06 * (torch.rand(shape) - 0.5)
+            x = (x * gain + 0.10 * (torch.rand(whole) - 0.5)).clamp(0, 1)
             x = x + 0.01 * torch.randn_like(x)
         x = x.repeat(1, 2, 1, 1)
         return x * self._slope[:, None, None] + self._offset[:, None, None]

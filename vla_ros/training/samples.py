@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from dataclasses import replace
 
 import numpy as np
+from PIL import Image
 
 from vla_ros.preprocess import TowerTransform
 from vla_ros.sim.expert import Expert
@@ -75,10 +76,9 @@ class Sampler:
 
     def look(self, task: int) -> Samples:
         """Make a sample of the world as it is."""
-        from PIL import Image
         world, now = self.world, self.world.situation()
         image = self._transform.shape_pixels(Image.fromarray(world.render()))
-        actions = np.full((len(ALL_TASKS), 7), np.nan, np.float32)
+        actions: np.ndarray = np.full((len(ALL_TASKS), 7), np.nan, np.float32)
         for index, other in enumerate(ALL_TASKS):
             if other.color in now.blocks:
                 actions[index] = self.expert.act(other, now)
