@@ -28,6 +28,7 @@ SCHEMA = 'http://download.ros.org/schema/package_format3.xsd'
 ROSDEP_KEYS = {
     'PIL': 'python3-pil',
     'huggingface_hub': 'python3-huggingface-hub-pip',
+    'matplotlib': 'python3-matplotlib',
     'numpy': 'python3-numpy',
     'torch': 'python3-pytorch-pip',
     'tqdm': 'python3-tqdm',
@@ -35,8 +36,8 @@ ROSDEP_KEYS = {
     'yaml': 'python3-yaml',
 }
 #: What rosdep does not know: requirements.txt brings it, or it is used only where it is.
-WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'mcap', 'mcap_ros2', 'ruckig', 'safetensors',
-               'tokenizers', 'vla_ros', 'vla_ros_msgs'}
+WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'mcap', 'mcap_ros2', 'mujoco', 'ruckig',
+               'safetensors', 'tokenizers', 'vla_ros', 'vla_ros_msgs'}
 
 
 def parse(manifest):
