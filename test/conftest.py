@@ -55,3 +55,11 @@ def golden_checkpoints(tmp_path_factory):
         folders[name] = tmp_path_factory.mktemp(f'golden_{name}')
         write_checkpoint(SPEC, folders[name], dtype, shards, tokenizer)
     return folders
+
+
+@pytest.fixture(scope='session')
+def oft_checkpoint(golden_checkpoints, tmp_path_factory):
+    """Write the golden OpenVLA-OFT checkpoint, with its parts and the LLaMA tokenizer."""
+    folder = tmp_path_factory.mktemp('golden_oft')
+    write_checkpoint(SPEC, folder, oft=True, tokenizer=golden_checkpoints['float32'])
+    return folder

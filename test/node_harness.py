@@ -58,10 +58,12 @@ def _is_free(domain: int) -> bool:
 
 
 class NodeProcess:
-    """The node with a fake policy, in a process of its own."""
+    """The node in a process of its own, with a fake policy unless the behaviour is ``real``."""
 
     def __init__(self, domain: int, behaviour: str, parameters: dict[str, str]) -> None:
-        command = [sys.executable, str(_NODE), behaviour, '--ros-args', '-p', 'checkpoint:=fake']
+        program = (['-m', 'vla_ros.process', '--ros-args'] if behaviour == 'real' else
+                   [str(_NODE), behaviour, '--ros-args', '-p', 'checkpoint:=fake'])
+        command = [sys.executable, *program]
         for name, value in parameters.items():
             command += ['-p', f'{name}:={value}']
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain),
@@ -77,6 +79,11 @@ class NodeProcess:
             threading.Thread(target=self._read, args=(self._process.stderr, self.errors))]
         for reader in self._readers:
             reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Number of the process."""
+        return self._process.pid
 
     def wait_for_line(self, text: str, after: int = 0) -> int:
         """Wait for a line on stdout that contains a text; give the number of the next line."""

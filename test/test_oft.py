@@ -25,7 +25,6 @@ from vla_ros.errors import ParameterError  # noqa: E402
 from vla_ros.policy import load_policy  # noqa: E402
 from vla_ros.policy import Observation  # noqa: E402
 from vla_ros.policy import PolicyConfig  # noqa: E402
-from vla_ros.tiny_checkpoint import write_checkpoint  # noqa: E402
 from vla_ros.tools.predict import main  # noqa: E402
 
 CASES = GOLDENS['oft']['cases']
@@ -33,13 +32,6 @@ KEY = 'golden_libero_no_noops'
 HEAD = 'action_head--150000_checkpoint.pt'
 PROJECTOR = 'proprio_projector--150000_checkpoint.pt'
 by_name = pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
-
-
-@pytest.fixture(scope='session')
-def oft_checkpoint(golden_checkpoints, tmp_path_factory):
-    folder = tmp_path_factory.mktemp('golden_oft')
-    write_checkpoint(SPEC, folder, oft=True, tokenizer=golden_checkpoints['float32'])
-    return folder
 
 
 @pytest.fixture

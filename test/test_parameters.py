@@ -40,6 +40,10 @@ def test_values_come_under_their_ros_names():
     ('status.period', math.nan, 'a number from 0.05 to 10'),
     ('status.period', True, 'a number from 0.05 to 10'),
     ('status.period', 'often', 'a number from 0.05 to 10'),
+    ('chunk_length', 2.0, 'a whole number from 0 to 1000'),
+    ('chunk_length', -1, 'a whole number from 0 to 1000'),
+    ('chunk_length', True, 'a whole number from 0 to 1000'),
+    ('image.transforms', ['rotate_90'], 'a list of rotate_180, center_crop, libero_resize'),
     ('autostart', 1, 'true or false'),
     ('instruction', None, 'a string'),
     ('action.joint_names', 'a', 'a list of strings'),
@@ -66,6 +70,6 @@ def test_the_file_names_every_parameter_with_its_default():
     assert NodeConfig.from_values(values) == NodeConfig()
 
 
-def test_only_the_instruction_changes_at_run_time():
+def test_only_instruction_and_adapter_change_at_run_time():
     """Everything else is set once, at start."""
-    assert [item.name for item in PARAMETERS if not item.read_only] == ['instruction']
+    assert {item.name for item in PARAMETERS if not item.read_only} == {'instruction', 'adapter'}

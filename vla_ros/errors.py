@@ -54,6 +54,10 @@ class ObservationError(VlaError):
     """An observation that does not fit the checkpoint: number of images, proprioception."""
 
 
+class MissingInput(ObservationError):
+    """Something that an observation needs has not come, is too old, or cannot be used."""
+
+
 class CommandError(VlaError):
     """An action that cannot become a joint command: its size, its numbers, a missing joint."""
 

@@ -18,12 +18,13 @@ from typing import Protocol
 
 import numpy as np
 
+from vla_ros.adapter_choice import AdapterChoice
 from vla_ros.errors import Cancelled
 from vla_ros.errors import InvalidAction
+from vla_ros.errors import MissingInput
 from vla_ros.errors import NotFinite
 from vla_ros.errors import NotMeasured
 from vla_ros.errors import ParameterError
-from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.gate import Gate
 from vla_ros.gate import Order
@@ -33,9 +34,9 @@ from vla_ros.motion.arm import Arm
 from vla_ros.motion.arm import ArmCommand
 from vla_ros.motion.measurements import Measurements
 from vla_ros.motion.playback import Score
+from vla_ros.observing import Observing
 from vla_ros.parameters import NodeConfig
 from vla_ros.policy import ActionChunk
-from vla_ros.policy import Observation
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
 from vla_ros.policy import PolicySpec
@@ -145,6 +146,7 @@ class Inference:
         Start with nothing loaded.
 
         :param load_policy: :func:`vla_ros.policy.load_policy`, or what a test puts in its place.
+        :raises ParameterError: parameters do not go together.
         """
         self._config = config
         self._shell = shell
@@ -152,6 +154,9 @@ class Inference:
         self._load_policy = load_policy
         self._gate = Gate(config.instruction, config.dry_start, config.shadow)
         self._joints = Measurements(config.joint_names)
+        self._adapters = AdapterChoice(config.adapters, config.adapter)
+        #: Where inputs beside the main image are handed in.
+        self.observing = Observing(config)
         # Once it was stopped no worker is started any more, and nothing is published.
         self._starting = threading.Lock()
         self._is_stopped = False
@@ -189,7 +194,7 @@ class Inference:
         try:
             worker = self._start_worker()
             spec = worker.wait_loaded()
-            _check_inputs(spec)
+            self.observing.check(spec)
             self._build(spec)
         except Cancelled:
             # Whoever stopped the worker waits for it, and not longer than need be.
@@ -265,12 +270,21 @@ class Inference:
         (self._joints if arm is None else arm.measurements).take(names, positions, now)
         if self._black_box is not None:
             self._black_box.joints(self._shell.now(), black_box.JOINT_STATES, names, positions)
+        self.observing.joints(names, positions)
 
     def instruct(self, instruction: str) -> None:
         """Change the instruction; after the status that says so no older command follows."""
         if self._gate.instruct(instruction.strip()):
             _logger.info('instruction %d: %r', self._gate.order.version, instruction.strip())
             self.tell_changes()
+
+    def choose_adapter(self, name: str) -> None:
+        """
+        Have another adapter answer, from the next inference on.
+
+        :raises ParameterError: it cannot be chosen.
+        """
+        self._adapters.choose(name)
 
     def emergency_stop(self, pressed: bool) -> None:
         """Stop at once, or note that the button was released; that alone does not re-arm."""
@@ -367,11 +381,10 @@ class Inference:
             return self._worker
 
     def _load(self, progress: Progress) -> Policy:
-        config = self._config
-        return self._load_policy(PolicyConfig(
-            checkpoint=config.checkpoint, unnorm_key=config.unnorm_key or None,
-            device=config.device, dtype=config.dtype, attention=config.attention,
-            quantization=config.quantization, prompt=config.prompt, progress=progress))
+        policy = self._load_policy(self._config.policy_config(
+            self._adapters.folders, self._adapters.begin(), progress))
+        self._board.adapter(self._adapters.in_place)
+        return policy
 
     def _report(self, fraction: float, activity: str) -> None:
         self._board.loading(activity, 100.0 * fraction)
@@ -395,14 +408,15 @@ class Inference:
         self.tell_changes()
 
     def _compute(self, policy: Policy, frame: Frame, order: Order) -> None:
-        if order.epoch != self._answered_epoch:
-            # What the policy kept belongs to another instruction, or to before a stop.
+        is_switched = self._switch_adapter(policy)
+        if is_switched or order.epoch != self._answered_epoch:
+            # What the policy kept belongs to another instruction or adapter, or before a stop.
             policy.reset()
             self._answered_epoch = order.epoch
         started = self._shell.now()
         rgb = self._shell.read_image(frame.image)
         self._check_image(frame, rgb)
-        chunk = policy.infer(Observation((rgb,), order.instruction))
+        chunk = policy.infer(self.observing.observe(rgb, order.instruction))
         ended = self._shell.now()
         self._board.inferred()
         self._check_age(frame)
@@ -415,6 +429,13 @@ class Inference:
             taken = self._shell.stamp_of(frame.image)
             self._black_box.frame(frame.received, taken, '', rgb)
             self._black_box.answer(ended, taken, chunk)
+
+    def _switch_adapter(self, policy: Any) -> bool:
+        if not self._adapters.apply(policy):
+            return False
+        _logger.info('adapter %s answers from now on', self._adapters.in_place)
+        self._board.adapter(self._adapters.in_place)
+        return True
 
     def _prepare(self, frame: Frame, chunk: ActionChunk
                  ) -> tuple[Callable[[], None], Optional[JointCommand]]:
@@ -550,21 +571,11 @@ def _held(error: Exception) -> Held:
 
 _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (InvalidAction, Reason.INVALID_TOKENS), (MemoryError, Reason.OUT_OF_MEMORY),
-    (NotFinite, Reason.NOT_FINITE), (NotMeasured, Reason.STALE_JOINTS))
+    (NotFinite, Reason.NOT_FINITE), (MissingInput, Reason.MISSING_INPUT),
+    (NotMeasured, Reason.STALE_JOINTS))
 
 
 def describe(error: BaseException) -> str:
     """Give an error as one line: its own sentence if it has one, else with its type."""
     text = str(error) if isinstance(error, VlaError) else f'{type(error).__name__}: {error}'
     return ' '.join(text.split())
-
-
-def _check_inputs(spec: PolicySpec) -> None:
-    if spec.image_count != 1:
-        raise UnsupportedError(f'checkpoint {spec.checkpoint}',
-                               f'it looks at {spec.image_count} cameras, the node has one',
-                               'use a checkpoint for one camera')
-    if spec.proprio_dim:
-        raise UnsupportedError(f'checkpoint {spec.checkpoint}',
-                               f'it wants {spec.proprio_dim} numbers of proprioception, '
-                               'the node gives none', 'use a checkpoint without')

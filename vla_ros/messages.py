@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 import numpy as np
 from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
 from rcl_interfaces.msg import ParameterDescriptor
 from sensor_msgs.msg import Image
 
@@ -44,6 +45,9 @@ def parameter_descriptor(parameter: Parameter) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=parameter.description, read_only=parameter.read_only,
         additional_constraints=f'it must be {parameter.allowed}')
+    if type(parameter.default) is int:
+        descriptor.integer_range = [IntegerRange(
+            from_value=int(parameter.minimum), to_value=int(parameter.maximum))]
     if isinstance(parameter.default, float):
         # Dynamic so that a whole number in a YAML file will do, too; the table checks the type.
         descriptor.dynamic_typing = True
@@ -150,6 +154,7 @@ def diagnostics(now: int, name: str, checkpoint: str, status: Status) -> Diagnos
         ('answers void', progress.answers_void),
         ('commands sent', progress.commands_sent),
         ('last age [s]', f'{progress.last_age:.4f}'),
+        ('adapter', progress.adapter),
         ('attention', f'{spec.attention}: {spec.attention_reason}' if spec else ''),
         ('device', spec.device if spec else ''),
         ('dtype', spec.dtype if spec else ''),

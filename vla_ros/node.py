@@ -30,6 +30,7 @@ from rclpy.qos import QoSReliabilityPolicy
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
+from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -43,6 +44,7 @@ except ImportError:  # Humble
 from vla_ros import messages
 from vla_ros.command_publisher import CommandPublisher
 from vla_ros.errors import Cancelled
+from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.inference import Answer
 from vla_ros.inference import describe
@@ -97,6 +99,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._description: SimpleQueue[str] = SimpleQueue()
         self._make_subscriptions(config.robot_urdf == 'topic')
+        self._subscribe_inputs(config)
         self._make_timers(config)
 
     def start(self) -> None:
@@ -171,8 +174,21 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
             callback_group=MutuallyExclusiveCallbackGroup())
         self._motion.cancel()  # until there is something that might move
 
+    def _subscribe_inputs(self, config: NodeConfig) -> None:
+        for topic in config.extra_topics:
+            self.create_subscription(Image, topic, partial(self._on_extra_image, topic), NEWEST)
+        if config.proprio_topic:
+            self.create_subscription(Float64MultiArray, config.proprio_topic, self._on_state,
+                                     NEWEST)
+
     def _on_image(self, image: Image) -> None:
         self._inference.frame(image)
+
+    def _on_extra_image(self, topic: str, image: Image) -> None:
+        self._inference.observing.image(topic, partial(messages.image_rgb, image))
+
+    def _on_state(self, message: Float64MultiArray) -> None:
+        self._inference.observing.state(message.data)
 
     def _on_estop(self, message: Bool) -> None:
         self._inference.emergency_stop(message.data)
@@ -203,10 +219,15 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
                              f'ros2 topic info --verbose')
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        # The only one that is not read-only, which rclpy sees to.
-        for parameter in parameters:
-            if parameter.name == 'instruction':
-                self._inference.instruct(parameter.value)
+        # Only those that are not read-only, which rclpy sees to.
+        values = {parameter.name: parameter.value for parameter in parameters}
+        try:
+            if 'adapter' in values:
+                self._inference.choose_adapter(values['adapter'])
+        except ParameterError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if 'instruction' in values:
+            self._inference.instruct(values['instruction'])
         return SetParametersResult(successful=True)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

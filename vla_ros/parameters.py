@@ -25,11 +25,21 @@ from vla_ros.motion.timing import REMAINDERS
 from vla_ros.policy import ATTENTIONS
 from vla_ros.policy import DEVICES
 from vla_ros.policy import DTYPES
+from vla_ros.policy import HEADS
+from vla_ros.policy import PolicyConfig
+from vla_ros.policy import Progress
 from vla_ros.policy import PROMPTS
 from vla_ros.policy import QUANTIZATIONS
 from vla_ros.safety.gates import GATE_POLICIES
+from vla_ros.transforms import GRIPPER_TRANSFORMS
+from vla_ros.transforms import IMAGE_TRANSFORMS
 
-Value = Union[bool, float, str, tuple[str, ...], tuple[float, ...]]
+Value = Union[bool, int, float, str, tuple[str, ...], tuple[float, ...]]
+
+#: Where the policy runs: in the node, or behind a ``vla_serve``.
+POLICIES = ('local', 'remote')
+#: A list with one empty name stands for an empty list, which rclpy takes for bytes.
+_NO_NAMES = ('',)
 
 _TYPE_NAMES = {bool: 'true or false', float: 'a number', str: 'a string',
                tuple: 'a list of strings'}
@@ -65,8 +75,12 @@ class Parameter:
     @property
     def allowed(self) -> str:
         """What a value must be, as the end of the sentence "it must be …"."""
+        if self.choices and isinstance(self.default, tuple):
+            return f'a list of {", ".join(self.choices)}'
         if self.choices:
             return f'one of {", ".join(self.choices)}'
+        if type(self.default) is int:
+            return f'a whole number from {self.minimum:g} to {self.maximum:g}'
         if isinstance(self.default, float):
             return f'a number from {self.minimum:g} to {self.maximum:g}'
         if self._is_numbers:
@@ -84,19 +98,21 @@ class Parameter:
         :raises ParameterError: it has another type or lies outside what is allowed.
         """
         if isinstance(self.default, tuple) and isinstance(value, (list, tuple)):
-            value = tuple(value)
+            value = tuple(item for item in value if item != '')
         if isinstance(self.default, float) and type(value) is int:
             value = float(value)
         if type(value) is not type(self.default):
             raise ParameterError(self.name, value, self.allowed)
+        items = value if isinstance(value, tuple) else (value,)
         if isinstance(value, tuple):
             kinds = (float, int) if self._is_numbers else (str,)
             if not all(type(item) in kinds for item in value):
                 raise ParameterError(self.name, value, self.allowed)
-        if self.choices and value not in self.choices:
+        if self.choices and any(item not in self.choices for item in items):
             raise ParameterError(self.name, value, self.allowed)
         # Written so that NaN, which compares false with everything, is refused.
-        if isinstance(value, float) and not self.minimum <= value <= self.maximum:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) \
+                and not self.minimum <= value <= self.maximum:
             raise ParameterError(self.name, value, self.allowed)
         return value  # type: ignore[return-value]  # the checks above leave nothing else
 
@@ -121,6 +137,15 @@ def _gate(name: str, default: str, what: str) -> Any:
 class NodeConfig:
     """The parameters of ``vla_inference_node``; a value that is not allowed cannot be in it."""
 
+    policy: str = _parameter(
+        'policy', 'local', 'Where the policy runs. local: in this node; remote: behind the '
+        'vla_serve at url.', choices=POLICIES)
+    url: str = _parameter(
+        'url', '', 'Address of a vla_serve, like http://gpu-machine:8000, for a remote policy. '
+        'The environment variable VLA_API_KEY holds its key, if it wants one.')
+    deadline: float = _parameter(
+        'deadline', 1.0, 'Seconds in which a remote policy must have answered; a later answer is '
+        'dropped.', minimum=0.01, maximum=60.0)
     checkpoint: str = _parameter(
         'checkpoint', '', 'Folder of an OpenVLA checkpoint, or a hub id owner/name.')
     unnorm_key: str = _parameter(
@@ -142,6 +167,30 @@ class NodeConfig:
         choices=QUANTIZATIONS)
     prompt: str = _parameter(
         'prompt', 'auto', 'Prompt template; auto reads it from the checkpoint.', choices=PROMPTS)
+    head: str = _parameter(
+        'head', 'auto', 'How the action leaves the network; auto reads it from the checkpoint.',
+        choices=HEADS)
+    chunk_length: int = _parameter(
+        'chunk_length', 0, 'Actions in a chunk, of an OpenVLA-OFT checkpoint that does not tell; '
+        '0: read it.', minimum=0, maximum=1000)
+    adapters: tuple[str, ...] = _parameter(
+        'adapters', _NO_NAMES, 'LoRA adapters, NAME=FOLDER each. A single one is merged into the '
+        'weights; of several the active one can be changed.')
+    adapter: str = _parameter(
+        'adapter', '', 'The active adapter: a name out of adapters, base for none of them, empty '
+        'for the first. Taken over before the next inference.', read_only=False)
+    use_proprio: bool = _parameter(
+        'use_proprio', True, 'Give the state of the robot to a checkpoint that was trained with '
+        'it.')
+    proprio_joint_names: tuple[str, ...] = _parameter(
+        'proprio.joint_names', _NO_NAMES, 'Joints whose positions are the state of the robot, in '
+        'the order of the training data.')
+    proprio_topic: str = _parameter(
+        'proprio.topic', '', 'Topic of std_msgs/Float64MultiArray with the state of the robot, '
+        'where that is not joint positions.')
+    proprio_max_age: float = _parameter(
+        'proprio.max_age', 0.5, 'Seconds after which the state of the robot is too old to act '
+        'on.', minimum=0.01, maximum=60.0)
     autostart: bool = _parameter(
         'autostart', True, 'Configure and activate at start, without a lifecycle manager.')
     action_space: str = _parameter(
@@ -151,12 +200,23 @@ class NodeConfig:
         'tip; eef_pose: poses of the tip; dataset: as config/datasets.yaml says.',
         choices=ACTION_SPACES)
     joint_names: tuple[str, ...] = _parameter(
-        # A list with one empty name stands for an empty list, which rclpy takes for bytes.
-        'action.joint_names', ('',), 'Joint of each action dimension, for the joint_* spaces '
+        'action.joint_names', _NO_NAMES, 'Joint of each action dimension, for the joint_* spaces '
         'without a robot.file.')
     datasets_file: str = _parameter(
         'datasets_file', '', 'YAML file with descriptions of your own datasets, over those of '
         'config/datasets.yaml.')
+    action_transforms: tuple[str, ...] = _parameter(
+        'action.transforms', _NO_NAMES, 'What is done to the gripper of every action, in order; '
+        'docs/transforms.md.', choices=tuple(GRIPPER_TRANSFORMS))
+    image_transforms: tuple[str, ...] = _parameter(
+        'image.transforms', _NO_NAMES, 'What is done to every image before the checkpoint sees '
+        'it, in order; docs/transforms.md.', choices=tuple(IMAGE_TRANSFORMS))
+    extra_topics: tuple[str, ...] = _parameter(
+        'image.extra_topics', _NO_NAMES, 'Topics of sensor_msgs/Image of the cameras beside the '
+        'main one, in the order of the training data.')
+    extra_max_age: float = _parameter(
+        'image.extra_max_age', 0.5, 'Seconds after which the newest image of such a camera is too '
+        'old to act on.', minimum=0.01, maximum=60.0)
     action_frame: str = _parameter(
         'action.frame', '', 'Axes of an end-effector action; empty: as the dataset has them.',
         choices=('', *FRAMES))
@@ -259,7 +319,6 @@ class NodeConfig:
             value = getattr(self, column.name)
             if isinstance(value, tuple) and len(value) == 1 and value[0] != value[0]:
                 object.__setattr__(self, column.name, ())
-        object.__setattr__(self, 'joint_names', tuple(filter(None, self.joint_names)))
 
     @classmethod
     def from_values(cls, values: Mapping[str, object]) -> 'NodeConfig':
@@ -270,6 +329,32 @@ class NodeConfig:
         """
         return cls(**{column.name: values[parameter.name]  # type: ignore[arg-type]
                       for parameter, column in _columns() if parameter.name in values})
+
+    def policy_config(self, adapters: Mapping[str, str], adapter: str | None,
+                      progress: Progress) -> PolicyConfig:
+        """
+        Say which policy to load.
+
+        :param adapters: folders by name.
+        :param adapter: the one to begin with.
+        :raises ParameterError: values do not go together.
+        """
+        is_remote = self.policy == 'remote'
+        if is_remote != bool(self.url):
+            raise ParameterError('url', self.url, 'the address of a vla_serve, like '
+                                 'http://gpu-machine:8000, where policy is remote, else empty')
+        if is_remote and adapters:
+            raise ParameterError('adapters', list(adapters), 'empty where policy is remote: they '
+                                 'are chosen where vla_serve runs')
+        return PolicyConfig(
+            checkpoint='' if is_remote else self.checkpoint, unnorm_key=self.unnorm_key or None,
+            device=self.device, dtype=self.dtype, attention=self.attention,
+            quantization=self.quantization, prompt=self.prompt, head=self.head,
+            image_count=1 + len(self.extra_topics), use_proprio=self.use_proprio,
+            chunk_length=self.chunk_length, url=self.url, deadline_s=self.deadline,
+            adapters=adapters, adapter=adapter, image_transforms=self.image_transforms,
+            action_transforms=self.action_transforms, datasets_file=self.datasets_file or None,
+            progress=progress)
 
 
 def _columns() -> list[tuple[Parameter, 'Field[Any]']]:

@@ -17,18 +17,27 @@ from vla_ros.errors import ParameterError
 
 @dataclass(frozen=True)
 class Platform:
-    """One set of constants, from prismatic/vla/constants.py of moojink/openvla-oft."""
+    """
+    One set of constants, from prismatic/vla/constants.py of moojink/openvla-oft.
+
+    :param state: what the numbers of the robot's state are.
+    :param has_joint_state: whether they are joint positions.
+    """
 
     name: str
     chunk_length: int
     action_dim: int
     proprio_dim: int
     normalization: str
+    state: str
+    has_joint_state: bool
 
 
-PLATFORMS = (Platform('libero', 8, 7, 8, 'bounds_q99'),
-             Platform('aloha', 25, 14, 14, 'bounds'),
-             Platform('bridge', 5, 7, 7, 'bounds_q99'))
+PLATFORMS = (Platform('libero', 8, 7, 8, 'bounds_q99', 'position of the end effector, its '
+                      'rotation as axis-angle, two gripper joints', False),
+             Platform('aloha', 25, 14, 14, 'bounds', 'joint positions of both arms', True),
+             Platform('bridge', 5, 7, 7, 'bounds_q99', 'pose of the end effector and gripper',
+                      False))
 
 
 def find_platform(unnorm_key: str, action_dim: int, proprio_dim: int | None) -> Platform | None:

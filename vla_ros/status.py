@@ -52,12 +52,14 @@ class Progress:
     How far the node has come, and what went wrong last.
 
     :param reason: what the loading is at, or why there is no policy.
+    :param adapter: the LoRA adapter that answers; empty if there is none.
     :param last_age: seconds from the image's stamp to the command's publication, NaN before.
     """
 
     reason: str = 'not configured yet'
     loading_percent: float = 0.0
     spec: Optional[PolicySpec] = None
+    adapter: str = ''
     last_age: float = math.nan
     frames_received: int = 0
     frames_unused: int = 0
@@ -87,9 +89,10 @@ class Status:
     command_rate: float
 
     @property
-    def headline(self) -> tuple[str, str, int, int]:
+    def headline(self) -> tuple[str, str, int, int, str]:
         """What a listener wants to hear at once when it changes."""
-        return (self.state, self.reason, self.order.version, int(self.progress.loading_percent))
+        return (self.state, self.reason, self.order.version, int(self.progress.loading_percent),
+                self.progress.adapter)
 
 
 class StatusBoard:
@@ -120,6 +123,11 @@ class StatusBoard:
         with self._lock:
             self._progress = replace(self._progress, reason=reason, loading_percent=percent,
                                      spec=spec)
+
+    def adapter(self, name: str) -> None:
+        """Note which adapter answers."""
+        with self._lock:
+            self._progress = replace(self._progress, adapter=name)
 
     def frame(self) -> None:
         """Count a frame that came in."""

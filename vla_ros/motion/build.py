@@ -22,6 +22,7 @@ from vla_ros.parameters import NodeConfig
 from vla_ros.policy import PolicySpec
 from vla_ros.safety.gates import Gates
 from vla_ros.safety.gates import GateSettings
+from vla_ros.transforms import transform_description
 
 
 def build_arm(config: NodeConfig, spec: PolicySpec, description: Callable[[], str]) -> Arm:
@@ -76,7 +77,8 @@ def declared_actions(config: NodeConfig, unnorm_key: str) -> DatasetDescription:
     if dataset.position_unit_m is None and config.action_frame:
         # Whoever declares frame and rotation himself means metres and radians.
         dataset = replace(dataset, position_unit_m=1.0, rotation_unit_rad=1.0)
-    return dataset
+    # What the policy does to the grippers of an action changes what their numbers mean.
+    return transform_description(dataset, config.action_transforms)
 
 
 def _gripper(numbers: tuple[float, ...]) -> Gripper:

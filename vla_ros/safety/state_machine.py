@@ -50,6 +50,7 @@ class Reason(str, Enum):
     FROZEN_IMAGE = 'frozen image', True
     CLOCK_JUMPED = 'clock jumped', True
     STALE_JOINTS = 'stale joint states', True
+    MISSING_INPUT = 'missing input', True
     INVALID_TOKENS = 'invalid tokens', True
     LIMIT = 'limit', True
     UNREACHABLE = 'unreachable', True
