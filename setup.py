@@ -67,6 +67,7 @@ setup(
             'vla_serve = vla_ros.tools.serve:main',
             'vla_sim = vla_ros.sim.node:main',
             'vla_train = vla_ros.tools.train:main',
+            'vla_transport = vla_ros.tools.transport:main',
         ],
     },
 )

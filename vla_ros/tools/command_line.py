@@ -8,8 +8,6 @@ from contextlib import contextmanager
 import sys
 from typing import Iterator
 
-from tqdm import tqdm
-
 from vla_ros.errors import VlaError
 from vla_ros.policy import ignore_progress
 from vla_ros.policy import Progress
@@ -33,6 +31,8 @@ def progress_bar() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield ignore_progress
         return
+    # Here, because most tools show none, and some run where nothing but ROS is installed.
+    from tqdm import tqdm
     with tqdm(total=100, unit='%', leave=False,
               bar_format='{desc} {percentage:3.0f}% |{bar}| {elapsed}') as bar:
         def show(fraction: float, activity: str) -> None:

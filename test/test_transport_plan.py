@@ -1,0 +1,181 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a transport is planned to need, on each distribution and with what the user has set."""
+
+from pathlib import Path
+import re
+from xml.etree import ElementTree
+
+from hypothesis import given
+from hypothesis import strategies as st
+import pytest
+
+from vla_ros.errors import ParameterError
+from vla_ros.errors import UnsupportedError
+from vla_ros.transport.plan import ConfigurationCheck
+from vla_ros.transport.plan import DEFAULT_FRAME
+from vla_ros.transport.plan import DISTRIBUTIONS
+from vla_ros.transport.plan import fast_dds_profile
+from vla_ros.transport.plan import FrameSize
+from vla_ros.transport.plan import make_plan
+from vla_ros.transport.plan import MiddlewareCheck
+from vla_ros.transport.plan import ProfileCheck
+from vla_ros.transport.plan import ReceiveBufferCheck
+from vla_ros.transport.plan import roudi_configuration
+from vla_ros.transport.plan import segment_size
+from vla_ros.transport.plan import SharedMemoryCheck
+from vla_ros.transport.plan import TRANSPORTS
+
+LARGEST = FrameSize.parse('3840x2160')
+VGA = FrameSize.parse('640x480')
+OLD = 'FASTRTPS_DEFAULT_PROFILES_FILE'
+NEW = 'FASTDDS_DEFAULT_PROFILES_FILE'
+ALLOCATION = {'MALLOC_MMAP_THRESHOLD_': '33554432', 'MALLOC_TRIM_THRESHOLD_': '268435456'}
+
+
+def plan(transport, distribution='kilted', frame=LARGEST, roudi='auto', **environment):
+    """Plan for a user with a home and these variables."""
+    return make_plan(distribution, transport, {'HOME': '/home/u', **environment}, frame, roudi)
+
+
+def check(plan, kind):
+    """Give the only check of a kind."""
+    (found,) = [one for one in plan.checks if isinstance(one, kind)]
+    return found
+
+
+@pytest.mark.parametrize('distribution, variable', [
+    ('humble', OLD), ('jazzy', OLD), ('kilted', NEW), ('lyrical', NEW)])
+def test_fastrtps(distribution, variable):
+    made = plan('fastrtps', distribution)
+    profile = '/home/u/.ros/vla_ros/fastdds_67108864.xml'
+    assert made.environment == {'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp', variable: profile,
+                                **ALLOCATION}
+    assert [str(file.path) for file in made.files] == [profile]
+    assert check(made, SharedMemoryCheck).needed == 2 * 64 * 2 ** 20
+    assert check(made, MiddlewareCheck).package == f'ros-{distribution}-rmw-fastrtps-cpp'
+    assert not made.processes and not made.warnings and made.loop_back is None
+
+
+@pytest.mark.parametrize('distribution', DISTRIBUTIONS)
+def test_cyclonedds(distribution):
+    made = plan('cyclonedds', distribution)
+    (file,) = made.files
+    assert made.environment == {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp',
+                                'CYCLONEDDS_URI': f'file://{file.path}', **ALLOCATION}
+    assert check(made, ReceiveBufferCheck).needed == LARGEST.size // 2
+    tree = ElementTree.fromstring(file.text)
+    buffer = tree.find('.//{*}SocketReceiveBufferSize')
+    # With min, CycloneDDS refuses to start where the kernel grants less.
+    assert buffer.attrib == {'max': '64MB'}
+    assert tree.find('.//{*}MaxMessageSize').text == '65500B'
+
+
+@pytest.mark.parametrize('distribution, element', [
+    ('humble', 'SharedMemory'), ('jazzy', 'SharedMemory'), ('kilted', 'SharedMemory'),
+    ('lyrical', 'PubSubMessageExchange')])
+def test_iceoryx(distribution, element):
+    made = plan('iceoryx', distribution)
+    configuration, pools = made.files
+    assert made.environment['RMW_IMPLEMENTATION'] == 'rmw_cyclonedds_cpp'
+    assert made.environment['CYCLONEDDS_URI'] == f'file://{configuration.path}'
+    assert ElementTree.fromstring(configuration.text).find('.//{*}' + element) is not None
+    (roudi,) = made.processes
+    assert roudi.command == ('iox-roudi', '-c', str(pools.path))
+    assert roudi.package == f'ros-{distribution}-iceoryx-posh'
+    assert made.loop_back.size == LARGEST.size
+    assert ('585' in made.loop_back.hint) == (distribution == 'lyrical')
+
+
+@given(width=st.integers(1, 8192), height=st.integers(1, 8192), pixel_bytes=st.integers(1, 8))
+def test_everything_has_room_for_the_frame(width, height, pixel_bytes):
+    frame = FrameSize(width, height, pixel_bytes)
+    assert FrameSize.parse(str(frame)) == frame
+    segment = segment_size(frame)
+    assert 2 * frame.size <= segment <= max(16 * 2 ** 20, 4 * frame.size)
+    profile = ElementTree.fromstring(fast_dds_profile(segment))
+    assert int(profile.find('.//{*}segment_size').text) == segment
+    pools = [int(size) for size in re.findall(r'size = (\d+)', roudi_configuration(frame))]
+    assert pools == sorted(set(pools)) and pools[-1] > frame.size
+    assert all(size % 32 == 0 for size in pools)
+
+
+def test_the_profile_in_config_is_the_one_for_the_default_frame():
+    def elements(tree):
+        return [(element.tag.split('}')[-1], (element.text or '').strip())
+                for element in tree.iter()]
+    segment = segment_size(FrameSize.parse(DEFAULT_FRAME))
+    shipped = ElementTree.parse(Path(__file__).parents[1] / 'config' / 'fastdds.xml').getroot()
+    assert elements(shipped) == elements(ElementTree.fromstring(fast_dds_profile(segment)))
+
+
+@pytest.mark.parametrize('transport', TRANSPORTS)
+def test_variables_of_the_user_win(transport):
+    own = {'MALLOC_MMAP_THRESHOLD_': '1', NEW: '/own.xml', 'CYCLONEDDS_URI': '/own.xml'}
+    made = plan(transport, **own)
+    assert not own.keys() & made.environment.keys()
+    assert any('/own.xml' in text or 'CYCLONEDDS_URI' in text for text in made.warnings)
+
+
+@pytest.mark.parametrize('transport', TRANSPORTS)
+def test_a_plan_in_force_is_not_taken_for_the_users_own(transport):
+    made = plan(transport, frame=VGA)
+    again = plan(transport, frame=VGA, **made.environment)
+    assert not again.environment and not again.warnings
+    assert again.files == made.files and again.checks == made.checks
+
+
+def test_an_empty_variable_counts_as_unset():
+    assert plan('cyclonedds', RMW_IMPLEMENTATION='').environment['RMW_IMPLEMENTATION']
+
+
+def test_a_profile_of_the_user_is_checked():
+    assert check(plan('fastrtps', 'kilted', **{OLD: '/old.xml'}), ProfileCheck) == ProfileCheck(
+        Path('/old.xml'), 64 * 2 ** 20)
+    made = plan('fastrtps', 'humble', **{NEW: '/new.xml'})
+    assert OLD in made.environment and NEW in made.warnings[0]
+
+
+def test_a_configuration_of_the_user_must_turn_shared_memory_on():
+    with pytest.raises(UnsupportedError, match='no <SharedMemory>.*unset CYCLONEDDS_URI'):
+        plan('iceoryx', CYCLONEDDS_URI='<CycloneDDS><Domain/></CycloneDDS>')
+    with pytest.raises(UnsupportedError, match='no <PubSubMessageExchange>'):
+        plan('iceoryx', 'lyrical', CYCLONEDDS_URI='<SharedMemory><Enable>true</Enable>')
+    made = plan('iceoryx', CYCLONEDDS_URI='file:///own.xml')
+    assert check(made, ConfigurationCheck) == ConfigurationCheck(Path('/own.xml'), 'SharedMemory')
+
+
+@pytest.mark.parametrize('transport, rmw, way_out', [
+    ('fastrtps', 'rmw_cyclonedds_cpp', 'transport:=cyclonedds'),
+    ('iceoryx', 'rmw_fastrtps_cpp', 'transport:=fastrtps'),
+    ('cyclonedds', 'rmw_zenoh_cpp', 'unset RMW_IMPLEMENTATION$')])
+def test_another_middleware_in_the_environment_is_refused(transport, rmw, way_out):
+    with pytest.raises(UnsupportedError, match=f'sets {rmw}; .*{way_out}'):
+        plan(transport, RMW_IMPLEMENTATION=rmw)
+
+
+def test_the_dynamic_variant_of_fast_dds_is_left_alone():
+    made = plan('fastrtps', RMW_IMPLEMENTATION='rmw_fastrtps_dynamic_cpp')
+    assert 'RMW_IMPLEMENTATION' not in made.environment
+
+
+@pytest.mark.parametrize('arguments', [
+    {'transport': 'zenoh'}, {'transport': 'iceoryx', 'distribution': 'foxy'},
+    {'transport': 'iceoryx', 'roudi': 'maybe'}])
+def test_unknown_names_are_refused(arguments):
+    with pytest.raises(ParameterError, match='it must be one of'):
+        plan(**arguments)
+
+
+@pytest.mark.parametrize('text', ['', '640', '640*480', '0x480', '640x480x9', 'x', '640x480 '])
+def test_frames_that_are_none_are_refused(text):
+    with pytest.raises(ParameterError, match='WIDTHxHEIGHT'):
+        FrameSize.parse(text)
+
+
+def test_what_has_no_effect_is_said():
+    made = plan('fastrtps', FASTDDS_BUILTIN_TRANSPORTS='LARGE_DATA')
+    assert 'FASTDDS_BUILTIN_TRANSPORTS' in made.warnings[0]
+    made = plan('fastrtps', frame=FrameSize(8192, 4096))
+    assert '32 MiB' in made.warnings[0] or '33554432' in made.warnings[0]
