@@ -36,7 +36,7 @@ ROSDEP_KEYS = {
     'yaml': 'python3-yaml',
 }
 #: What rosdep does not know: requirements.txt brings it, or it is used only where it is.
-WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'mcap', 'mcap_ros2', 'mujoco', 'ruckig',
+WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'iceoryx2', 'mcap', 'mcap_ros2', 'mujoco', 'ruckig',
                'safetensors', 'tokenizers', 'vla_ros', 'vla_ros_msgs'}
 
 
