@@ -6,8 +6,7 @@
 from launch import Condition
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
-from launch.actions import GroupAction
-from launch.actions import SetEnvironmentVariable
+from launch.actions import OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node
@@ -17,16 +16,14 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from vla_ros.policy import DEVICES
+from vla_ros.transport.launching import apply_transport
+from vla_ros.transport.launching import transport_arguments
+from vla_ros.transport.launching import when_ready
 
 
 def is_set(argument: str) -> Condition:
     """Tell whether an argument was given: one that was not must not override the YAML file."""
     return Condition(predicate=lambda context: bool(context.launch_configurations[argument]))
-
-
-def is_one_of(argument: str, *values: str) -> Condition:
-    """Tell whether an argument has one of these values."""
-    return Condition(predicate=lambda context: context.launch_configurations[argument] in values)
 
 
 def text_parameter(name: str) -> SetParameter:
@@ -53,10 +50,7 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument(
             'device', default_value='', choices=['', *DEVICES],
             description='Where the policy runs; empty: as params_file says.'),
-        DeclareLaunchArgument(
-            'transport', default_value='', choices=['', 'fastrtps', 'cyclonedds', 'iceoryx'],
-            description='Middleware, which must be that of the camera, too (iceoryx is CycloneDDS '
-                        'over shared memory); empty: as RMW_IMPLEMENTATION says.'),
+        *transport_arguments(),
         DeclareLaunchArgument(
             'params_file',
             default_value=PathJoinSubstitution(
@@ -73,13 +67,8 @@ def generate_launch_description() -> LaunchDescription:
             choices=['debug', 'info', 'warn', 'error', 'fatal'],
             description='What is worth a line in the log.'),
 
-        SetEnvironmentVariable('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp',
-                               condition=is_one_of('transport', 'fastrtps')),
-        SetEnvironmentVariable('RMW_IMPLEMENTATION', 'rmw_cyclonedds_cpp',
-                               condition=is_one_of('transport', 'cyclonedds', 'iceoryx')),
-
-        # A group, so that parameters reach no other node of a launch file that includes this one.
-        GroupAction([
+        # Before the transport is set up, so that nothing that it says comes too early.
+        OpaqueFunction(function=when_ready, args=[
             # In this order, and none as a parameter of the node, which would override them all.
             SetParametersFromFile(LaunchConfiguration('params_file')),
             text_parameter('checkpoint'),
@@ -94,4 +83,5 @@ def generate_launch_description() -> LaunchDescription:
                  namespace=LaunchConfiguration('namespace'), output='screen',
                  arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
         ]),
+        OpaqueFunction(function=apply_transport),
     ])

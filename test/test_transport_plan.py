@@ -25,6 +25,7 @@ from vla_ros.transport.plan import ReceiveBufferCheck
 from vla_ros.transport.plan import roudi_configuration
 from vla_ros.transport.plan import segment_size
 from vla_ros.transport.plan import SharedMemoryCheck
+from vla_ros.transport.plan import transport_in_use
 from vla_ros.transport.plan import TRANSPORTS
 
 LARGEST = FrameSize.parse('3840x2160')
@@ -179,3 +180,10 @@ def test_what_has_no_effect_is_said():
     assert 'FASTDDS_BUILTIN_TRANSPORTS' in made.warnings[0]
     made = plan('fastrtps', frame=FrameSize(8192, 4096))
     assert '32 MiB' in made.warnings[0] or '33554432' in made.warnings[0]
+
+
+@pytest.mark.parametrize('rmw, transport', [
+    ('', 'fastrtps'), ('rmw_fastrtps_cpp', 'fastrtps'), ('rmw_cyclonedds_cpp', 'cyclonedds'),
+    ('rmw_zenoh_cpp', '')])
+def test_the_environment_says_which_transport_is_meant(rmw, transport):
+    assert transport_in_use({'RMW_IMPLEMENTATION': rmw}) == transport

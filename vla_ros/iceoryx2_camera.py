@@ -148,7 +148,8 @@ class Iceoryx2Camera:
         :param image: uint8 (height, width, channels).
         :raises ImageError: as :meth:`frame` does.
         """
-        with self.frame(*image.shape[:2], encoding, frame_id, stamp) as pixels:
+        height, width = image.shape[:2]
+        with self.frame(height, width, encoding, frame_id, stamp) as pixels:
             pixels[:] = image.reshape(pixels.shape)
 
     def _measure(self, height: int, width: int, encoding: str) -> tuple[int, int]:

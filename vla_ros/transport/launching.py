@@ -15,6 +15,7 @@ from launch import LaunchDescriptionEntity
 from launch.actions import DeclareLaunchArgument
 from launch.actions import EmitEvent
 from launch.actions import ExecuteProcess
+from launch.actions import GroupAction
 from launch.actions import RegisterEventHandler
 from launch.actions import SetEnvironmentVariable
 from launch.actions import Shutdown
@@ -29,6 +30,7 @@ from vla_ros.transport.plan import DEFAULT_FRAME
 from vla_ros.transport.plan import FrameSize
 from vla_ros.transport.plan import make_plan
 from vla_ros.transport.plan import ROUDI_MODES
+from vla_ros.transport.plan import transport_in_use
 from vla_ros.transport.plan import TRANSPORTS
 
 
@@ -47,21 +49,32 @@ class OnTransportReady(EventHandler):
                          entities=list(entities), handle_once=True)
 
 
+def when_ready(context: LaunchContext, *entities: LaunchDescriptionEntity) -> list[Any]:
+    """Start entities once the transport is ready, with the arguments that are in force now."""
+    # By then another launch file that was included may have set its own under the same names.
+    # (What SetParameter keeps among them is no text, and belongs to the scope.)
+    arguments = {name: value for name, value in context.launch_configurations.items()
+                 if isinstance(value, str)}
+    group = GroupAction(entities, launch_configurations=arguments)
+    return [RegisterEventHandler(OnTransportReady([group]))]
+
+
 def transport_arguments() -> list[DeclareLaunchArgument]:
     """Declare the arguments that :func:`apply_transport` reads."""
     return [
         DeclareLaunchArgument(
-            'transport', default_value='fastrtps', choices=list(TRANSPORTS),
-            description='Middleware, set up so that images arrive; iceoryx is CycloneDDS over '
-            'shared memory.'),
+            'transport', default_value='', choices=['', *TRANSPORTS],
+            description='Middleware, set up so that images arrive; that of the camera, too '
+                        '(iceoryx is CycloneDDS over shared memory); empty: as '
+                        'RMW_IMPLEMENTATION says, else fastrtps.'),
         DeclareLaunchArgument(
             'frame', default_value=DEFAULT_FRAME,
             description='Largest image on any topic of this machine, WIDTHxHEIGHT in pixels; '
-            'shared memory is sized for it.'),
+                        'shared memory is sized for it.'),
         DeclareLaunchArgument(
             'roudi', default_value='auto', choices=list(ROUDI_MODES),
             description='The daemon of iceoryx: start it, expect it to be running, or whichever '
-            'is needed (auto).'),
+                        'is needed (auto).'),
     ]
 
 
@@ -73,6 +86,9 @@ def apply_transport(context: LaunchContext) -> list[Any]:
     """
     transport, frame, roudi = (context.launch_configurations[name]
                                for name in ('transport', 'frame', 'roudi'))
+    transport = transport or transport_in_use(context.environment)
+    if not transport:
+        return [EmitEvent(event=TransportReady())]
     distribution = context.environment.get('ROS_DISTRO') or DEFAULT_DISTRIBUTION
     plan = make_plan(distribution, transport, context.environment, FrameSize.parse(frame), roudi)
     prepare = ExecuteProcess(

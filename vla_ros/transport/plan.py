@@ -134,7 +134,7 @@ class MiddlewareCheck:
 
 @dataclass(frozen=True)
 class SharedMemoryCheck:
-    """/dev/shm must have room for this many bytes: without it Fast DDS goes over to UDP."""
+    """/dev/shm should have room for this many bytes, or Fast DDS goes over to UDP."""
 
     needed: int
     user: str
@@ -195,6 +195,16 @@ class Plan:
     processes: tuple[Process, ...] = ()
     loop_back: Optional[LoopBack] = None
     warnings: tuple[str, ...] = ()
+
+
+def transport_in_use(environment: Mapping[str, str]) -> str:
+    """
+    Name the transport that an environment stands for.
+
+    :return: one of :data:`TRANSPORTS`; empty for a middleware that no plan is made for.
+    """
+    chosen = environment.get('RMW_IMPLEMENTATION') or _RMW['fastrtps'][0]
+    return next((name for name, allowed in _RMW.items() if chosen in allowed), '')
 
 
 @dataclass(frozen=True)

@@ -186,20 +186,26 @@ def _check_middleware(check: MiddlewareCheck, environment: Mapping[str, str]) ->
 
 
 def _check_shared_memory(check: SharedMemoryCheck, environment: Mapping[str, str]) -> str:
-    _require_shared_memory(check.needed, check.user)
-    return ''
+    problem = _lack_of_shared_memory(check.needed)
+    if not problem:
+        return ''
+    # Small images arrive nevertheless, so this is no reason not to start.
+    return (f'{check.user} {problem}: without them Fast DDS uses the network, where images of '
+            f'more than about 0.5 MB get lost; {_MORE_SHARED_MEMORY}')
 
 
-def _require_shared_memory(needed: int, user: str) -> None:
-    fix = ('in a container run with --shm-size=1g, else sudo mount -o remount,size=2g /dev/shm, '
-           'or give a smaller frame:=WIDTHxHEIGHT')
+_MORE_SHARED_MEMORY = ('in a container run with --shm-size=1g, else sudo mount -o '
+                       'remount,size=2g /dev/shm, or give a smaller frame:=WIDTHxHEIGHT')
+
+
+def _lack_of_shared_memory(needed: int) -> str:
     try:
         free = shutil.disk_usage(_SHARED_MEMORY).free
     except OSError:
-        raise UnsupportedError('/dev/shm', 'it is not there', fix) from None
-    if free < needed:
-        raise UnsupportedError('/dev/shm', f'{user} need {needed / _MIB:.0f} MiB, '
-                               f'{free / _MIB:.0f} MiB are free', fix)
+        return f'need {needed / _MIB:.0f} MiB of /dev/shm, which is not there'
+    if free >= needed:
+        return ''
+    return f'need {needed / _MIB:.0f} MiB of /dev/shm, {free / _MIB:.0f} MiB are free'
 
 
 def _check_receive_buffer(check: ReceiveBufferCheck, environment: Mapping[str, str]) -> str:
@@ -275,7 +281,9 @@ def _launch(process: Process, environment: Mapping[str, str]) -> Optional[Daemon
     if shutil.which(process.command[0], path=environment.get('PATH')) is None:
         raise UnsupportedError('RouDi', f'{process.command[0]} is not on the PATH', 'install it: '
                                f'sudo apt install {process.package}, or use transport:=fastrtps')
-    _require_shared_memory(process.memory, 'the pools of RouDi')
+    problem = _lack_of_shared_memory(process.memory)
+    if problem:
+        raise UnsupportedError('RouDi', f'its pools {problem}', _MORE_SHARED_MEMORY)
     return Daemon(process.command, environment)
 
 
