@@ -92,7 +92,7 @@ def test_a_running_roudi_is_used(plan, locked, mode):
 
 def test_roudi_never_gets_ready(plan, fake_roudi):
     fake_roudi('echo reserving; exec sleep 60')
-    assert 'not ready after 2.5 s: reserving' in failure(plan())
+    assert 'not ready after 3.8 s: reserving' in failure(plan())
 
 
 def test_roudi_ends_at_once(plan, fake_roudi):

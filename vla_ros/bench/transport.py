@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict
 from dataclasses import dataclass
 import json
@@ -106,13 +107,17 @@ class _End:
         self._process.stdin.flush()
 
     def close(self) -> None:
-        """End the process, which may hang in its middleware."""
-        self._process.kill()
-        self._process.wait()
+        """End the process: by itself, as one that is killed makes RouDi abort, else by force."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._reader.join()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        self._process.stdout.close()
 
     def _read(self) -> None:
         assert self._process.stdout is not None

@@ -8,16 +8,21 @@ Sends an image from one process to another, and says whether it went over shared
 shared memory is not in order blocks for ever or aborts.
 """
 
+import math
 from pathlib import Path
 import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
 _MIDDLEWARE = 'rmw_cyclonedds_cpp'
 # What a process that uses iceoryx has mapped.
 _MAPPED = 'iceoryx_mgmt'
+# Seconds that an image may take once the sender has been discovered.
+_LIMIT = 2.0
 
 
 def main() -> int:
@@ -32,7 +37,9 @@ def main() -> int:
     try:
         problem = _receive(int(sys.argv[1]), topic, sender)
     finally:
-        sender.kill()
+        # Not killed if it can be helped: RouDi aborts when it ends soon after a client vanished.
+        sender.terminate()
+    sender.wait()
     print(problem)
     return int(bool(problem))
 
@@ -46,8 +53,13 @@ def _receive(size: int, topic: str, sender: 'subprocess.Popen[bytes]') -> str:
     from sensor_msgs.msg import Image
     arrived: list[int] = []
     node.create_subscription(Image, topic, lambda image: arrived.append(len(image.data)), _qos())
-    while not arrived and sender.poll() is None:
+    end = math.inf
+    while not arrived and sender.poll() is None and time.monotonic() < end:
         rclpy.spin_once(node, timeout_sec=0.1)
+        if end == math.inf and node.count_publishers(topic):
+            end = time.monotonic() + _LIMIT
+    if not arrived and sender.poll() is None:
+        return 'no image arrived'
     if not arrived:
         return f'the sender ended with status {sender.poll()}'
     if _MAPPED not in Path('/proc/self/maps').read_text(encoding='utf-8', errors='replace'):
@@ -61,14 +73,18 @@ def _send(size: int, topic: str) -> None:
     publisher = node.create_publisher(Image, topic, _qos())
     image = Image(height=1, width=size, step=size, encoding='mono8')
     image.data.frombytes(bytes(size))
-    node.create_timer(0.1, lambda: publisher.publish(image))
-    rclpy.spin(node)
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    while not ended.wait(0.1):
+        publisher.publish(image)
+    rclpy.shutdown()
 
 
 def _make_node() -> tuple[Any, Any]:
     # Imported here: the sender is started first, so that both import at the same time.
     import rclpy
-    rclpy.init()
+    from rclpy.signals import SignalHandlerOptions
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     return rclpy, rclpy.create_node('vla_transport_loop_back', enable_rosout=False,
                                     start_parameter_services=False)
 

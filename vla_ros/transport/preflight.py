@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import suppress
 import fcntl
 import os
 from pathlib import Path
@@ -34,10 +35,12 @@ from vla_ros.transport.plan import ReceiveBufferCheck
 from vla_ros.transport.plan import refuse_without
 from vla_ros.transport.plan import SharedMemoryCheck
 
-#: Seconds after which a pre-flight has failed, whatever it waits for.
+#: Seconds after which a pre-flight has failed, whatever it waits for in the middleware.
 TIME_LIMIT = 4.3
-# Of these, what RouDi may take to be ready, so that some are left for the loop-back.
-_START_LIMIT = 2.5
+# Of these, what RouDi may take to be ready; it fills its pools first.
+_START_LIMIT = 3.8
+# Seconds that the loop-back is given beyond it where a busy machine has not even started it.
+_BUSY_LIMIT = 10.0
 
 _MIB = 2 ** 20
 _SHARED_MEMORY = Path('/dev/shm')
@@ -318,6 +321,19 @@ def _owner(lock: Path) -> str:
     return ''
 
 
+def _waits_for_roudi(said: str) -> bool:
+    has_waited, was_served = 'RouDi not found' in said, 'RouDi found' in said
+    return has_waited and not was_served or 'Timeout registering at RouDi' in said
+
+
+def _give_more_time(process: 'subprocess.Popen[str]') -> tuple[str, Optional[int]]:
+    try:
+        said, _ = process.communicate(timeout=_BUSY_LIMIT)
+        return said, process.returncode
+    except subprocess.TimeoutExpired as error:
+        return (error.output or b'').decode(errors='replace'), None
+
+
 @contextmanager
 def _loop_back_process(loop_back: Optional[LoopBack], environment: Mapping[str, str]
                        ) -> Iterator[Optional['subprocess.Popen[str]']]:
@@ -341,13 +357,15 @@ def _finish_loop_back(plan: Plan, process: 'subprocess.Popen[str]', seconds: flo
     :raises UnsupportedError: it did not arrive in time, or not over shared memory.
     """
     assert plan.loop_back is not None
+    status: Optional[int] = None
     try:
         said, _ = process.communicate(timeout=max(0.1, seconds))
-        status: Optional[int] = process.returncode
-    except subprocess.TimeoutExpired:
-        status = None
-        _kill_group(process)
-        said, _ = process.communicate()
+        status = process.returncode
+    except subprocess.TimeoutExpired as error:
+        # Waiting for RouDi is a failure; that both processes are not up yet is a busy machine.
+        said = (error.output or b'').decode(errors='replace')
+        if not _waits_for_roudi(said):
+            said, status = _give_more_time(process)
     if status == 0:
         return
     what = f'transport {plan.transport}'
@@ -356,8 +374,7 @@ def _finish_loop_back(plan: Plan, process: 'subprocess.Popen[str]', seconds: flo
             what, f'the pools of the running RouDi have no room for a frame of {plan.frame} '
             f'({plan.loop_back.size} bytes)', 'stop it and start it with larger ones: '
             + ' '.join(plan.processes[0].command))
-    waited, served = 'RouDi not found' in said, 'RouDi found' in said
-    if waited and not served or 'Timeout registering at RouDi' in said:
+    if _waits_for_roudi(said):
         raise UnsupportedError(what, 'RouDi does not answer',
                                f'restart it: {" ".join(plan.processes[0].command)}')
     problem = _last_line(said) if status else 'no image arrived in time'
@@ -367,11 +384,11 @@ def _finish_loop_back(plan: Plan, process: 'subprocess.Popen[str]', seconds: flo
 
 def _kill_group(process: 'subprocess.Popen[str]') -> None:
     """End the loop-back and the process that it has started; either may hang or be gone."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
 
 
 def _last_line(text: str) -> str:
