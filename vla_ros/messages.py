@@ -136,8 +136,13 @@ def vla_status(now: int, status: Status) -> Any:
     return message
 
 
-def diagnostics(now: int, name: str, checkpoint: str, status: Status) -> DiagnosticArray:
-    """Give the status as ``/diagnostics`` wants it, readable without ``vla_ros_msgs``."""
+def diagnostics(now: int, name: str, checkpoint: str, status: Status,
+                camera: Iterable[tuple[str, object]]) -> DiagnosticArray:
+    """
+    Give the status as ``/diagnostics`` wants it, readable without ``vla_ros_msgs``.
+
+    :param camera: names and values of what is known of the camera's connection.
+    """
     progress, spec = status.progress, status.progress.spec
     level = _LEVELS.get(status.state, DiagnosticStatus.WARN)
     values = _key_values([
@@ -161,7 +166,10 @@ def diagnostics(now: int, name: str, checkpoint: str, status: Status) -> Diagnos
     ])
     message = DiagnosticArray(status=[DiagnosticStatus(
         level=level, name=f'{name}: policy', hardware_id=checkpoint,
-        message=status.reason or status.state, values=values)])
+        message=status.reason or status.state, values=values), DiagnosticStatus(
+        level=DiagnosticStatus.WARN if progress.camera_problem else DiagnosticStatus.OK,
+        name=f'{name}: camera', hardware_id=checkpoint,
+        message=progress.camera_problem or 'connected', values=_key_values(camera))])
     message.header.stamp = stamp(now)
     return message
 

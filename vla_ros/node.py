@@ -42,6 +42,8 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 from vla_ros import messages
+from vla_ros.camera import Camera
+from vla_ros.camera import image_topic
 from vla_ros.command_publisher import CommandPublisher
 from vla_ros.errors import Cancelled
 from vla_ros.errors import ParameterError
@@ -68,6 +70,8 @@ LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 
+#: Seconds between two looks at whether a camera is there and sends.
+_CAMERA_PERIOD = 1.0
 #: Seconds between two looks at whether the inference hangs.
 _WATCH_PERIOD = 0.05
 #: Seconds to wait for the topic robot_description.
@@ -93,13 +97,15 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self.autostart = config.autostart
         self._checkpoint = config.checkpoint
         self._make_publishers(config.output)
-        board = StatusBoard(self.resolve_topic_name('camera/image_raw'),
-                            self.resolve_topic_name('vla/instruction'), config.image_timeout)
-        self._inference = Inference(config, self, board, load)
+        self._board = StatusBoard(self.resolve_topic_name(image_topic(config.image_source)),
+                                  self.resolve_topic_name('vla/instruction'),
+                                  config.image_timeout)
+        self._inference = Inference(config, self, self._board, load)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._description: SimpleQueue[str] = SimpleQueue()
         self._make_subscriptions(config.robot_urdf == 'topic')
         self._subscribe_inputs(config)
+        self._camera = Camera(self, config.image_source, self._on_image, self._on_mismatch)
         self._make_timers(config)
 
     def start(self) -> None:
@@ -114,6 +120,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         :param timeout: seconds to wait for what is under way.
         :return: False if a thread is still busy.
         """
+        self._camera.stop()
         return self._inference.stop(timeout)
 
     def _declare(self) -> NodeConfig:
@@ -139,11 +146,9 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._status_publisher = self.create_publisher(messages.VlaStatus, 'vla/status', LATCHED)
 
     def _make_subscriptions(self, needs_description: bool) -> None:
-        # Frames, the emergency stop and measurements wait for no other callback; the rest share
+        # The emergency stop and measurements wait for no other callback; the rest share
         # the default group, in which the parameter services are, too: an instruction is set in
         # one place.
-        self._subscribe(Image, 'camera/image_raw', self._on_image, NEWEST,
-                        MutuallyExclusiveCallbackGroup())
         self._subscribe(Bool, 'arm/estop', self._on_estop, RELIABLE,
                         MutuallyExclusiveCallbackGroup())
         self._subscribe(JointState, 'joint_states', self._on_joint_states, NEWEST,
@@ -166,6 +171,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         # and a clock that is set back must not keep anyone from being stopped.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(config.status_period, self._inference.tell, clock=steady)
+        self.create_timer(_CAMERA_PERIOD, self._look_at_camera, clock=steady)
         self.create_timer(_WATCH_PERIOD, self._inference.watch, clock=steady,
                           callback_group=MutuallyExclusiveCallbackGroup())
         self._motion = self.create_timer(
@@ -181,14 +187,21 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
             self.create_subscription(Float64MultiArray, config.proprio_topic, self._on_state,
                                      NEWEST)
 
-    def _on_image(self, image: Image) -> None:
-        self._inference.frame(image)
-
     def _on_extra_image(self, topic: str, image: Image) -> None:
         self._inference.observing.image(topic, partial(messages.image_rgb, image))
 
     def _on_state(self, message: Float64MultiArray) -> None:
         self._inference.observing.state(message.data)
+
+    def _on_image(self, image: Any) -> None:
+        self._inference.frame(image)
+
+    def _look_at_camera(self) -> None:
+        problem = self._camera.problem()
+        if self._board.camera_problem(problem):
+            if problem:
+                self.get_logger().warning(f'no image: {problem}')
+            self._inference.tell_changes()
 
     def _on_estop(self, message: Bool) -> None:
         self._inference.emergency_stop(message.data)
@@ -268,8 +281,8 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         return self.get_clock().now().nanoseconds
 
     def read_image(self, image: Any) -> np.ndarray:
-        """Give the pixels of an image message, uint8 (H, W, 3) RGB."""
-        return messages.image_rgb(image)
+        """Give the pixels of an image, uint8 (H, W, 3) RGB."""
+        return self._camera.read(image)
 
     def motion_time(self) -> float:
         """Give seconds of the clock by which the arm moves: steady, or simulated."""
@@ -315,5 +328,5 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         now = self.now()
         if self._status_publisher is not None:
             self._status_publisher.publish(messages.vla_status(now, status))
-        self._diagnostics_publisher.publish(
-            messages.diagnostics(now, self.get_name(), self._checkpoint, status))
+        self._diagnostics_publisher.publish(messages.diagnostics(
+            now, self.get_name(), self._checkpoint, status, self._camera.facts()))

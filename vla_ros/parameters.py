@@ -19,6 +19,7 @@ from typing import Union
 
 from vla_ros.datasets import FRAMES
 from vla_ros.datasets import ROTATIONS
+from vla_ros.camera_health import IMAGE_SOURCES
 from vla_ros.errors import ParameterError
 from vla_ros.joint_command import ACTION_SPACES
 from vla_ros.motion.timing import REMAINDERS
@@ -305,6 +306,10 @@ class NodeConfig:
     black_box_disk: float = _parameter(
         'black_box.disk_mb', 200.0, 'Megabytes that they may take; the oldest are deleted.',
         minimum=1.0, maximum=1e6)
+    image_source: str = _parameter(
+        'image.source', 'topic', 'Where images come from. topic: sensor_msgs/Image; compressed: '
+        'sensor_msgs/CompressedImage on camera/image_raw/compressed; iceoryx2: shared memory that '
+        'a driver on this machine fills by vla_ros.iceoryx2_camera.', choices=IMAGE_SOURCES)
     image_timeout: float = _parameter(
         'image.timeout', 1.0, 'Seconds without an image after which the status says so.',
         minimum=0.05, maximum=60.0)

@@ -67,6 +67,7 @@ class Progress:
     answers_void: int = 0
     commands_sent: int = 0
     last_frame: float = -math.inf
+    camera_problem: str = ''
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,18 @@ class StatusBoard:
             self._camera.tick(now)
             self._progress = replace(self._progress, last_frame=now,
                                      frames_received=self._progress.frames_received + 1)
+
+    def camera_problem(self, problem: str) -> bool:
+        """
+        Note why no image comes in, or with an empty problem that nothing is wrong.
+
+        :return: whether that is news.
+        """
+        with self._lock:
+            if problem == self._progress.camera_problem:
+                return False
+            self._progress = replace(self._progress, camera_problem=problem)
+            return True
 
     def unused(self) -> None:
         """Count a frame for which there was nothing to do."""
@@ -207,6 +220,7 @@ class StatusBoard:
             return mode, (f'no instruction: publish one on {self._instruction_topic} '
                           'or set the parameter instruction')
         if now - progress.last_frame > self._image_timeout:
+            why = f': {progress.camera_problem}' if progress.camera_problem else ''
             return mode, (f'no image on {self._image_topic} '
-                          f'for more than {self._image_timeout:g} s')
+                          f'for more than {self._image_timeout:g} s{why}')
         return mode, 'the first answer to this instruction is being computed'

@@ -1,0 +1,194 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Where the node's images come from, and what is wrong when none come."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import io
+import threading
+import time
+from typing import Any
+from typing import Optional
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos import QoSReliabilityPolicy
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+    from rclpy.event_handler import UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+    from rclpy.qos_event import UnsupportedEventTypeError
+
+from vla_ros import messages
+from vla_ros.camera_health import CameraView
+from vla_ros.camera_health import diagnose
+from vla_ros.errors import ImageError
+from vla_ros.iceoryx2_camera import FrameReceiver
+from vla_ros.iceoryx2_camera import SharedFrame
+
+_NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+_TYPES = {'topic': Image, 'compressed': CompressedImage}
+_TYPE_NAMES = {'topic': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
+
+
+@dataclass(frozen=True)
+class SharedImage:
+    """A frame in shared memory, with the fields of ``sensor_msgs/Image``; not to be written to."""
+
+    header: Header
+    encoding: str
+    height: int
+    width: int
+    step: int
+    data: np.ndarray
+
+
+def image_topic(source: str) -> str:
+    """Give the topic of a source; for iceoryx2 it is just a name."""
+    # As image_transport names them.
+    return 'camera/image_raw' + ('/compressed' if source == 'compressed' else '')
+
+
+class Camera:
+    """The node's camera: hands images over as they come, and watches the connection."""
+
+    def __init__(self, node: Node, source: str, take: Callable[[Any], None],
+                 refuse: Callable[[str, Any], None]) -> None:
+        """
+        Connect.
+
+        :param source: one of :data:`vla_ros.camera_health.IMAGE_SOURCES`.
+        :param take: called with each image, from a thread of its own; must not wait.
+        :param refuse: called with the topic and the event when a camera's QoS do not fit.
+        :raises UnsupportedError: iceoryx2 is asked for and missing.
+        """
+        self._node = node
+        self._source = source
+        self._take = take
+        self._refuse = refuse
+        self._lock = threading.Lock()
+        self._last = time.monotonic()
+        self._has_camera = False
+        self._mismatch = ''
+        self._lost = 0
+        self._vanished = 0
+        self._receiver: Optional[FrameReceiver] = None
+        self._topic = node.resolve_topic_name(image_topic(source))
+        if source == 'iceoryx2':
+            self._receiver = FrameReceiver(self._topic, self._on_shared_frame)
+        else:
+            self._subscribe(image_topic(source))
+
+    def stop(self) -> None:
+        """Take no more frames of shared memory."""
+        if self._receiver is not None:
+            self._receiver.stop()
+
+    def read(self, image: Any) -> np.ndarray:
+        """
+        Give the pixels of an image, uint8 (H, W, 3) RGB, a view where its encoding allows.
+
+        :raises ImageError: it cannot be read.
+        """
+        return decode(image) if self._source == 'compressed' else messages.image_rgb(image)
+
+    def problem(self) -> str:
+        """Say why no image arrives; empty if images do, or may come any moment."""
+        return diagnose(self.look())
+
+    def look(self) -> CameraView:
+        """Look at the connection."""
+        silence = time.monotonic() - self._last
+        if self._source == 'iceoryx2':
+            return CameraView(self._source, self._topic, silence=silence)
+        publishers = self._node.get_publishers_info_by_topic(self._topic)
+        wanted = _TYPE_NAMES[self._source]
+        cameras = tuple(sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}'
+                                for one in publishers if one.topic_type == wanted}))
+        others = tuple(sorted({one.topic_type for one in publishers} - {wanted}))
+        if cameras and not self._has_camera:
+            # It is given time to send something from now on.
+            self._last, silence = time.monotonic(), 0.0
+        self._has_camera = bool(cameras)
+        with self._lock:
+            return CameraView(self._source, self._topic, cameras, others, self._mismatch,
+                              self._lost, silence, rclpy.get_rmw_implementation_identifier())
+
+    def facts(self) -> list[tuple[str, object]]:
+        """Give what was counted, for the diagnostics."""
+        with self._lock:
+            return [('source', self._source), ('topic', self._topic),
+                    ('images lost by the middleware', self._lost),
+                    ('cameras that vanished', self._vanished),
+                    ('incompatible QoS', self._mismatch)]
+
+    def _subscribe(self, topic: str) -> None:
+        def subscribe(events: Any) -> None:
+            # In a group of its own, so that frames wait for no other callback.
+            self._node.create_subscription(
+                _TYPES[self._source], topic, self._on_image, _NEWEST, event_callbacks=events,
+                callback_group=MutuallyExclusiveCallbackGroup())
+        try:
+            subscribe(SubscriptionEventCallbacks(
+                incompatible_qos=self._on_mismatch, message_lost=self._on_lost,
+                liveliness=self._on_liveliness))
+        except UnsupportedEventTypeError:
+            self._node.get_logger().warning('this middleware reports no QoS events')
+            subscribe(None)
+
+    def _on_image(self, image: Any) -> None:
+        self._last = time.monotonic()
+        self._take(image)
+
+    def _on_shared_frame(self, frame: SharedFrame) -> None:
+        header = Header(stamp=messages.stamp(frame.stamp), frame_id=frame.frame_id)
+        self._on_image(SharedImage(header, frame.encoding, frame.height, frame.width, frame.step,
+                                   frame.data))
+
+    def _on_mismatch(self, event: Any) -> None:
+        with self._lock:
+            self._mismatch = getattr(event.last_policy_kind, 'name', str(event.last_policy_kind))
+        self._refuse(self._topic, event)
+
+    def _on_lost(self, event: Any) -> None:
+        with self._lock:
+            self._lost = event.total_count
+        self._node.get_logger().warning(
+            f'the middleware lost {event.total_count_change} images on {self._topic}, '
+            f'{event.total_count} so far', throttle_duration_sec=10.0)
+
+    def _on_liveliness(self, event: Any) -> None:
+        if event.alive_count_change < 0 or event.not_alive_count_change > 0:
+            with self._lock:
+                self._vanished += 1
+            self._node.get_logger().warning(f'a camera on {self._topic} is gone, '
+                                            f'{event.alive_count} left')
+
+
+def decode(image: CompressedImage) -> np.ndarray:
+    """
+    Decode a compressed image; it takes milliseconds, so not in a callback.
+
+    :return: uint8 (H, W, 3) RGB.
+    :raises ImageError: it is damaged, or in no format that Pillow reads with 8 bits a channel.
+    """
+    try:
+        with Pillow.open(io.BytesIO(image.data)) as picture:
+            if picture.mode not in ('RGB', 'RGBA', 'L', 'P'):
+                raise ImageError(f'compressed image of {image.format!r}: pixels of mode '
+                                 f'{picture.mode}, it must have 8 bits a channel')
+            return np.asarray(picture.convert('RGB'))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f'compressed image of {image.format!r} and {len(image.data)} bytes: '
+                         f'{error}') from error
