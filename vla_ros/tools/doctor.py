@@ -14,7 +14,11 @@ import sys
 from vla_ros.doctor.checkpoint import check_checkpoint
 from vla_ros.doctor.checks import CHECKS
 from vla_ros.doctor.finding import ERROR
+from vla_ros.doctor.finding import Finding
 from vla_ros.doctor.machine import look_at_machine
+
+#: What the inference node takes images from, and publishes commands on.
+_TOPICS = ['/camera/image_raw', '/camera/image_raw/compressed', '/arm/joint_command']
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     findings = [check(machine) for check in CHECKS]
     if arguments.checkpoint:
         findings += check_checkpoint(Path(arguments.checkpoint).expanduser())
+    if arguments.graph:
+        findings += _look_at_graph(arguments.topics, arguments.seconds)
     failed = any(finding.level == ERROR for finding in findings)
     if arguments.json:
         print(json.dumps({'ok': not failed, 'findings': [asdict(item) for item in findings]}))
@@ -54,11 +60,26 @@ def _tell(path: Path) -> int:
     return 0
 
 
+def _look_at_graph(topics: Sequence[str], seconds: float) -> list[Finding]:
+    try:
+        from vla_ros.doctor.graph_probe import look_at_graph
+    except ImportError as error:
+        return [Finding('graph', ERROR, f'cannot be looked at: {error}', 'see rclpy above')]
+    return look_at_graph(topics, seconds)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='vla_doctor', description=__doc__)
     parser.add_argument('--checkpoint', metavar='DIR', help='checkpoint folder to look at, too')
     parser.add_argument('--blackbox', metavar='FILE',
                         help='tell what a black box recorded, and nothing else')
+    parser.add_argument('--graph', action='store_true',
+                        help='look at the running graph, too: who is connected, and do images '
+                        'arrive')
+    parser.add_argument('--topics', nargs='+', default=_TOPICS, metavar='NAME',
+                        help='topics to look at with --graph (default: %(default)s)')
+    parser.add_argument('--seconds', type=float, default=3.0, metavar='S',
+                        help='to listen with --graph (default: %(default)s)')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
 
