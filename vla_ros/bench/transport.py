@@ -16,12 +16,14 @@ import json
 import math
 import os
 from pathlib import Path
+import platform
 import subprocess
 import sys
 import threading
 import time
 from typing import Any
 
+from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.transport.plan import DEFAULT_DISTRIBUTION
@@ -30,6 +32,8 @@ from vla_ros.transport.plan import make_plan
 from vla_ros.transport.plan import MiddlewareCheck
 from vla_ros.transport.preflight import make_check
 from vla_ros.transport.preflight import prepare
+
+HELP = 'how many images arrive, how old, and at what cost, by transport'
 
 #: Width and height in pixels, and frames per second, of what is sent.
 SIZES = {'224': (224, 224, 30.0), '640x480': (640, 480, 30.0), '1080p': (1920, 1080, 30.0),
@@ -210,14 +214,7 @@ def profile_environment(transport: str, profile: str) -> Iterator[dict[str, str]
 def _line(row: Row) -> str:
     return (f'{row.transport:<11} {row.profile:<20} {row.size:>8} {row.rate_hz:>4g} Hz  '
             f'{100 * row.received / row.sent:>4.0f} %  age p50 {row.age_p50_ms:>6.1f}  '
-            f'p99 {row.age_p99_ms:>6.1f} ms  CPU {row.cpu_send_ms:>5.1f} + '
-            f'{row.cpu_receive_ms:>5.1f} ms  copies {row.copies}')
-
-
-def as_json(rows: Sequence[Row]) -> dict[str, Any]:
-    """Give the rows for ``--json``; an age that there is none of is null."""
-    return {'rows': [{name: None if isinstance(value, float) and math.isnan(value) else value
-                      for name, value in asdict(row).items()} for row in rows]}
+            f'p99 {row.age_p99_ms:>6.1f} ms')
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
@@ -227,13 +224,12 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     :raises UnsupportedError: matplotlib is not installed.
     """
     try:
-        import matplotlib
-    except ImportError as error:
+        from matplotlib.figure import Figure
+    except ImportError:
         raise UnsupportedError('--plot', 'matplotlib is not installed',
-                               'pip install matplotlib') from error
-    matplotlib.use('Agg')
-    from matplotlib import pyplot
-    figure, (delivered, age) = pyplot.subplots(1, 2, figsize=(13, 5))
+                               'run pip install matplotlib') from None
+    figure = Figure(figsize=(13, 5), layout='constrained')
+    delivered, age = figure.subplots(1, 2)
     sizes = list(dict.fromkeys(row.size for row in rows))
     lines = list(dict.fromkeys((row.transport, row.profile) for row in rows))
     width = 0.8 / max(len(lines), 1)
@@ -252,9 +248,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         axes.set_xticks(range(len(sizes)), sizes)
         axes.grid(axis='y', alpha=0.3)
     age.legend(fontsize='small')
-    figure.tight_layout()
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -265,17 +259,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help='of the images (default: all)')
     parser.add_argument('--frames', type=int, default=100, metavar='N',
                         help='in each stream (default: %(default)s)')
-    parser.add_argument('--plot', type=Path, metavar='FILE', help='PNG to draw')
-    parser.add_argument('--json', action='store_true', help='print one JSON object')
+    parser.add_argument('--plot', metavar='FILE', help='write a PNG of delivery and age')
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Measure, and print a table, or JSON with the table on stderr."""
-    stream = sys.stderr if arguments.json else sys.stdout
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure; see the page docs/transports.md for what the numbers mean."""
+    if arguments.frames < 1:
+        raise ParameterError('--frames', arguments.frames, 'at least 1')
     rows = measure_all(arguments.transports, arguments.sizes, arguments.frames,
-                       lambda line: print(line, file=stream, flush=True))
-    if arguments.json:
-        print(json.dumps(as_json(rows)))
-    if arguments.plot is not None:
-        plot(rows, arguments.plot)
-    return 0
+                       lambda line: print(line, file=sys.stderr, flush=True))
+    if arguments.plot:
+        plot(rows, Path(arguments.plot))
+    # JSON knows no NaN: an age that there is none of is null.
+    return {'machine': _machine(), 'rows': [
+        {name: None if isinstance(value, float) and math.isnan(value) else value
+         for name, value in asdict(row).items()} for row in rows]}
+
+
+def _machine() -> str:
+    distribution = os.environ.get('ROS_DISTRO') or f'{DEFAULT_DISTRIBUTION} from Python packages'
+    buffer = Path('/proc/sys/net/core/rmem_max').read_text(encoding='ascii').strip()
+    return (f'{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, kernel {platform.release()}, '
+            f'net.core.rmem_max {buffer}, ROS {distribution}, discovery '
+            f'{os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")}')
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Give the result as Markdown."""
+    lines = [f'Machine: {result["machine"]}.', '',
+             '| transport | set up | size | Hz | delivered | age p50 ms | age p99 ms | CPU ms a '
+             'frame, sender + receiver | copies |', '| --- ' * 9 + '|']
+    for row in result['rows']:
+        ages = ['-' if row[name] is None else f'{row[name]:.1f}'
+                for name in ('age_p50_ms', 'age_p99_ms')]
+        lines.append('| ' + ' | '.join([
+            row['transport'], row['profile'], row['size'], f'{row["rate_hz"]:g}',
+            f'{row["received"]} of {row["sent"]}', *ages,
+            f'{row["cpu_send_ms"]:.1f} + {row["cpu_receive_ms"]:.1f}', str(row['copies'])]) + ' |')
+    return '\n'.join(lines)
