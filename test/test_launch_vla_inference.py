@@ -128,4 +128,5 @@ class TestEnd(unittest.TestCase):
 
     def test_it_ended_well(self, proc_info):
         assertExitCodes(proc_info)
-        self.assertEqual(len(list(proc_info)), 1)
+        # The check of the transport, and the node.
+        self.assertEqual(len(list(proc_info)), 2)

@@ -88,6 +88,7 @@ class _End:
             env=dict(environment), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lines: list[str] = []
         self._changed = threading.Condition()
+        self._has_ended = False
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -95,14 +96,16 @@ class _End:
         """
         Give the next line.
 
-        :raises UnsupportedError: it did not come in time.
+        :raises UnsupportedError: it does not come in time, or at all.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._lines or not self._reader.is_alive(),
-                                          seconds) or not self._lines:
-                raise UnsupportedError('vla_bench transport', f'{what} within {seconds:g} s',
-                                       'is the transport set up? see vla_doctor')
-            return self._lines.pop(0)
+            self._changed.wait_for(lambda: self._lines or self._has_ended, seconds)
+            if self._lines:
+                return self._lines.pop(0)
+        problem = f'the process ended with status {self._process.poll()}' if self._has_ended else (
+            f'not within {seconds:g} s')
+        raise UnsupportedError('vla_bench transport', f'{what}: {problem}',
+                               'is the transport set up? see vla_doctor')
 
     def tell(self) -> None:
         """Send the line that it waits for."""
@@ -131,6 +134,9 @@ class _End:
                 with self._changed:
                     self._lines.append(line)
                     self._changed.notify_all()
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
 
 
 def measure(transport: str, profile: str, size: str, count: int,

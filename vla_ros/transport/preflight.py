@@ -39,7 +39,9 @@ from vla_ros.transport.plan import SharedMemoryCheck
 TIME_LIMIT = 4.3
 # Of these, what RouDi may take to be ready; it fills its pools first.
 _START_LIMIT = 3.8
-# Seconds that the loop-back is given beyond it where a busy machine has not even started it.
+# What RouDi says before it fills each pool.
+_FILLING = 'Reserving '
+# Seconds that are given beyond it where a busy machine has not got to the point of failing.
 _BUSY_LIMIT = 10.0
 
 _MIB = 2 ** 20
@@ -293,6 +295,9 @@ def _launch(process: Process, environment: Mapping[str, str]) -> Optional[Daemon
 def _is_ready(daemon: Daemon, process: Process) -> bool:
     """Wait until RouDi serves; False if somebody else's does, which was faster."""
     if daemon.wait_for(process.ready, _START_LIMIT):
+        return True
+    # Filling its pools is work, and takes longer on a busy machine.
+    if _FILLING in daemon.last_words() and daemon.wait_for(process.ready, _BUSY_LIMIT):
         return True
     status = daemon.status()
     if status is None:
