@@ -77,7 +77,7 @@ class Sampler:
     def look(self, task: int) -> Samples:
         """Make a sample of the world as it is."""
         world, now = self.world, self.world.situation()
-        image = self._transform.shape_pixels(Image.fromarray(world.render()))
+        image = np.asarray(self._transform.shape_pixels(Image.fromarray(world.render())))
         actions: np.ndarray = np.full((len(ALL_TASKS), 7), np.nan, np.float32)
         for index, other in enumerate(ALL_TASKS):
             if other.color in now.blocks:
