@@ -17,9 +17,9 @@ import math
 from typing import Any
 from typing import Union
 
+from vla_ros.camera_health import IMAGE_SOURCES
 from vla_ros.datasets import FRAMES
 from vla_ros.datasets import ROTATIONS
-from vla_ros.camera_health import IMAGE_SOURCES
 from vla_ros.errors import ParameterError
 from vla_ros.joint_command import ACTION_SPACES
 from vla_ros.motion.timing import REMAINDERS
