@@ -37,9 +37,13 @@ def main() -> None:
         arm.observer.node.create_subscription(
             JointState, '/arm/joint_command',
             lambda message, info: commands.append(info['source_timestamp']), 10)
+        stamps: list[int] = []
+        arm.observer.listen(
+            Image, '/camera/image_raw', NEWEST, lambda image: stamps.append(
+                image.header.stamp.sec * 10**9 + image.header.stamp.nanosec))
         arm.wait_for('RUNNING')
         stops = [stop(arm, commands, trial) for trial in range(trials)]
-        stale = [go_blind(arm, camera) for _ in range(trials // 4)]
+        stale = [go_blind(arm, camera, stamps) for _ in range(trials // 4)]
     print(json.dumps({'estop_to_last_command_ms': summary(stops),
                       'max_age_to_hold_ms': summary(stale), 'machine': machine()}))
 
@@ -60,16 +64,11 @@ def stop(arm: Robot, commands: list[int], trial: int) -> float:
     return max(0.0, (last - pressed) / 1e6)
 
 
-def go_blind(arm: Robot, camera: CameraProcess) -> float:
+def go_blind(arm: Robot, camera: CameraProcess, stamps: list[int]) -> float:
     """Silence the camera; give the milliseconds from too old to HOLD."""
-    stamps: list[int] = []
-    subscription = arm.observer.listen(
-        Image, '/camera/image_raw', NEWEST, lambda image: stamps.append(
-            image.header.stamp.sec * 10**9 + image.header.stamp.nanosec))
     arm.wait_for_commands(20)
     camera.tell('silent')
     held = arm.wait_for('HOLD', 'stale image')['stamp']
-    arm.observer.node.destroy_subscription(subscription)
     camera.tell('live')
     arm.wait_for('RUNNING')
     return (held - stamps[-1]) / 1e6 - 1e3 * _MAX_AGE
