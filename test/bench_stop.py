@@ -69,9 +69,10 @@ def go_blind(arm: Robot, camera: CameraProcess, stamps: list[int]) -> float:
     arm.wait_for_commands(20)
     camera.tell('silent')
     held = arm.wait_for('HOLD', 'stale image')['stamp']
+    last = stamps[-1]
     camera.tell('live')
     arm.wait_for('RUNNING')
-    return (held - stamps[-1]) / 1e6 - 1e3 * _MAX_AGE
+    return (held - last) / 1e6 - 1e3 * _MAX_AGE
 
 
 def summary(values: list[float]) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The policy of access: complete for the node, and kept by the middleware where it can."""
+
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+
+from node_harness import next_domain  # noqa: E402, I100
+from node_harness import running_node  # noqa: E402
+
+POLICIES = Path(__file__).parents[1] / 'config' / 'security' / 'policies.xml'
+NODE = 'vla_inference_node'
+
+# As the camera: may send images, and tries to give an instruction; as nobody: tries to look.
+INTRUDER = """
+import sys, rclpy
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+rclpy.init(args=['--ros-args', '--enclave', '/camera'])
+node = rclpy.create_node('camera')
+node.create_publisher(Image, '/camera/image_raw', 1)
+for forbidden in (lambda: node.create_publisher(String, '/vla/instruction', 1),
+                  lambda: node.create_subscription(Image, '/camera/image_raw', print, 1)):
+    try:
+        forbidden()
+    except Exception as error:
+        print('refused', error)
+    else:
+        sys.exit('allowed')
+"""
+
+
+def allowed(enclave, kind, way):
+    """Give the names that a policy allows, in full."""
+    root = ElementTree.parse(POLICIES).getroot()
+    profile = root.find(f"enclaves/enclave[@path='{enclave}']/profiles/profile")
+    return {name.text.replace('~', f'/{NODE}')
+            for group in profile.findall(f'{kind}s') if group.get(way) == 'ALLOW'
+            for name in group.findall(kind)}
+
+
+def test_the_policy_allows_all_that_the_node_does_and_no_more():
+    """Compared with what a running node is found to do."""
+    with running_node('arm=0.0', robot__file='six_axis_arm', robot__urdf='topic',
+                      use_sim_time='true') as (node, observer):
+        observer.wait(lambda: observer.diagnostics, 'a status', node)
+        graph = observer.node
+        found = {
+            ('topic', 'publish'): graph.get_publisher_names_and_types_by_node(NODE, '/'),
+            ('topic', 'subscribe'): graph.get_subscriber_names_and_types_by_node(NODE, '/'),
+            ('service', 'reply'): graph.get_service_names_and_types_by_node(NODE, '/')}
+        for (kind, way), entries in found.items():
+            names = {name for name, _ in entries}
+            policy = allowed('/vla', kind, way)
+            assert names <= policy, f'{way} not allowed: {names - policy}'
+            # Some depend on the distribution, and on whether the messages are built.
+            optional = {'/vla/action', '/vla/status', '/parameter_events', '/clock',
+                        f'/{NODE}/get_type_description'}
+            assert policy - names <= optional, f'{way} needlessly allowed: {policy - names}'
+
+
+def test_what_one_may_not_say_another_may():
+    """The ends of each topic fit each other."""
+    assert '/vla/instruction' in allowed('/operator', 'topic', 'publish')
+    assert '/vla/instruction' not in allowed('/camera', 'topic', 'publish')
+    assert '/arm/joint_command' in allowed('/arm', 'topic', 'subscribe')
+    assert '/arm/joint_command' not in allowed('/operator', 'topic', 'publish')
+    assert allowed('/operator', 'service', 'request') <= allowed('/vla', 'service', 'reply')
+    assert '/camera/image_raw' not in allowed('/operator', 'topic', 'subscribe')
+
+
+@pytest.fixture
+def keystore(tmp_path):
+    """Make the keys that the policy asks for."""
+    if shutil.which('ros2') is None:
+        pytest.skip('ros2 security is missing: it comes with a ROS 2 installation')
+    for arguments in (['create_keystore', 'keys'],
+                      ['generate_artifacts', '-k', 'keys', '-p', str(POLICIES)]):
+        done = subprocess.run(['ros2', 'security', *arguments], cwd=tmp_path, text=True,
+                              capture_output=True, check=False)
+        if done.returncode or 'Error' in done.stderr.splitlines()[-1:]:
+            pytest.skip(f'ros2 security does not work here: {done.stderr.splitlines()[-1:]}')
+    return tmp_path / 'keys'
+
+
+def test_an_intruder_can_neither_instruct_nor_look(keystore):
+    """Where the middleware was built with security."""
+    environment = {**os.environ, 'ROS_SECURITY_KEYSTORE': str(keystore),
+                   'ROS_SECURITY_ENABLE': 'true', 'ROS_SECURITY_STRATEGY': 'Enforce',
+                   'ROS_DOMAIN_ID': str(next_domain())}
+    done = subprocess.run([sys.executable, '-c', INTRUDER], env=environment, text=True,
+                          capture_output=True, timeout=60, check=False)
+    if "doesn't have the security libraries" in done.stderr:
+        pytest.skip('this build of the middleware has no DDS Security')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('refused') == 2
