@@ -31,12 +31,16 @@ def running():
 
 def assert_held(arm: Robot) -> None:
     """Check that the arm rests, and that the command that keeps it so is fresh."""
-    arm.wait_for_commands(50)  # it has had the time to brake
+    def rests() -> bool:
+        positions = np.array([command.position for _, command in arm.commands[-20:]])
+        return np.ptp(positions, axis=0).max() < 1e-9
+
+    arm.wait_for_commands(20)
+    arm.observer.wait(rests, 'rest', arm.node)
     start = time.monotonic()
     commands = arm.wait_for_commands(20)
     assert time.monotonic() - start < 2.0, 'the hold is not kept fresh'
-    positions = np.array([command.position for command in commands])
-    assert np.ptp(positions, axis=0).max() < 1e-9, arm.node.report('it still moves')
+    assert rests()
     assert commands[0].header.frame_id == '', 'a hold answers no image'
 
 
@@ -105,9 +109,11 @@ def test_silent_joints_hold_at_the_last_command(running):
     """And the arm goes on once they are heard again."""
     arm, _ = running
     arm.is_silent = True
-    arm.wait_for('HOLD', 'stale joint states')
-    assert_held(arm)
-    arm.is_silent = False
+    try:
+        arm.wait_for('HOLD', 'stale joint states')
+        assert_held(arm)
+    finally:
+        arm.is_silent = False
     arm.wait_for('RUNNING')
 
 

@@ -54,6 +54,7 @@ def test_the_policy_allows_all_that_the_node_does_and_no_more():
                       use_sim_time='true') as (node, observer):
         observer.wait(lambda: observer.diagnostics, 'a status', node)
         graph = observer.node
+        observer.poll(lambda: NODE in graph.get_node_names(), 'the node on the graph', node)
         found = {
             ('topic', 'publish'): graph.get_publisher_names_and_types_by_node(NODE, '/'),
             ('topic', 'subscribe'): graph.get_subscriber_names_and_types_by_node(NODE, '/'),

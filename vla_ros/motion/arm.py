@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 from dataclasses import replace
 import math
+import time
 
 import numpy as np
 
@@ -22,6 +23,10 @@ from vla_ros.safety.gates import Held
 from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.state_machine import Reason
 from vla_ros.safety.state_machine import State
+
+
+#: Seconds for which a measurement tells where a held arm is.
+_FRESH = 0.5
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,8 @@ class Arm:
             return self._move(state, now)
         self._playback.hold(now)
         # A velocity that takes the command to where the arm is would take the arm elsewhere.
-        is_known = self._twist is None and not self.measurements.missing(self.joints)
+        age = self.measurements.age(self.joints, time.monotonic())
+        is_known = self._twist is None and age < _FRESH
         return self._command(self._playback.sample(now, self._measured() if is_known else None))
 
     def _move(self, state: State, now: float) -> ArmCommand:
