@@ -319,7 +319,13 @@ def test_joint_delta_is_added_to_the_measured_joints() -> None:
         observer.show(camera_image(3))
         observer.wait_for_state('HOLD', node, 'no measured position of a, b, c')
         arm.publish(JointState(name=['g', 'f'], position=[0.7, 0.6]))
-        observer.show(camera_image(3))
+        # Images and joint states are taken in side by side: an image may overtake.
+        for _ in range(300):
+            observer.show(camera_image(3))
+            with observer.changed:
+                if observer.changed.wait_for(lambda: 'no measured position of a, b, c, d, e:'
+                                             in observer.diagnostics[-1]['message'], 0.1):
+                    break
         observer.wait_for_state('HOLD', node, 'no measured position of a, b, c, d, e:')
         arm.publish(JointState(name=['e', 'd', 'c', 'b', 'a'],
                                position=[0.5, 0.4, 0.3, 0.2, 0.1]))
