@@ -35,9 +35,9 @@ ROSDEP_KEYS = {
     'transformers': 'python3-transformers-pip',
     'yaml': 'python3-yaml',
 }
-#: What rosdep does not know: requirements.txt brings it, or it is used only where it is.
-WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'iceoryx2', 'mcap', 'mcap_ros2', 'mujoco', 'ruckig',
-               'safetensors', 'tokenizers', 'vla_ros', 'vla_ros_msgs'}
+#: What rosdep does not know, or what is used only where it is; requirements.txt brings the rest.
+WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'iceoryx2', 'matplotlib', 'mcap', 'mcap_ros2', 'mujoco',
+               'ruckig', 'safetensors', 'tokenizers', 'vla_ros', 'vla_ros_msgs'}
 
 
 def parse(manifest):
