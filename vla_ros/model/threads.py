@@ -12,8 +12,9 @@ def leave_a_core() -> None:
     """
     Leave one core to the camera, to ROS and to the system.
 
-    PyTorch's threads wait for each other at every operation, spinning: as soon as one of them has
-    lost its core to something else, all of them stand still. OMP_NUM_THREADS overrules this.
+    PyTorch's threads wait for each other at every operation: as soon as one of them has lost its
+    core to something else, all of them stand still. docs/log.md has the numbers; OMP_NUM_THREADS
+    overrules this.
     """
     if 'OMP_NUM_THREADS' in os.environ:
         return
