@@ -100,7 +100,8 @@ class Layer(nn.Module):
         """Take the parameters of :meth:`Attention.forward`, before the norm."""
         # Called past PyTorch's hooks, which nothing here uses: on a CPU they took a tenth of the
         # time of a decoding step.
-        attended = self.self_attn.forward(self.input_layernorm.forward(x), rotary, cache, place, wanted)
+        normed = self.input_layernorm.forward(x)
+        attended = self.self_attn.forward(normed, rotary, cache, place, wanted)
         if wanted is not None:
             x = x.index_select(1, wanted.positions)
         x = x + attended

@@ -259,7 +259,8 @@ def make_plan(distribution: str, transport: str, environment: Mapping[str, str],
 def _refuse_other_middleware(transport: str, environment: Mapping[str, str]) -> None:
     chosen = environment.get('RMW_IMPLEMENTATION', '')
     if chosen and chosen not in _RMW[transport]:
-        other = next((f', or use transport:={name}' for name, rmw in _RMW.items() if chosen in rmw), '')
+        other = next((f', or use transport:={name}' for name, rmw in _RMW.items()
+                      if chosen in rmw), '')
         raise UnsupportedError(f'transport {transport}',
                                f'it needs RMW_IMPLEMENTATION={_RMW[transport][0]}, but your '
                                f'environment sets {chosen}', f'unset RMW_IMPLEMENTATION{other}')
