@@ -13,7 +13,7 @@ from vla_ros.tools import bench
 torch = pytest.importorskip('torch')
 pytest.importorskip('transformers')
 
-from vla_ros.bench.model import parse_size  # noqa: E402, I100
+from vla_ros.bench.sizes import parse_size  # noqa: E402, I100
 from vla_ros.bench.timing import summarize  # noqa: E402
 from vla_ros.bench.timing import take_turns  # noqa: E402
 from vla_ros.bench.work import Work  # noqa: E402

@@ -16,6 +16,7 @@ from vla_ros.bench.baseline import PlainOpenVla
 from vla_ros.bench.machine import describe_machine
 from vla_ros.bench.shapes import random_policy
 from vla_ros.bench.shapes import SHAPES
+from vla_ros.bench.sizes import parse_size
 from vla_ros.bench.timing import summarize
 from vla_ros.bench.timing import summarize_stages
 from vla_ros.bench.timing import take_turns
@@ -77,14 +78,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.plot:
         plot(result, Path(arguments.plot))
     return result
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Read ``640x480`` as (width, height)."""
-    width, _, height = text.partition('x')
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ParameterError('--size', text, 'WIDTHxHEIGHT, for example 640x480')
-    return int(width), int(height)
 
 
 def _load(arguments: argparse.Namespace, quantization: str = 'none') -> OpenVlaPolicy:

@@ -20,6 +20,7 @@ from vla_ros.tools.command_line import run_tool
 #: when it is asked for: one needs torch, another one ROS.
 BENCHMARKS = {
     'model': 'vla_ros.bench.model',
+    'node': 'vla_ros.bench.node',
     'transport': 'vla_ros.bench.transport',
 }
 
