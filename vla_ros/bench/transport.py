@@ -41,8 +41,8 @@ SIZES = {'224': (224, 224, 30.0), '640x480': (640, 480, 30.0), '1080p': (1920, 1
 #: What is compared: the transport alone, with all that its plan says, or with part of it.
 PROFILES = {'fastrtps': ('default', 'no malloc variables', 'plan'),
             'cyclonedds': ('default', 'plan'), 'iceoryx': ('plan',), 'iceoryx2': ('native',)}
-#: Copies of the pixels from the publisher's array to the receiver's: read from the sources of rclpy
-#: and the middleware, for cyclonedds an estimate.
+#: Copies of the pixels from the publisher's array to the receiver's: read from the sources of
+#: rclpy and the middleware, for cyclonedds an estimate.
 COPIES = {'fastrtps': 7, 'cyclonedds': 8, 'iceoryx': 5, 'iceoryx2': 0}
 
 # Variables of a plan, which must not reach what is to run without one.
