@@ -1,0 +1,66 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The real node with a policy that takes no time: a process for ``vla_bench node``.
+
+When it ends it prints one JSON list, with a row of nanoseconds of ROS time for each answer: the
+image's stamp, when it reached the node, when the inference began and ended, and when the command
+was out.
+"""
+
+import json
+import sys
+
+import numpy as np
+
+from vla_ros.policy import ActionChunk
+from vla_ros.policy import Observation
+from vla_ros.policy import PolicyConfig
+from vla_ros.policy import PolicySpec
+from vla_ros.process import main
+
+_CHUNK = ActionChunk(
+    actions=np.zeros((1, 7)), normalized=np.zeros((1, 7)), token_ids=tuple(range(31744, 31751)),
+    bins=(0,) * 7, margins=np.ones(7, np.float32), prompt='', input_ids=(1,), timings_ms={})
+
+_rows: list[tuple[int, ...]] = []
+
+
+class InstantPolicy:
+    """Gives the same answer to everything, at once."""
+
+    spec = PolicySpec(
+        checkpoint='none', unnorm_key='none', action_shape=(1, 7), image_count=1, proprio_dim=0,
+        device='cpu', dtype='float32', attention='none', attention_reason='there is no model',
+        quantization='none')
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Answer."""
+        return _CHUNK
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+
+def load(config: PolicyConfig) -> InstantPolicy:
+    """Make the policy, and have the node, which is there by now, take note of its answers."""
+    from vla_ros import messages
+    from vla_ros.inference import Answer
+    from vla_ros.node import VlaInferenceNode
+    publish = VlaInferenceNode.publish_answer
+
+    def publish_timed(node: VlaInferenceNode, answer: Answer) -> float:
+        age = publish(node, answer)
+        _rows.append((messages.nanoseconds(answer.frame.image.header.stamp), answer.frame.received,
+                      answer.started, answer.ended, node.now()))
+        return age
+
+    VlaInferenceNode.publish_answer = publish_timed  # type: ignore
+    return InstantPolicy()
+
+
+if __name__ == '__main__':
+    status = main(load=load)
+    print(json.dumps(_rows), flush=True)
+    sys.exit(status)
