@@ -141,3 +141,9 @@ class InvalidAction(VlaError):
 
 class Cancelled(VlaError):
     """A long operation that its caller stopped."""
+
+
+def describe(error: BaseException) -> str:
+    """Give an error as one line: its own sentence if it has one, else with its type."""
+    text = str(error) if isinstance(error, VlaError) else f'{type(error).__name__}: {error}'
+    return ' '.join(text.split())

@@ -20,9 +20,9 @@ from sensor_msgs.msg import Image
 from vla_ros.camera_image import PIXEL_BYTES
 from vla_ros.camera_image import to_rgb
 from vla_ros.errors import ImageError
-from vla_ros.inference import Answer
 from vla_ros.parameters import Parameter
 from vla_ros.safety.state_machine import Mode
+from vla_ros.shell import Answer
 from vla_ros.status import Status
 
 try:

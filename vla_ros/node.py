@@ -5,14 +5,9 @@
 
 from collections.abc import Callable
 from functools import partial
-from queue import Empty
-from queue import SimpleQueue
-import time
 from typing import Any
 from typing import Optional
 
-from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import CallbackGroup
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -24,7 +19,6 @@ from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSDurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -35,37 +29,27 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 try:
-    from rclpy.event_handler import PublisherEventCallbacks
     from rclpy.event_handler import SubscriptionEventCallbacks
 except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 from vla_ros import messages
-from vla_ros.camera import Camera
 from vla_ros.camera import image_topic
-from vla_ros.command_publisher import CommandPublisher
 from vla_ros.errors import Cancelled
+from vla_ros.errors import describe
 from vla_ros.errors import ParameterError
-from vla_ros.errors import UnsupportedError
-from vla_ros.inference import Answer
-from vla_ros.inference import describe
 from vla_ros.inference import Inference
-from vla_ros.joint_command import JointCommand
-from vla_ros.motion.arm import ArmCommand
 from vla_ros.parameters import NodeConfig
 from vla_ros.parameters import PARAMETERS
 from vla_ros.policy import load_policy
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
+from vla_ros.ros_shell import RELIABLE
+from vla_ros.ros_shell import RosShell
 from vla_ros.safety.state_machine import Reason
-from vla_ros.status import Status
 from vla_ros.status import StatusBoard
 
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
-                     durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -74,8 +58,6 @@ FAILURE = TransitionCallbackReturn.FAILURE
 _CAMERA_PERIOD = 1.0
 #: Seconds between two looks at whether the inference hangs.
 _WATCH_PERIOD = 0.05
-#: Seconds to wait for the topic robot_description.
-_DESCRIPTION_TIMEOUT = 10.0
 
 
 class VlaInferenceNode(LifecycleNodeMixin, Node):
@@ -95,17 +77,15 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
         config = self._declare()
         self.autostart = config.autostart
-        self._checkpoint = config.checkpoint
-        self._make_publishers(config.output)
         self._board = StatusBoard(self.resolve_topic_name(image_topic(config.image_source)),
                                   self.resolve_topic_name('vla/instruction'),
                                   config.image_timeout)
-        self._inference = Inference(config, self, self._board, load)
+        self._shell = RosShell(self, config, self._on_mismatch)
+        self._inference = Inference(config, self._shell, self._board, load)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._description: SimpleQueue[str] = SimpleQueue()
-        self._make_subscriptions(config.robot_urdf == 'topic')
+        self._make_subscriptions()
         self._subscribe_inputs(config)
-        self._camera = Camera(self, config.image_source, self._on_image, self._on_mismatch)
+        self._camera = self._shell.open_camera(self._inference.frame)
         self._make_timers(config)
 
     def start(self) -> None:
@@ -133,19 +113,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
             values[parameter.name] = self.get_parameter(parameter.name).value
         return NodeConfig.from_values(values)
 
-    def _make_publishers(self, output: str) -> None:
-        self._commands = CommandPublisher(
-            self, output, RELIABLE, event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=partial(self._on_mismatch, 'arm/joint_command')))
-        self._diagnostics_publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
-        self._action_publisher = self._status_publisher = None
-        if messages.VlaAction is None:
-            self.get_logger().warning(messages.HOW_TO_BUILD)
-            return
-        self._action_publisher = self.create_publisher(messages.VlaAction, 'vla/action', RELIABLE)
-        self._status_publisher = self.create_publisher(messages.VlaStatus, 'vla/status', LATCHED)
-
-    def _make_subscriptions(self, needs_description: bool) -> None:
+    def _make_subscriptions(self) -> None:
         # The emergency stop and measurements wait for no other callback; the rest share
         # the default group, in which the parameter services are, too: an instruction is set in
         # one place.
@@ -154,9 +122,6 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._subscribe(JointState, 'joint_states', self._on_joint_states, NEWEST,
                         MutuallyExclusiveCallbackGroup())
         self._subscribe(String, 'vla/instruction', self._on_instruction, RELIABLE)
-        if needs_description:
-            self._subscribe(String, 'robot_description', self._on_description, LATCHED,
-                            MutuallyExclusiveCallbackGroup())
         self.create_service(Trigger, '~/rearm', self._on_rearm)
         self.create_service(Trigger, '~/hold', self._on_hold)
 
@@ -176,7 +141,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
                           callback_group=MutuallyExclusiveCallbackGroup())
         self._motion = self.create_timer(
             1.0 / config.motion_rate, self._inference.tick,
-            clock=self.get_clock() if self.is_simulated() else steady,
+            clock=self.get_clock() if self._shell.is_simulated() else steady,
             callback_group=MutuallyExclusiveCallbackGroup())
         self._motion.cancel()  # until there is something that might move
 
@@ -192,9 +157,6 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
 
     def _on_state(self, message: Float64MultiArray) -> None:
         self._inference.observing.state(message.data)
-
-    def _on_image(self, image: Any) -> None:
-        self._inference.frame(image)
 
     def _look_at_camera(self) -> None:
         problem = self._camera.problem()
@@ -222,9 +184,6 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._inference.hold(Reason.OPERATOR, '~/hold was called')
         response.success = True
         return response
-
-    def _on_description(self, message: String) -> None:
-        self._description.put(message.data)
 
     def _on_mismatch(self, topic: str, event: Any) -> None:
         self._inference.hold(Reason.QOS_MISMATCH, f'someone on {topic} asks for another '
@@ -275,58 +234,3 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         """Publish no more commands and unload the policy."""
         self._inference.deactivate()
         return SUCCESS if self._inference.cleanup() else FAILURE
-
-    def now(self) -> int:
-        """Give the ROS time in nanoseconds."""
-        return self.get_clock().now().nanoseconds
-
-    def read_image(self, image: Any) -> np.ndarray:
-        """Give the pixels of an image, uint8 (H, W, 3) RGB."""
-        return self._camera.read(image)
-
-    def motion_time(self) -> float:
-        """Give seconds of the clock by which the arm moves: steady, or simulated."""
-        return self.now() / 1e9 if self.is_simulated() else time.monotonic()
-
-    def is_simulated(self) -> bool:
-        """Tell whether the ROS time is simulated."""
-        return self.get_clock().ros_time_is_active
-
-    def stamp_of(self, image: Any) -> int:
-        """Give the stamp of an image message in nanoseconds, 0 if it has none."""
-        return messages.nanoseconds(image.header.stamp)
-
-    def robot_description(self) -> str:
-        """Wait for the URDF's text on its topic."""
-        try:
-            return self._description.get(timeout=_DESCRIPTION_TIMEOUT)
-        except Empty:
-            raise UnsupportedError(
-                'robot.urdf', f'nothing on {self.resolve_topic_name("robot_description")} for '
-                f'{_DESCRIPTION_TIMEOUT:g} s', 'start robot_state_publisher') from None
-
-    def publish_hold(self, command: JointCommand, is_shadow: bool) -> None:
-        """Publish a command that answers no image."""
-        self._commands.joint_state(None, command.names, command.positions, is_shadow)
-
-    def publish_motion(self, command: ArmCommand, image: Any, is_shadow: bool) -> None:
-        """Publish what the arm is to do now."""
-        self._commands.motion(command, image and image.header, is_shadow)
-
-    def publish_answer(self, answer: Answer) -> float:
-        """Publish a command and its account; give the age of its image in seconds."""
-        published = self.now()
-        if answer.command is not None:
-            self._commands.joint_state(answer.frame.image.header, answer.command.names,
-                                       answer.command.positions, answer.is_shadow)
-        if self._action_publisher is not None:
-            self._action_publisher.publish(messages.vla_action(answer, published))
-        return messages.age(answer, published)
-
-    def publish_status(self, status: Status) -> None:
-        """Publish the status and the diagnostics."""
-        now = self.now()
-        if self._status_publisher is not None:
-            self._status_publisher.publish(messages.vla_status(now, status))
-        self._diagnostics_publisher.publish(messages.diagnostics(
-            now, self.get_name(), self._checkpoint, status, self._camera.facts()))

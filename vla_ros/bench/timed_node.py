@@ -46,17 +46,17 @@ class InstantPolicy:
 def load(config: PolicyConfig) -> InstantPolicy:
     """Make the policy, and have the node, which is there by now, take note of its answers."""
     from vla_ros import messages
-    from vla_ros.inference import Answer
-    from vla_ros.node import VlaInferenceNode
-    publish = VlaInferenceNode.publish_answer
+    from vla_ros.ros_shell import RosShell
+    from vla_ros.shell import Answer
+    publish = RosShell.publish_answer
 
-    def publish_timed(node: VlaInferenceNode, answer: Answer) -> float:
-        age = publish(node, answer)
+    def publish_timed(shell: RosShell, answer: Answer) -> float:
+        age = publish(shell, answer)
         _rows.append((messages.nanoseconds(answer.frame.image.header.stamp), answer.frame.received,
-                      answer.started, answer.ended, node.now()))
+                      answer.started, answer.ended, shell.now()))
         return age
 
-    VlaInferenceNode.publish_answer = publish_timed  # type: ignore
+    RosShell.publish_answer = publish_timed  # type: ignore
     return InstantPolicy()
 
 
