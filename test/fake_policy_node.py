@@ -74,7 +74,7 @@ class FakePolicy:
         return ActionChunk(
             actions=actions, normalized=actions / 255, token_ids=tuple(range(31744, 31751)),
             bins=tuple(range(7)), margins=np.ones(7, np.float32), prompt=instruction,
-            input_ids=(1, 2), timings_ms={'sleep': 1e3 * self.delay})
+            input_ids=(1, 2), timings_ms={'sleep': 1e3 * self.delay}, drafted=6, accepted=4)
 
     def reset(self) -> None:
         """Nothing is kept."""

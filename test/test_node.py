@@ -406,6 +406,7 @@ def test_the_account_of_an_answer() -> None:
         assert action.token_ids.tolist() == list(range(31744, 31751))
         assert action.bins.tolist() == list(range(7))
         assert action.margins.tolist() == [1.0] * 7
+        assert (action.drafted_tokens, action.accepted_tokens) == (6, 4)
         assert (action.stage_names, action.stage_ms.tolist()) == (['sleep'], [10.0])
         ages = [action.age_received, action.age_inference_started, action.age_inference_ended,
                 action.age_published]

@@ -63,7 +63,7 @@ class Stub:
             raise RuntimeError('secret')
         actions = self.actions + (observation.instruction == 'late')
         return ActionChunk(actions, actions, (31999,), (0,), np.array([0.5], np.float32),
-                           'In: ...', (1, 512), {'decode': 2.0}, 0.2)
+                           'In: ...', (1, 512), {'decode': 2.0}, 0.2, 6, 5)
 
 
 @contextmanager
@@ -186,6 +186,7 @@ def test_a_remote_policy_says_everything_that_a_local_one_says():
         assert (chunk.token_ids, chunk.bins, chunk.prompt) == ((31999,), (0,), 'In: ...')
         assert chunk.margins.dtype == np.float32 and chunk.period_s == 0.2
         assert list(chunk.timings_ms) == ['decode', 'network']
+        assert (chunk.drafted, chunk.accepted) == (6, 5)
         assert np.array_equal(stub.seen[0].images[0], IMAGE)
         assert stub.seen[0].proprio.tolist() == [0.5]
         with pytest.raises(InvalidAction) as raised:

@@ -114,6 +114,7 @@ def vla_action(answer: Answer, published: int) -> Any:
         age_inference_ended=age(answer, answer.ended), age_published=age(answer, published),
         action_shape=np.array(chunk.actions.shape, np.uint32), token_ids=list(chunk.token_ids),
         bins=list(chunk.bins), margins=chunk.margins.ravel().tolist(),
+        drafted_tokens=chunk.drafted, accepted_tokens=chunk.accepted,
         normalized_action=chunk.normalized.ravel().tolist(),
         action=chunk.actions.ravel().tolist(), stage_names=list(chunk.timings_ms),
         stage_ms=[float(value) for value in chunk.timings_ms.values()])

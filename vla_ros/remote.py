@@ -208,4 +208,5 @@ def _read_chunk(answer: Mapping, elapsed_ms: float) -> ActionChunk:
     timings['network'] = elapsed_ms - sum(timings.values())
     return ActionChunk(actions, normalized, tuple(answer['token_ids']), tuple(answer['bins']),
                        np.asarray(answer['margins'], np.float32), str(answer['prompt']),
-                       tuple(answer['input_ids']), timings, answer['period_s'])
+                       tuple(answer['input_ids']), timings, answer['period_s'],
+                       answer.get('drafted', 0), answer.get('accepted', 0))

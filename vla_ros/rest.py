@@ -194,7 +194,8 @@ def _describe(chunk: ActionChunk) -> dict:
     return {'actions': chunk.actions, 'normalized': chunk.normalized,
             'token_ids': chunk.token_ids, 'bins': chunk.bins, 'margins': chunk.margins,
             'prompt': chunk.prompt, 'input_ids': chunk.input_ids,
-            'timings_ms': dict(chunk.timings_ms), 'period_s': chunk.period_s}
+            'timings_ms': dict(chunk.timings_ms), 'period_s': chunk.period_s,
+            'drafted': chunk.drafted, 'accepted': chunk.accepted}
 
 
 def _status(error: Exception) -> int:
