@@ -174,6 +174,58 @@ def test_a_policy_that_cannot_be_loaded():
     assert 'checkpoint' in shell.wait_for_state('FAULT').reason
 
 
+def test_with_a_period_the_next_inference_waits_for_it():
+    """On the newest frame then."""
+    inference, shell = make(Policy(), inference_start='period', action_period=10.0)
+    inference.configure()
+    now = [100.0]
+    inference._answerer.pace._clock = lambda: now[0]
+    inference.activate()
+    inference.frame(picture(1))
+    assert shell.answers.get(timeout=DEADLINE).command.positions[0] == 1.0
+    for level in (2, 3):
+        now[0] += 4.9
+        inference.frame(picture(level))
+    assert shell.answers.empty()
+    now[0] += 0.3
+    inference.frame(picture(4))
+    assert shell.answers.get(timeout=DEADLINE).command.positions[0] == 4.0
+    inference.tell()
+    assert [status.frames_dropped for status in shell.statuses.queue][-1] == 2
+    assert inference.stop(DEADLINE)
+    assert shell.answers.empty()
+
+
+def test_a_result_whose_frame_has_grown_too_old_is_dropped_after_the_inference():
+    """The policy was asked, and nothing is sent."""
+    policy, shell_time = Policy(), [0]
+    inference, shell = make(policy, action_space='joint_position', joint_names=('a', 'b'),
+                            max_age=2.0)
+    shell.now = lambda: shell_time[0]
+    shell.stamp_of = lambda image: 10 ** 9
+    answer_at_once = policy.infer
+    asked = threading.Event()
+
+    def infer(observation):
+        shell_time[0] = 10 ** 9 + delays.pop(0)
+        asked.set()
+        return answer_at_once(observation)
+
+    policy.infer = infer
+    delays = [2_000_000_001, 1_900_000_000]
+    inference.configure()
+    inference.activate()
+    shell_time[0] = 10 ** 9
+    inference.frame(picture(1))
+    assert 'stale image: the image was 2.000 s old when it was answered' in (
+        shell.wait_for_state('HOLD').reason)
+    assert asked.is_set() and shell.answers.empty()
+    shell_time[0] = 10 ** 9
+    inference.frame(picture(2))
+    assert shell.answers.get(timeout=DEADLINE).command.positions[0] == 2.0
+    assert inference.stop(DEADLINE)
+
+
 def test_configuring_again_after_a_cleanup():
     """Nothing of the first policy stays."""
     inference, shell = make(Policy())

@@ -19,6 +19,7 @@ from vla_ros.gate import Gate
 from vla_ros.gate import Order
 from vla_ros.moving import Mover
 from vla_ros.observing import Observing
+from vla_ros.pace import Pace
 from vla_ros.parameters import NodeConfig
 from vla_ros.policy import Policy
 from vla_ros.safety.black_box import BlackBox
@@ -48,6 +49,8 @@ class Answerer:
         self._observing = observing
         self._adapters = adapters
         self._black_box = black_box
+        #: When the next frame may be answered.
+        self.pace = Pace()
         self._frozen = FrozenImage(config.frozen_stamps, config.frozen_pixels)
         self._epoch = -1
         self._busy_since = math.inf
@@ -84,6 +87,7 @@ class Answerer:
             # What the policy kept belongs to another instruction or adapter, or before a stop.
             policy.reset()
             self._epoch = order.epoch
+        self.pace.start()
         started = self._shell.now()
         rgb = self._shell.read_image(frame.image)
         self._check_image(frame, rgb)

@@ -19,6 +19,7 @@ from vla_ros.errors import describe
 from vla_ros.gate import Gate
 from vla_ros.moving import Mover
 from vla_ros.observing import Observing
+from vla_ros.pace import start_period
 from vla_ros.parameters import NodeConfig
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
@@ -101,6 +102,7 @@ class Inference:
             spec = worker.wait_loaded()
             self.observing.check(spec)
             self._mover.build(spec)
+            self._answerer.pace.period = start_period(self._config, spec.unnorm_key)
         except Cancelled:
             # Whoever stopped the worker waits for it, and not longer than need be.
             self._board.loading('loading was cancelled')
@@ -231,7 +233,7 @@ class Inference:
         with self._starting:
             if self._is_stopped:
                 raise Cancelled('the node is about to end')
-            self._worker = Worker(self._load, self._answer, self._report)
+            self._worker = Worker(self._load, self._answer, self._report, self._answerer.pace)
             return self._worker
 
     def _load(self, progress: Progress) -> Policy:

@@ -39,6 +39,8 @@ Value = Union[bool, int, float, str, tuple[str, ...], tuple[float, ...]]
 
 #: Where the policy runs: in the node, or behind a ``vla_serve``.
 POLICIES = ('local', 'remote')
+#: When an inference starts: as soon as the policy is free, or one action period after the last.
+STARTS = ('newest', 'period')
 #: A list with one empty name stands for an empty list, which rclpy takes for bytes.
 _NO_NAMES = ('',)
 
@@ -277,6 +279,10 @@ class NodeConfig:
     motion_rate: float = _parameter(
         'command_rate', 100.0, 'Commands a second where a robot is moved.',
         minimum=10.0, maximum=1000.0)
+    inference_start: str = _parameter(
+        'inference.start', 'newest', 'When the newest image is answered. newest: as soon as the '
+        'policy is free; period: one action period after the last one was, which saves energy.',
+        choices=STARTS)
     max_age: float = _parameter(
         'max_age', 2.0, 'Seconds after which an image is too old to move an arm by, also once it '
         'was answered; 0: never. In the raw space only the arrival of images counts.',

@@ -11,6 +11,7 @@ from typing import Optional
 from typing import TypeVar
 
 from vla_ros.errors import Cancelled
+from vla_ros.pace import Pace
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicySpec
 from vla_ros.policy import Progress
@@ -23,9 +24,17 @@ T = TypeVar('T')
 class NewestSlot(Generic[T]):
     """Hands the newest sample from one thread to another; older ones are dropped and counted."""
 
-    def __init__(self) -> None:
-        """Start empty and open."""
-        self._changed = threading.Condition()
+    def __init__(self, pace: Optional[Pace] = None,
+                 changed: Optional[threading.Condition] = None) -> None:
+        """
+        Start empty and open.
+
+        :param pace: when a sample may be taken; by default as soon as there is one. Who takes it
+            notes the start, unless there is nothing to do with it.
+        :param changed: what a test puts in the place of a condition.
+        """
+        self._pace = Pace() if pace is None else pace
+        self._changed = threading.Condition() if changed is None else changed
         self._sample: Optional[T] = None
         self._is_open = True
         self._dropped = 0
@@ -44,9 +53,17 @@ class NewestSlot(Generic[T]):
             self._changed.notify()
 
     def take(self) -> Optional[T]:
-        """Wait for a sample; None once the slot is closed."""
+        """
+        Wait for a sample, and until one may be taken; it is the newest at that moment.
+
+        :return: None once the slot is closed.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._sample is not None or not self._is_open)
+            while self._is_open:
+                wait = self._pace.wait() if self._sample is not None else None
+                if wait == 0.0:
+                    break
+                self._changed.wait(wait)
             sample, self._sample = self._sample, None
             return sample if self._is_open else None
 
@@ -67,7 +84,7 @@ class Worker(Generic[T]):
     """
 
     def __init__(self, load: Callable[[Progress], Policy], answer: Callable[[Policy, T], None],
-                 progress: Progress) -> None:
+                 progress: Progress, pace: Optional[Pace] = None) -> None:
         """
         Start loading.
 
@@ -75,11 +92,12 @@ class Worker(Generic[T]):
             :class:`vla_ros.errors.Cancelled` once the worker is to stop.
         :param answer: called with the policy and each sample that is answered.
         :param progress: told how the loading proceeds, in the worker's thread.
+        :param pace: when a sample may be answered; by default as soon as there is one.
         """
         self._load = load
         self._answer = answer
         self._progress = progress
-        self._slot: NewestSlot[T] = NewestSlot()
+        self._slot: NewestSlot[T] = NewestSlot(pace)
         self._stopping = threading.Event()
         self._settled = threading.Event()
         self._spec: Optional[PolicySpec] = None
