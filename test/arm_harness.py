@@ -114,12 +114,12 @@ class Robot:
 
 
 @contextmanager
-def robot(delay: float = 0.02, topic: str = '/arm/joint_command', **parameters: str
-          ) -> Iterator[tuple[Robot, CameraProcess]]:
+def robot(delay: float = 0.02, topic: str = '/arm/joint_command', policy: str = 'arm',
+          **parameters: str) -> Iterator[tuple[Robot, CameraProcess]]:
     """Run node, camera and arm, as the quickest users of the defaults would."""
     values = {'robot__file': 'six_axis_arm', 'action__space': 'dataset', 'instruction': 'swing',
               'status__period': '0.1', 'max_age': '0.5', 'black_box__folder': '""', **parameters}
-    with running_node(f'arm={delay}', **values) as (node, observer):
+    with running_node(f'{policy}={delay}', **values) as (node, observer):
         camera = CameraProcess(observer.context.get_domain_id())
         try:
             yield Robot(observer, node, topic), camera

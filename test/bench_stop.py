@@ -4,14 +4,16 @@
 """
 Measures how soon the arm stops; run by hand, on a machine that does nothing else.
 
-``python test/bench_stop.py [--trials 200]``. It prints a JSON object: from the publication of
-``/arm/estop`` to the last motion command, in the midst of inferences, and from the moment at which
-the newest image gets too old to the status that says HOLD.
+``python test/bench_stop.py [--trials 200] [--busy]`` prints a JSON object: from the publication of
+``/arm/estop`` to the arrival of the last motion command at the arm's side, in the midst of
+inferences, and from the moment at which the newest image gets too old to the status that says
+HOLD. Exit status 1 if a 99th percentile is above what is promised: 10 ms, and 20 ms.
 """
 
 import argparse
 import json
 import platform
+import sys
 import time
 from typing import Any
 
@@ -25,18 +27,23 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
 _MAX_AGE = 0.5
+#: Milliseconds at the 99th percentile.
+_PROMISED = {'estop_to_last_command_ms': 10.0, 'max_age_to_hold_ms': 20.0}
 
 
 def main() -> None:
     """Run the trials and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--trials', type=int, default=200)
-    trials = parser.parse_args().trials
-    with robot(delay=0.15, max_age=str(_MAX_AGE)) as (arm, camera):
+    parser.add_argument('--busy', action='store_true',
+                        help='the inference computes in Python instead of waiting')
+    arguments = parser.parse_args()
+    trials, policy = arguments.trials, 'busy_arm' if arguments.busy else 'arm'
+    with robot(delay=0.15, policy=policy, max_age=str(_MAX_AGE)) as (arm, camera):
         commands: list[int] = []
         arm.observer.node.create_subscription(
             JointState, '/arm/joint_command',
-            lambda message, info: commands.append(info['source_timestamp']), 10)
+            lambda message, info: commands.append(info['received_timestamp']), 10)
         stamps: list[int] = []
         arm.observer.listen(
             Image, '/camera/image_raw', NEWEST, lambda image: stamps.append(
@@ -44,8 +51,9 @@ def main() -> None:
         arm.wait_for('RUNNING')
         stops = [stop(arm, commands, trial) for trial in range(trials)]
         stale = [go_blind(arm, camera, stamps) for _ in range(trials // 4)]
-    print(json.dumps({'estop_to_last_command_ms': summary(stops),
-                      'max_age_to_hold_ms': summary(stale), 'machine': machine()}))
+    results = {'estop_to_last_command_ms': summary(stops), 'max_age_to_hold_ms': summary(stale)}
+    print(json.dumps({**results, 'machine': machine()}))
+    sys.exit(any(results[name]['p99'] > most for name, most in _PROMISED.items()))
 
 
 def stop(arm: Robot, commands: list[int], trial: int) -> float:

@@ -87,8 +87,9 @@ class ArmPolicy:
     An instruction can ask for trouble, as it can of :class:`FakePolicy`.
     """
 
-    def __init__(self, delay: float) -> None:
-        self.fake = FakePolicy(delay)
+    def __init__(self, delay: float, is_busy: bool = False) -> None:
+        self.fake = FakePolicy(0.0 if is_busy else delay)
+        self.toil = delay if is_busy else 0.0
         self.spec = replace(self.fake.spec, unnorm_key='bridge_orig')
 
     def infer(self, observation: Observation) -> ActionChunk:
@@ -96,6 +97,9 @@ class ArmPolicy:
         if 'memory' in observation.instruction:
             raise MemoryError('none left')
         chunk = self.fake.infer(observation)
+        end = time.monotonic() + self.toil
+        while time.monotonic() < end:
+            pass  # as Python between two kernels: other threads wait for the interpreter
         speed = 0.01 * math.cos(2 * math.pi * time.monotonic() / 8.0)
         action = [0.0, speed, 0.0, 0.0, 0.0, 0.0, 1.0]
         if 'jump' in observation.instruction:
@@ -124,9 +128,9 @@ def load(config: PolicyConfig, behaviour: str) -> Policy:
     if behaviour == 'real_loading':
         say('loading')
         load_policy(replace(config, checkpoint='there is no such folder'))
-    arm = re.fullmatch(r'arm=(.*)', behaviour)
+    arm = re.fullmatch(r'(busy_)?arm=(.*)', behaviour)
     if arm:
-        return ArmPolicy(float(arm.group(1)))
+        return ArmPolicy(float(arm.group(2)), bool(arm.group(1)))
     delay = re.fullmatch(r'delay=(.*)', behaviour)
     return FakePolicy(float(delay.group(1)) if delay else 0.0, behaviour == 'stepwise')
 

@@ -201,3 +201,61 @@ def test_a_change_waits_for_what_is_being_sent():
     sender.join(DEADLINE)
     stopper.join(DEADLINE)
     assert events == ['sent', 'stopped']
+
+
+class Button:
+    """Says what it was told to, once each."""
+
+    def __init__(self):
+        self.words = []
+
+    def __call__(self):
+        return self.words.pop(0) if self.words else None
+
+
+@pytest.fixture
+def button():
+    """Give a button, which stands beside :func:`pushed`'s gate."""
+    return Button()
+
+
+@pytest.fixture
+def pushed(button):
+    """Give an open gate whose button nobody waits for."""
+    gate = Gate('task', read_button=button)
+    for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
+        gate.handle(event)
+    return gate
+
+
+def test_who_sends_looks_at_the_button_first(pushed, button):
+    """A press that no thread has woken up for stops what is sent all the same."""
+    order = pushed.order
+    button.words = [True]
+    assert not pushed.send(order, lambda: pytest.fail('it was sent'))
+    assert pushed.order.state.mode is Mode.ESTOP
+
+
+def test_a_tick_looks_at_the_button_first_and_last(pushed, button):
+    """Also at what came while it computed."""
+    seen = []
+
+    def act(order):
+        seen.append(order.state.mode)
+        button.words = [True]
+        assert not pushed.may_send()
+
+    pushed.send(pushed.order, lambda: None)
+    assert pushed.tick(act)
+    assert seen == [Mode.RUNNING] and pushed.order.state.mode is Mode.ESTOP
+    button.words = [False]
+    assert pushed.tick(lambda order: seen.append(order.state.pressed))
+    assert seen[-1] is False and pushed.order.state.mode is Mode.ESTOP
+    assert not pushed.tick(lambda order: None)
+
+
+def test_the_button_is_heard_in_its_order(pushed, button):
+    """Pressed and released, it stays an emergency stop."""
+    button.words = [True, False]
+    assert pushed.hear() and pushed.hear() and not pushed.hear()
+    assert pushed.order.state.mode is Mode.ESTOP and not pushed.order.state.pressed

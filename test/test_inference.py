@@ -35,6 +35,9 @@ class Shell:
     def now(self):
         return time.monotonic_ns()
 
+    def read_button(self):
+        return None
+
     def motion_time(self):
         return time.monotonic()
 

@@ -56,19 +56,26 @@ class Gate:
     Checking and sending happen under the same lock as every change. So once a change of the
     instruction, a stop, a hold or a deactivation has returned, no command of before can follow;
     the status that acknowledges the change is published after that.
+
+    The emergency stop is not waited for: whoever is about to send looks at the button himself, so
+    that a press stops what is sent from the moment it has arrived, however busy the threads are.
     """
 
-    def __init__(self, instruction: str, dry_start: bool = False, is_shadow: bool = False) -> None:
+    def __init__(self, instruction: str, dry_start: bool = False, is_shadow: bool = False,
+                 read_button: Callable[[], Optional[bool]] = lambda: None) -> None:
         """
         Start unconfigured, with the instruction that was configured.
 
         :param dry_start: activation begins in shadow.
         :param is_shadow: it stays there.
+        :param read_button: takes what the emergency stop has said since, pressed or not; None if
+            nothing. Called under the lock only, so that no word of it overtakes another.
         """
         self._lock = threading.Lock()
         self._order = Order(instruction)
         self._dry_start = dry_start or is_shadow
         self._is_shadow = is_shadow
+        self._read_button = read_button
 
     @property
     def order(self) -> Order:
@@ -85,6 +92,15 @@ class Gate:
         """
         with self._lock:
             return self._advance(event, None, detail)
+
+    def hear(self) -> bool:
+        """
+        Do as the emergency stop says.
+
+        :return: whether it was a change.
+        """
+        with self._lock:
+            return self._hear()
 
     def instruct(self, instruction: str) -> bool:
         """
@@ -138,6 +154,7 @@ class Gate:
         :return: whether it was sent.
         """
         with self._lock:
+            self._hear()
             if order.epoch != self._order.epoch or not self._order.is_open:
                 return False
             self._order = replace(self._order, detail='',
@@ -154,16 +171,27 @@ class Gate:
         """
         Send what is due.
 
-        :param act: sends it, or says why the arm is to be held; then it is called once more, to
-            send what holds it.
+        :param act: sends it if :meth:`may_send`, or says why the arm is to be held; then it is
+            called once more, to send what holds it.
         :return: whether the state has changed.
         """
         with self._lock:
+            before = self._order
+            self._hear()
             held = act(self._order)
-            if held is None or not self._advance(Event.PROBLEM, held.reason, held.detail):
-                return False
-            act(self._order)
-            return True
+            if held is not None and self._advance(Event.PROBLEM, held.reason, held.detail):
+                act(self._order)
+            return self._order is not before
+
+    def may_send(self) -> bool:
+        """Look at the button once more, as the last thing before sending; in a tick only."""
+        return not self._hear() or self._order.state.mode is not Mode.ESTOP
+
+    def _hear(self) -> bool:
+        pressed = self._read_button()
+        if pressed is None:
+            return False
+        return self._advance(Event.ESTOP_PRESSED if pressed else Event.ESTOP_RELEASED)
 
     def _advance(self, event: Event, reason: Optional[Reason] = None, detail: str = '') -> bool:
         state = advance(self._order.state, event, reason, self._dry_start)

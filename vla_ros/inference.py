@@ -64,7 +64,7 @@ class Inference:
         self._shell = shell
         self._board = board
         self._load_policy = load_policy
-        self._gate = Gate(config.instruction, config.dry_start, config.shadow)
+        self._gate = Gate(config.instruction, config.dry_start, config.shadow, shell.read_button)
         self._adapters = AdapterChoice(config.adapters, config.adapter)
         #: Where inputs beside the main image are handed in.
         self.observing = Observing(config)
@@ -191,9 +191,9 @@ class Inference:
         """
         self._adapters.choose(name)
 
-    def emergency_stop(self, pressed: bool) -> None:
+    def hear(self) -> None:
         """Stop at once, or note that the button was released; that alone does not re-arm."""
-        if self._gate.handle(Event.ESTOP_PRESSED if pressed else Event.ESTOP_RELEASED):
+        if self._gate.hear():
             self.tell_changes()
 
     def hold(self, reason: Reason, detail: str) -> None:
@@ -205,6 +205,10 @@ class Inference:
         """Send what is due, or hold for what is wrong; called ``command_rate`` times a second."""
         if self._mover.tick():
             self.tell_changes()
+
+    def due(self) -> float:
+        """Give the monotonic seconds at which a tick is needed, even before its time."""
+        return self._mover.due()
 
     def watch(self) -> None:
         """Look whether the inference hangs; called many times a second by a steady clock."""

@@ -6,6 +6,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 from functools import partial
+import math
 import time
 from typing import Optional
 
@@ -30,6 +31,9 @@ from vla_ros.safety.state_machine import Reason
 from vla_ros.shell import Frame
 from vla_ros.shell import Shell
 from vla_ros.status import StatusBoard
+
+#: Seconds after which what gets too old is sure to be too old, by a clock that may be slewed.
+_HAIR = 0.001
 
 
 class Mover:
@@ -125,6 +129,23 @@ class Mover:
                                 self._shell.is_simulated())
         return self._gate.tick(partial(self._step, jump))
 
+    def due(self) -> float:
+        """
+        Give the monotonic seconds at which an input gets too old to move by; infinity for never.
+
+        A tick is due then: it holds the arm, whatever the rate of ticks is. By simulated time it
+        cannot be foreseen, and is left to the ticks.
+        """
+        if self._shell.is_simulated() or not self._gate.order.state.is_moving:
+            return math.inf
+        names, joints = self._needed_joints()
+        now = time.monotonic()
+        frame = self._newest
+        spans = [most - age for most, age in (
+            (self._config.max_age, 0.0 if frame is None else self._age(frame)),
+            (self._config.joint_timeout, joints.age(names, now))) if most > 0.0]
+        return now + max(0.0, min(spans, default=math.inf)) + _HAIR
+
     def check_age(self, frame: Frame) -> None:
         """
         Check that an image is young enough to move an arm by, now that it was answered.
@@ -163,7 +184,7 @@ class Mover:
             command = self._arm.tick(order.state, self._shell.motion_time())
         except Held as held:
             return held
-        if command is not None:
+        if command is not None and self._gate.may_send():
             frame = self._answered if order.state.is_moving else None
             self._shell.publish_motion(command, frame and frame.image, order.state.shadow)
             self._board.sent()
@@ -201,8 +222,9 @@ class Mover:
         measured = self._joints.positions
         positions = tuple(measured.get(name, position)
                           for name, position in zip(command.names, command.positions))
-        self._shell.publish_hold(JointCommand(command.names, positions), order.state.shadow)
-        self._board.sent()
+        if self._gate.may_send():
+            self._shell.publish_hold(JointCommand(command.names, positions), order.state.shadow)
+            self._board.sent()
 
     def _note_command(self, command: ArmCommand) -> None:
         if self._black_box is not None:

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from functools import partial
+import math
 from typing import Any
 from typing import Optional
 
@@ -21,6 +22,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -39,6 +41,8 @@ from vla_ros.errors import Cancelled
 from vla_ros.errors import describe
 from vla_ros.errors import ParameterError
 from vla_ros.inference import Inference
+from vla_ros.motion_loop import LoopGroup
+from vla_ros.motion_loop import MotionLoop
 from vla_ros.parameters import NodeConfig
 from vla_ros.parameters import PARAMETERS
 from vla_ros.policy import load_policy
@@ -100,6 +104,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         :param timeout: seconds to wait for what is under way.
         :return: False if a thread is still busy.
         """
+        self.motion.end()
         self._camera.stop()
         return self._inference.stop(timeout)
 
@@ -114,11 +119,11 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         return NodeConfig.from_values(values)
 
     def _make_subscriptions(self) -> None:
-        # The emergency stop and measurements wait for no other callback; the rest share
-        # the default group, in which the parameter services are, too: an instruction is set in
-        # one place.
-        self._subscribe(Bool, 'arm/estop', self._on_estop, RELIABLE,
-                        MutuallyExclusiveCallbackGroup())
+        # The emergency stop is heard by the motion's own thread. Measurements wait for no other
+        # callback; the rest share the default group, in which the parameter services are, too: an
+        # instruction is set in one place.
+        self._shell.button = self._subscribe(Bool, 'arm/estop', lambda _: None, RELIABLE,
+                                             LoopGroup())
         self._subscribe(JointState, 'joint_states', self._on_joint_states, NEWEST,
                         MutuallyExclusiveCallbackGroup())
         self._subscribe(String, 'vla/instruction', self._on_instruction, RELIABLE)
@@ -126,10 +131,10 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self.create_service(Trigger, '~/hold', self._on_hold)
 
     def _subscribe(self, message_type: Any, topic: str, callback: Callable[[Any], None],
-                   qos: QoSProfile, group: Optional[CallbackGroup] = None) -> None:
+                   qos: QoSProfile, group: Optional[CallbackGroup] = None) -> Subscription:
         events = SubscriptionEventCallbacks(incompatible_qos=partial(self._on_mismatch, topic))
-        self.create_subscription(message_type, topic, callback, qos, callback_group=group,
-                                 event_callbacks=events)
+        return self.create_subscription(message_type, topic, callback, qos, callback_group=group,
+                                        event_callbacks=events)
 
     def _make_timers(self, config: NodeConfig) -> None:
         # By the steady clock: with use_sim_time there may be no time yet, but there is a status;
@@ -139,11 +144,14 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self.create_timer(_CAMERA_PERIOD, self._look_at_camera, clock=steady)
         self.create_timer(_WATCH_PERIOD, self._inference.watch, clock=steady,
                           callback_group=MutuallyExclusiveCallbackGroup())
-        self._motion = self.create_timer(
-            1.0 / config.motion_rate, self._inference.tick,
-            clock=self.get_clock() if self._shell.is_simulated() else steady,
-            callback_group=MutuallyExclusiveCallbackGroup())
-        self._motion.cancel()  # until there is something that might move
+        period = 1.0 / config.motion_rate
+        if self._shell.is_simulated():
+            self.create_timer(period, self._inference.tick,
+                              callback_group=MutuallyExclusiveCallbackGroup())
+            period = math.inf
+        #: Hears the emergency stop and sends the motion; its ``run`` wants a thread of its own.
+        self.motion = MotionLoop(self, self._shell.button, self._inference.hear,
+                                 self._inference.tick, period, self._inference.due)
 
     def _subscribe_inputs(self, config: NodeConfig) -> None:
         for topic in config.extra_topics:
@@ -164,9 +172,6 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
             if problem:
                 self.get_logger().warning(f'no image: {problem}')
             self._inference.tell_changes()
-
-    def _on_estop(self, message: Bool) -> None:
-        self._inference.emergency_stop(message.data)
 
     def _on_joint_states(self, message: JointState) -> None:
         self._inference.joints(message.name, message.position)
@@ -217,7 +222,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Answer frames from now on."""
-        self._motion.reset()
+        self.motion.begin()
         self._inference.activate()
         return SUCCESS
 

@@ -63,19 +63,22 @@ def main(arguments: Optional[Sequence[str]] = None,
         return 2
     logging.getLogger('vla_ros').addHandler(_RosHandler(node.get_logger()))
     logging.getLogger('vla_ros').setLevel(logging.INFO)
-    # One thread each for frames, the emergency stop, the motion, a transition that is loading, and
-    # the rest.
+    # One thread each for frames, measurements, the watch, a transition that is loading, and the
+    # rest; the emergency stop and the motion have their own.
     executor = MultiThreadedExecutor(num_threads=5)
     executor.add_node(node)
-    spinning = Thread(target=_spin, args=(executor, ended), name='vla_executor', daemon=True)
-    spinning.start()
+    threads = [Thread(target=_run, args=(work, ended), name=name, daemon=True) for name, work in (
+        ('vla_executor', executor.spin), ('vla_motion', node.motion.run))]
+    for thread in threads:
+        thread.start()
     if node.autostart:
         executor.create_task(node.start)
 
     failure = ended.get()
     is_idle = node.stop(_STOP_TIMEOUT)
     executor.shutdown(timeout_sec=0.0)
-    spinning.join(_STOP_TIMEOUT)
+    for thread in threads:
+        thread.join(_STOP_TIMEOUT)
     node.destroy_node()
     rclpy.try_shutdown()
     if failure is not None:
@@ -90,9 +93,9 @@ def main(arguments: Optional[Sequence[str]] = None,
     return 0
 
 
-def _spin(executor: Any, ended: 'SimpleQueue[Optional[BaseException]]') -> None:
+def _run(work: Callable[[], None], ended: 'SimpleQueue[Optional[BaseException]]') -> None:
     try:
-        executor.spin()
+        work()
     except Exception as error:
         ended.put(error)
 

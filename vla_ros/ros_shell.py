@@ -9,6 +9,7 @@ from queue import Empty
 from queue import SimpleQueue
 import time
 from typing import Any
+from typing import Optional
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
@@ -17,6 +18,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
+from rclpy.subscription import Subscription
+from std_msgs.msg import Bool
 from std_msgs.msg import String
 
 try:
@@ -45,7 +48,13 @@ _DESCRIPTION_TIMEOUT = 10.0
 
 
 class RosShell:
-    """A node, as :class:`vla_ros.shell.Shell` wants to see it."""
+    """
+    A node, as :class:`vla_ros.shell.Shell` wants to see it.
+
+    :ivar button: the subscription of the emergency stop, which no executor takes from.
+    """
+
+    button: Subscription
 
     def __init__(self, node: Node, config: NodeConfig,
                  refuse: Callable[[str, Any], None]) -> None:
@@ -91,6 +100,11 @@ class RosShell:
     def read_image(self, image: Any) -> np.ndarray:
         """Give the pixels of an image, uint8 (H, W, 3) RGB."""
         return self._camera.read(image)
+
+    def read_button(self) -> Optional[bool]:
+        """Take what the emergency stop has said since: pressed or not; None if nothing."""
+        taken = self.button.handle.take_message(Bool, False)
+        return None if taken is None else taken[0].data
 
     def motion_time(self) -> float:
         """Give seconds of the clock by which the arm moves: steady, or simulated."""

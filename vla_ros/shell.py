@@ -62,6 +62,9 @@ class Shell(Protocol):
     def read_image(self, image: Any) -> np.ndarray:
         """Give uint8 (H, W, 3) RGB, or raise :class:`vla_ros.errors.ImageError`."""
 
+    def read_button(self) -> Optional[bool]:
+        """Take what the emergency stop has said since: pressed or not; None if nothing."""
+
     def motion_time(self) -> float:
         """Give seconds of the clock by which the arm moves: steady, or simulated."""
 
