@@ -6,6 +6,7 @@
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from vla_ros.tools import bench
@@ -19,7 +20,10 @@ from vla_ros.bench.timing import take_turns  # noqa: E402
 from vla_ros.bench.work import Work  # noqa: E402
 from vla_ros.errors import ParameterError  # noqa: E402
 from vla_ros.model.attention import attend_sdpa  # noqa: E402
+from vla_ros.model.memory import activation_peak  # noqa: E402
 from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
+from vla_ros.policy import Observation  # noqa: E402
+from vla_ros.policy import PolicyConfig  # noqa: E402
 from test_out_of_memory import openvla_7b  # noqa: E402, I100, I201
 
 
@@ -30,7 +34,7 @@ def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys
                          str(plot), '--trace', str(trace)])
     result = json.loads(capsys.readouterr().out)
     assert status == 0
-    for variant in ('baseline', 'engine', 'drafted', 'rejected'):
+    for variant in ('baseline', 'engine', 'drafted', 'rejected', 'rejected_first'):
         row = result[variant]
         assert 0 < row['p50_ms'] <= row['p99_ms'] <= row['max_ms']
     for name in ('engine', 'drafted'):
@@ -38,7 +42,12 @@ def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys
         assert result[f'ratio_{name}'] == pytest.approx(ratio, rel=1e-2)
     assert result['token_agreement'] == 1.0
     assert (result['accepted'], result['drafts']) == (6, 6)
-    assert {'preprocess', 'vision', 'prefill', 'decode', 'post'} <= set(result['stages_ms'])
+    assert 0.5 < result['ratio_rejected'] < 2 and 0.5 < result['ratio_rejected_first'] < 3
+    for key in ('stages_ms', 'drafted_stages_ms'):
+        assert list(result[key]) == ['wait', 'upload', 'preprocess', 'vision', 'prefill', 'decode',
+                                     'read-back', 'post']
+        assert result[key]['wait']['p50_ms'] > 0, 'a thread has to wake up'
+        assert result[key]['upload']['max_ms'] == 0, 'a CPU has nothing to upload'
     decode = [result[key]['decode']['p50_ms'] for key in ('stages_ms', 'drafted_stages_ms')]
     assert decode[0] > decode[1]
     assert result['machine']['copy_gb_per_s'] > 0 < result['machine']['matmul_tflop_per_s']
@@ -47,14 +56,61 @@ def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys
     assert {'baseline', 'engine', 'drafted'} <= names
 
 
-def test_quantised_weights_are_a_variant_of_their_own(capsys):
-    assert bench.main(['model', '--rounds', '2', '--device', 'cpu', '--quantization', 'int8',
-                       '--json']) == 0
+def test_always_wrong_drafts_are_not_checked_any_more():
+    from vla_ros.bench.model import Bench
+    from vla_ros.bench.shapes import random_policy
+    policy = random_policy('tiny', PolicyConfig('tiny', device='cpu', clip_invalid=True))
+    frame = np.zeros((48, 64, 3), np.uint8)
+    bench = Bench(policy, Observation((frame,), 'pick up the cup'))
+    bench.measure(3)
+    drafted = {name: [chunk.drafted for chunk in chunks]
+               for name, chunks in bench._chunks.items()}
+    assert drafted['engine'] == [0] * 6 and drafted['drafted'] == [6] * 6
+    assert drafted['rejected'] == [6, 6, 0, 0, 0, 0]
+    assert drafted['rejected_first'] == [6] * 6
+    assert not any(chunk.accepted for name in ('rejected', 'rejected_first')
+                   for chunk in bench._chunks[name])
+
+
+def test_quantised_weights_are_compared_with_full_ones(golden_checkpoints, tmp_path, capsys):
+    frames = [tmp_path / f'{number}.npy' for number in range(3)]
+    for number, path in enumerate(frames):
+        np.save(path, np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8))
+    words = ['model', '--checkpoint', str(golden_checkpoints['float32']), '--unnorm-key',
+             'golden_bridge', '--rounds', '2', '--device', 'cpu', '--quantization',
+             'int8,int4,fp8', '--images', *map(str, frames)]
+    assert bench.main([*words, '--json']) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result['ratio_quantized'] == pytest.approx(
-        result['engine']['p50_ms'] / result['quantized']['p50_ms'], rel=1e-2)
-    assert result['token_agreement'] == 1.0
-    assert 0 <= result['quantized_equal_tokens'] <= 7
+    assert result['frame'] == '64x48'
+    full, int8, int4, fp8 = result['quantizations']
+    assert [row['quantization'] for row in (full, int8, int4, fp8)] == [
+        'none', 'int8', 'int4', 'fp8']
+    assert 'it needs a GPU' in fp8['reason'] and len(fp8) == 2
+    assert (full['speed'], full['token_agreement'], full['action_error']) == (1.0, 1.0, 0.0)
+    for row in (int8, int4):
+        assert (row['answers'], row['tokens'], row['reason']) == (3, 21, None)
+        assert row['speed'] == pytest.approx(full['p50_ms'] / row['p50_ms'], rel=1e-2)
+        assert 0 <= row['token_agreement'] <= 1
+    sizes = [row['memory_mib'] for row in (full, int8, int4)]
+    assert sizes[0]['language_model'] > sizes[1]['language_model'] > sizes[2]['language_model']
+    assert len({(size['vision'], size['projector'], size['buffers']) for size in sizes}) == 1
+    for size in sizes:
+        # At least what the first block of a tower needs.
+        assert 0.01 < size['activations'] < 1000
+        assert size['total'] == pytest.approx(
+            sum(value for name, value in size.items() if name != 'total'), abs=0.1)
+    assert bench.main(words) == 0
+    printed = capsys.readouterr().out
+    assert '| int4 | ' in printed and 'fp8: not here. quantization fp8: it needs' in printed
+
+
+def test_activations_are_counted_where_they_live_at_a_time():
+    def run():
+        for _ in range(3):
+            first = torch.zeros(2**20)
+            second = first + 1
+            del first, second
+    assert activation_peak(run, torch.device('cpu')) == pytest.approx(2 * 4 * 2**20, rel=0.01)
 
 
 def test_model_prints_a_table_for_a_checkpoint(golden_checkpoints, capsys):
@@ -70,6 +126,9 @@ def test_model_prints_a_table_for_a_checkpoint(golden_checkpoints, capsys):
 @pytest.mark.parametrize(('words', 'said'), [
     (['model', '--size', '0x4'], "--size: got '0x4', it must be WIDTHxHEIGHT"),
     (['model', '--rounds', '0'], '--rounds: got 0, it must be at least 1'),
+    (['model', '--quantization', 'int8,int3'], "--quantization: got 'int3', it must be one of "
+                                               'none, int8, int4, fp8, or several'),
+    (['model', '--images', '/nowhere.png'], '/nowhere.png'),
     (['model', '--checkpoint', '/nowhere'], 'checkpoint /nowhere: no such folder'),
 ])
 def test_a_mistake_is_one_line(words, said, capsys):

@@ -177,22 +177,58 @@ def test_each_right_guess_saves_a_pass(network, case, monkeypatch, wrong, expect
     assert (decoded.drafted, decoded.accepted) == (6, accepted)
 
 
-def test_a_useless_draft_costs_one_extra_pass_only_once(network, case, monkeypatch):
+def answer_with(engine, ran, case, draft):
+    """Answer with a draft; give the passes that ran."""
+    engine.draft(draft)
+    ran.clear()
+    assert engine.run(HostClock()).token_ids == case.tokens
+    return list(ran)
+
+
+def test_a_wrong_draft_costs_one_extra_pass_only_once(network, case, monkeypatch):
     engine = Engine(network, 64, COUNT)
     wrong = [(token + 1) % VOCABULARY for token in case.tokens]
     case.run(engine)
     ran = passes_of(engine, monkeypatch)
-    expected = [['verify', 'leap', *['step'] * 5], ['verify', *['step'] * 6]]
-    for passes in (*expected, expected[1]):
-        engine.draft(wrong)
-        ran.clear()
-        assert engine.run(HostClock()).token_ids == case.tokens
-        assert ran == passes
-    # A draft that begins right brings it back.
-    engine.draft([case.tokens[0], *wrong[1:2], *case.tokens[2:]])
-    ran.clear()
-    assert engine.run(HostClock()).accepted == 5
-    assert ran == ['verify', 'leap']
+    assert answer_with(engine, ran, case, wrong) == ['verify', 'leap', *['step'] * 5]
+    assert answer_with(engine, ran, case, wrong) == ['verify', *['step'] * 6]
+
+
+def test_wrong_drafts_in_a_row_are_not_checked_any_more(network, case, monkeypatch):
+    engine = Engine(network, 64, COUNT)
+    wrong = [(token + 1) % VOCABULARY for token in case.tokens]
+    begins_right = [case.tokens[0], *wrong[1:2], *case.tokens[2:]]
+    plain = ['prefill', *['step'] * 6]
+    case.run(engine)
+    ran = passes_of(engine, monkeypatch)
+    for _ in range(2):
+        assert answer_with(engine, ran, case, wrong)[0] == 'verify'
+    for _ in range(5):
+        assert answer_with(engine, ran, case, wrong) == plain
+    # One that would have been right, although it was not checked, brings them back.
+    assert answer_with(engine, ran, case, begins_right) == plain
+    assert answer_with(engine, ran, case, begins_right) == ['verify', 'leap']
+    # And so does a new beginning.
+    for _ in range(3):
+        answer_with(engine, ran, case, wrong)
+    assert ran == plain
+    engine.forget()
+    engine.set_prompt(case.prompt)
+    assert answer_with(engine, ran, case, wrong)[0] == 'verify'
+
+
+def test_tokens_stay_exact_while_drafting_comes_and_goes(network):
+    drawn = cases(network, 60, seed=9)
+    engine, random, drafted = Engine(network, 64, COUNT), np.random.default_rng(9), []
+    for _ in range(4):
+        for case in drawn:  # without forgetting: the previous answer is the guess
+            engine.pixels.copy_(case.pixels[None])
+            engine.set_prompt(case.prompt)
+            for _ in range(random.integers(1, 3)):
+                decoded = engine.run(HostClock())
+                assert decoded.token_ids == case.tokens
+                drafted.append(decoded.drafted > 0)
+    assert 50 < sum(drafted) < len(drafted) - 50
 
 
 def test_the_previous_action_is_the_draft_until_it_is_forgotten(network, case):

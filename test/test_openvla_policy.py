@@ -74,7 +74,8 @@ def test_an_answer_is_not_overwritten_by_the_next_one(policy):
 
 def test_stages_are_named_in_their_order(policy):
     chunk = policy.infer(Observation((frame(0),), 'pick up the cup'))
-    assert list(chunk.timings_ms) == ['preprocess', 'vision', 'prefill', 'decode', 'read', 'post']
+    assert list(chunk.timings_ms) == [
+        'preprocess', 'vision', 'prefill', 'decode', 'read-back', 'post']
     assert min(chunk.timings_ms.values()) >= 0
 
 

@@ -5,6 +5,7 @@
 
 import argparse
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from vla_ros.bench.baseline import PlainOpenVla
+from vla_ros.bench.handover import Handover
 from vla_ros.bench.machine import describe_machine
+from vla_ros.bench.model_report import plot
+from vla_ros.bench.model_report import table
+from vla_ros.bench.quantization import compare
+from vla_ros.bench.quantization import parse_quantizations
 from vla_ros.bench.shapes import random_policy
 from vla_ros.bench.shapes import SHAPES
 from vla_ros.bench.sizes import parse_size
@@ -23,6 +29,7 @@ from vla_ros.bench.timing import take_turns
 from vla_ros.bench.work import Work
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
+from vla_ros.model.drafts import DraftRecord
 from vla_ros.model.openvla import OpenVlaPolicy
 from vla_ros.policy import ActionChunk
 from vla_ros.policy import ATTENTIONS
@@ -31,8 +38,15 @@ from vla_ros.policy import DTYPES
 from vla_ros.policy import load_policy
 from vla_ros.policy import Observation
 from vla_ros.policy import PolicyConfig
-from vla_ros.policy import QUANTIZATIONS
 from vla_ros.tools.command_line import progress_bar
+from vla_ros.tools.predict import read_image
+
+#: The way of a frame; stages that a device does not have take no time.
+STAGES = ('wait', 'upload', 'preprocess', 'vision', 'prefill', 'decode', 'read-back', 'post')
+_WARMUP = 3
+_NOISE = 8
+
+__all__ = ['HELP', 'add_arguments', 'run', 'table']
 
 HELP = 'time of an inference, against Hugging Face’s generate on the same weights'
 
@@ -52,8 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--device', default='auto', choices=DEVICES)
     parser.add_argument('--dtype', default='auto', choices=DTYPES)
     parser.add_argument('--attention', default='auto', choices=ATTENTIONS)
-    parser.add_argument('--quantization', default='none', choices=QUANTIZATIONS,
-                        help='measure the engine with such weights, too')
+    parser.add_argument('--quantization', default='none', metavar='LIST',
+                        help='compare such weights with full ones: int8,int4,fp8')
+    parser.add_argument('--images', nargs='+', default=[], metavar='FILE',
+                        help='frames to answer in place of noise: what Pillow reads, or .npy')
     parser.add_argument('--trace', metavar='FILE',
                         help='write a profiler trace for ui.perfetto.dev')
     parser.add_argument('--plot', metavar='FILE', help='write a PNG of the stages')
@@ -63,14 +79,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure; see the page docs/benchmarks.md for what the numbers mean."""
     if arguments.rounds < 1:
         raise ParameterError('--rounds', arguments.rounds, 'at least 1')
-    width, height = parse_size(arguments.size)
+    names = parse_quantizations(arguments.quantization)
+    observations = _observations(arguments)
     policy = _load(arguments)
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    quantized = None
-    if arguments.quantization != 'none':
-        quantized = _load(arguments, arguments.quantization)
-    bench = Bench(policy, Observation((image,), arguments.instruction), quantized)
+    bench = Bench(policy, observations[0])
     result = bench.measure(arguments.rounds)
+    if len(names) > 1:
+        result['quantizations'] = compare(
+            policy, names, lambda name: _load(arguments, name), observations, arguments.rounds)
+    height, width, _ = observations[0].images[0].shape
     result['frame'] = f'{width}x{height}'
     result['model'] = arguments.checkpoint or f'of shape {arguments.shape}'
     if arguments.trace:
@@ -78,6 +95,15 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.plot:
         plot(result, Path(arguments.plot))
     return result
+
+
+def _observations(arguments: argparse.Namespace) -> list[Observation]:
+    """Read the frames, or make some of noise."""
+    width, height = parse_size(arguments.size)
+    random = np.random.default_rng(0)
+    images = [read_image(Path(path)) for path in arguments.images] or [
+        random.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(_NOISE)]
+    return [Observation((image,), arguments.instruction) for image in images]
 
 
 def _load(arguments: argparse.Namespace, quantization: str = 'none') -> OpenVlaPolicy:
@@ -102,7 +128,6 @@ class Bench:
 
     policy: OpenVlaPolicy
     observation: Observation
-    quantized: OpenVlaPolicy | None = None
 
     def __post_init__(self) -> None:
         """Learn what the answer is, and how the prompt reads."""
@@ -114,29 +139,31 @@ class Bench:
         self._ids = self.policy.close_prompt(first.input_ids)
         vocabulary = self.policy.engine.network.config.language_model.vocab_size
         self._wrong = [(token + 1) % vocabulary for token in self._tokens]
+        self._record = DraftRecord()
 
     def measure(self, rounds: int) -> dict[str, Any]:
         """Time all variants in turns, then the machine's ceilings."""
         variants = {'baseline': self.baseline, 'engine': self.engine, 'drafted': self.drafted,
-                    'rejected': self.rejected}
-        if self.quantized is not None:
-            variants['quantized'] = self.run_quantized
-        warmup = 3
+                    'rejected': self.rejected, 'rejected_first': self.rejected_first}
         self._chunks = {name: [] for name in variants}
-        spent = take_turns(variants, rounds, warmup)
+        with Handover(self.policy) as handover:
+            spent = take_turns({**variants, 'wait': handover.wait}, rounds, _WARMUP)
+        del spent['wait']
+        waits = handover.waits_ms[_WARMUP:]
         result: dict[str, Any] = {name: summarize(times) for name, times in spent.items()}
         p50 = {name: float(np.percentile(times, 50)) for name, times in spent.items()}
-        chunks = {name: self._chunks[name][warmup:] for name in ('engine', 'drafted')}
+        chunks = {name: self._chunks[name][_WARMUP:] for name in ('engine', 'drafted')}
         return {
             **result,
             'ratio_engine': round(p50['baseline'] / p50['engine'], 3),
             'ratio_drafted': round(p50['baseline'] / p50['drafted'], 3),
-            'rejected_over_engine': round(p50['rejected'] / p50['engine'], 3),
-            **self._compare_quantized(p50),
+            # Of the two runs of each round, next to each other: p50 alone would follow the noise.
+            **{f'ratio_{name}': round(float(np.median(
+                np.divide(spent[name], spent['engine']))), 4)
+               for name in ('rejected', 'rejected_first')},
             'accepted': chunks['drafted'][-1].accepted, 'drafts': chunks['drafted'][-1].drafted,
-            'stages_ms': summarize_stages([chunk.timings_ms for chunk in chunks['engine']]),
-            'drafted_stages_ms': summarize_stages(
-                [chunk.timings_ms for chunk in chunks['drafted']]),
+            'stages_ms': _summarize(chunks['engine'], waits),
+            'drafted_stages_ms': _summarize(chunks['drafted'], waits),
             'rounds': rounds,
             **self._agreement(),
             **self._ceilings(chunks['engine'][0].timings_ms, result)}
@@ -152,19 +179,23 @@ class Bench:
 
     def drafted(self) -> None:
         """Run the engine on the frame of the previous run: every guess is right."""
+        self.policy.engine.record = DraftRecord()
         self.policy.engine.draft(self._tokens)
         self._keep('drafted')
 
     def rejected(self) -> None:
-        """Run the engine on guesses that are all wrong."""
+        """Run the engine where guesses are wrong, all of them, frame after frame."""
+        self.policy.reset()
+        # That of this variant, in which no other one has run.
+        self.policy.engine.record = self._record
         self.policy.engine.draft(self._wrong)
         self._keep('rejected')
 
-    def run_quantized(self) -> None:
-        """Run the engine with quantised weights, without a draft."""
-        assert self.quantized is not None, 'only then is it a variant'
-        self.quantized.reset()
-        self._chunks['quantized'].append(self.quantized.infer(self.observation))
+    def rejected_first(self) -> None:
+        """Run the engine where guesses are wrong for the first time."""
+        self.policy.reset()
+        self.policy.engine.draft(self._wrong)
+        self._keep('rejected_first')
 
     def trace(self, path: Path) -> None:
         """Profile one run of each kind, into a file that Perfetto opens."""
@@ -183,20 +214,10 @@ class Bench:
     def _keep(self, name: str) -> None:
         self._chunks[name].append(self.policy.infer(self.observation))
 
-    def _compare_quantized(self, p50: Mapping[str, float]) -> dict[str, Any]:
-        if self.quantized is None:
-            return {}
-        tokens = self._chunks['quantized'][-1].token_ids
-        return {'ratio_quantized': round(p50['engine'] / p50['quantized'], 3),
-                'quantization': self.quantized.spec.quantization,
-                'quantized_equal_tokens': sum(ours == theirs for ours, theirs in
-                                              zip(tokens, self._tokens))}
-
     def _agreement(self) -> dict[str, Any]:
         """Compare the tokens of all variants with those of the plain way."""
         expected = self.baseline()
-        runs = [chunk for name in ('engine', 'drafted', 'rejected')
-                for chunk in self._chunks[name]]
+        runs = [chunk for name in self._chunks for chunk in self._chunks[name]]
         equal = sum(ours == theirs for chunk in runs
                     for ours, theirs in zip(chunk.token_ids, expected))
         differing = [float(chunk.margins[place]) for chunk in runs
@@ -228,64 +249,9 @@ class Bench:
                     (count - 1) * work.decode / seconds['decode'] / 1e9, 2)}}
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """Give the result as Markdown."""
-    lines = [f'Model {result["model"]}, frames {result["frame"]}, n = {result["rounds"]} runs of '
-             'each variant, taken in turns.', '',
-             f'Machine: {result["machine"]["line"]}, load {result["machine"]["load_average"]}.',
-             '',
-             '| variant | p50 ms | p99 ms | max ms | jitter ms | baseline / it |',
-             '| --- | --- | --- | --- | --- | --- |']
-    names = {'baseline': 'plain Hugging Face', 'engine': 'engine, no draft',
-             'drafted': 'engine, draft accepted', 'rejected': 'engine, draft rejected',
-             'quantized': 'engine, quantised'}
-    for name, label in names.items():
-        row = result.get(name)
-        if row is None:
-            continue
-        ratio = result['baseline']['p50_ms'] / row['p50_ms']
-        lines.append(f'| {label} | {row["p50_ms"]:.2f} | {row["p99_ms"]:.2f} | '
-                     f'{row["max_ms"]:.2f} | {row["jitter_ms"]:.2f} | {ratio:.2f} |')
-    lines += ['', '| stage | no draft: p50 ms | p99 ms | draft accepted: p50 ms | p99 ms |',
-              '| --- | --- | --- | --- | --- |']
-    for stage, row in result['stages_ms'].items():
-        other = result['drafted_stages_ms'].get(stage, {'p50_ms': 0.0, 'p99_ms': 0.0})
-        lines.append(f'| {stage} | {row["p50_ms"]:.2f} | {row["p99_ms"]:.2f} | '
-                     f'{other["p50_ms"]:.2f} | {other["p99_ms"]:.2f} |')
-    machine, achieved = result['machine'], result['achieved']
-    lines += ['', f'Ceilings measured: copy {machine["copy_gb_per_s"]:.1f} GB/s, matrix product '
-              f'{machine["matmul_tflop_per_s"]:.3f} TFLOP/s. Achieved: vision '
-              f'{achieved["vision_tflop_per_s"]:.3f} and prefill '
-              f'{achieved["prefill_tflop_per_s"]:.3f} TFLOP/s, decode '
-              f'{achieved["decode_gb_per_s"]:.1f} GB/s. Floor {result["floor_ms"]["engine"]:.2f} '
-              f'ms without a draft, {result["floor_ms"]["drafted"]:.2f} ms with a perfect one.',
-              '', f'Tokens equal to the plain way: {100 * result["token_agreement"]:.2f} %.']
-    return '\n'.join(lines)
-
-
-def plot(result: Mapping[str, Any], path: Path) -> None:
-    """
-    Draw the stages of each variant as bars.
-
-    :raises UnsupportedError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UnsupportedError('--plot', 'matplotlib is not installed',
-                               'run pip install matplotlib') from None
-    figure = Figure(figsize=(8, 2.6), layout='constrained')
-    axes = figure.add_subplot()
-    axes.barh('plain Hugging Face', result['baseline']['p50_ms'], color='0.7', label='in all')
-    colors = {stage: f'C{index}' for index, stage in enumerate(result['stages_ms'])}
-    for label, key in (('engine', 'stages_ms'), ('engine, draft accepted', 'drafted_stages_ms')):
-        left = 0.0
-        for stage, row in result[key].items():
-            axes.barh(label, row['p50_ms'], left=left, color=colors.get(stage),
-                      label=stage if key == 'stages_ms' else None)
-            left += row['p50_ms']
-    axes.invert_yaxis()
-    axes.set_xlabel(f'ms (p50 of {result["rounds"]} runs)')
-    axes.set_title(result['machine']['line'], fontsize=6)
-    axes.legend(fontsize=6, ncols=4)
-    figure.savefig(path, dpi=150, format='png')
+def _summarize(chunks: Sequence[ActionChunk],
+               waits: Sequence[float]) -> dict[str, dict[str, float]]:
+    """Sum up all stages, those that the device does not have included."""
+    runs = [dict.fromkeys(STAGES, 0.0) | {'wait': wait} | dict(chunk.timings_ms)
+            for chunk, wait in zip(chunks, waits)]
+    return summarize_stages(runs)

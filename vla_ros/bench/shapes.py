@@ -40,12 +40,20 @@ _TINY_TOWERS = {
 
 #: What differs from the demo's config.json; everything else is the default of the format. The
 #: tiny one is like the real one busy decoding most of the time, which the demo's, with its large
-#: images, is not; and like there, scoring the vocabulary is a small part of a step.
+#: images, is not; and like there, scoring the vocabulary is a small part of a step. The small one
+#: has 250 million weights, more than the caches of a CPU hold.
 SHAPES: dict[str, Mapping[str, Any]] = {
     'tiny': {
         'text_config': {
             'model_type': 'llama', 'pad_token_id': 2000, 'vocab_size': 2064, 'hidden_size': 96,
             'intermediate_size': 256, 'num_hidden_layers': 3, 'num_attention_heads': 4},
+        'timm_model_ids': list(_TINY_TOWERS), 'timm_model_args': _TINY_TOWERS,
+        'image_sizes': [56, 56]},
+    'small': {
+        'text_config': {
+            'model_type': 'llama', 'pad_token_id': 32000, 'vocab_size': 32064,
+            'hidden_size': 1024, 'intermediate_size': 2816, 'num_hidden_layers': 14,
+            'num_attention_heads': 16},
         'timm_model_ids': list(_TINY_TOWERS), 'timm_model_args': _TINY_TOWERS,
         'image_sizes': [56, 56]},
     'openvla-7b': {

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vla_ros.model.drafts import DraftRecord
 from vla_ros.model.graphs import choose_recorder
 from vla_ros.model.graphs import Recorder
 from vla_ros.model.network import OpenVlaNetwork
@@ -50,6 +51,7 @@ class Engine:
     Consecutive actions resemble each other, so the tokens of the previous one are a guess at the
     next: they are put behind the prompt and checked in the very pass that reads it. A guess is
     kept only where the model itself says the same, so the tokens are those of decoding one by one.
+    While guesses come out wrong, none are made.
     """
 
     def __init__(self, network: OpenVlaNetwork, max_length: int, count: int,
@@ -72,8 +74,10 @@ class Engine:
         self._programs = Programs(network, self._recorder, self.buffers)
         self._prompt: tuple[int, ...] = ()
         self._length = 0
-        self._drafted = False
+        self._guess: list[int] = []
         self._leaps = True
+        #: Whether guessing pays.
+        self.record = DraftRecord()
 
     @property
     def pixels(self) -> torch.Tensor:
@@ -117,25 +121,26 @@ class Engine:
 
         :param token_ids: at least all but the last.
         """
-        guess = torch.tensor(list(token_ids[:self.count - 1]), dtype=torch.int64)
-        self.buffers.tokens[:self.count - 1] = guess
-        self._drafted = self.count > 1
+        self._guess = list(token_ids[:self.count - 1])
+        self.buffers.tokens[:self.count - 1] = torch.tensor(self._guess, dtype=torch.int64)
 
     def forget(self) -> None:
         """Keep nothing for the next run, as if there had been none before."""
         self._prompt = ()
-        self._drafted = False
+        self._guess = []
         self._leaps = True
+        self.record = DraftRecord()
 
     @torch.inference_mode()
     def run(self, clock: StageClock) -> Decoded:
         """
         Answer what :attr:`pixels` and the prompt hold.
 
-        :param clock: gets the stages ``vision``, ``prefill``, ``decode`` and ``read``.
+        :param clock: gets the stages ``vision``, ``prefill``, ``decode`` and ``read-back``.
         """
         program = self._programs.find(self._length)
-        drafted = self._drafted
+        guess = self._guess
+        drafted = bool(guess) and self.record.pays
         self._see()
         clock.finish('vision')
         if drafted:
@@ -149,11 +154,14 @@ class Engine:
             clock.finish('decode')
             passes = self.count
         tokens, margins, _ = self.buffers.read()
-        clock.finish('read')
-        # Left where it is, this action is the guess at the next one.
-        self._drafted = self.count > 1
-        return Decoded(tokens[:self.count].tolist(), margins[:self.count].copy(),
-                       self.count - 1 if drafted else 0, self.count - passes)
+        clock.finish('read-back')
+        token_ids, accepted = tokens[:self.count].tolist(), self.count - passes
+        if guess:
+            self.record.note(guess, token_ids, accepted)
+        # Left where it is on the device, this action is the guess at the next one.
+        self._guess = token_ids[:-1]
+        return Decoded(token_ids, margins[:self.count].copy(), len(guess) if drafted else 0,
+                       accepted)
 
     def _finish_draft(self, program: Program, clock: StageClock) -> int:
         """

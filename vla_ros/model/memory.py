@@ -7,6 +7,9 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 import time
 
 import numpy as np
@@ -33,16 +36,31 @@ def memory_of_buffers(owner: object) -> int:
     return _bytes(value for value in vars(owner).values() if isinstance(value, Tensor))
 
 
-def activation_peak(run: Callable[[], object]) -> int | None:
-    """Measure what a run allocates beside what is there, in bytes; None without a GPU."""
-    if not torch.cuda.is_available():
-        return None
+def activation_peak(run: Callable[[], object], device: torch.device) -> int:
+    """Measure the most that a run has allocated at a time beside what is there, in bytes."""
+    if device.type != 'cuda':
+        return _host_peak(run)
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     run()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before
+
+
+def _host_peak(run: Callable[[], object]) -> int:
+    """Add up what PyTorch allocates and frees on the host; only its profiler tells."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU],
+                                profile_memory=True) as profiler:
+        run()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / 'trace.json'
+        profiler.export_chrome_trace(str(path))
+        events = json.loads(path.read_text(encoding='utf-8'))['traceEvents']
+    changes = sorted((event['ts'], event['args']['Bytes']) for event in events
+                     if event.get('name') == '[memory]')
+    # What is freed first, in the order of one moment, was allocated before.
+    return int(max(np.cumsum([size for _, size in changes]), default=0))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

@@ -1,0 +1,42 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""How long a frame waits for the thread that answers it."""
+
+import threading
+import time
+
+from vla_ros.policy import ignore_progress
+from vla_ros.policy import Policy
+from vla_ros.worker import Worker
+
+_DEADLINE = 30.0
+
+
+class Handover:
+    """The worker of a node with nothing to do: how long a frame waits for its thread."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Start the thread."""
+        self.waits_ms: list[float] = []
+        self._answered = threading.Event()
+        self._worker: Worker[float] = Worker(lambda progress: policy, self._answer,
+                                             ignore_progress)
+
+    def __enter__(self) -> 'Handover':
+        """Give itself."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the thread."""
+        self._worker.stop(_DEADLINE)
+
+    def wait(self) -> None:
+        """Hand a frame over, and wait until it is taken."""
+        self._answered.clear()
+        self._worker.put(time.perf_counter())
+        self._answered.wait(_DEADLINE)
+
+    def _answer(self, policy: Policy, put: float) -> None:
+        self.waits_ms.append((time.perf_counter() - put) * 1e3)
+        self._answered.set()
