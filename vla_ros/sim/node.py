@@ -3,9 +3,12 @@
 
 """``vla_sim``: the simulated arm as ROS sees a real one: a camera, joint states, a controller."""
 
-from array import array
+from collections.abc import Callable
+from contextlib import ExitStack
 import math
 import sys
+import time
+from typing import Any
 
 from builtin_interfaces.msg import Time
 import numpy as np
@@ -18,8 +21,6 @@ from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import CameraInfo
-from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_msgs.msg import String
@@ -27,26 +28,33 @@ from std_srvs.srv import Trigger
 
 from vla_ros.demo.signals import signals_noted
 from vla_ros.errors import ParameterError
+from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
+from vla_ros.messages import VlaAction
+from vla_ros.sim.camera_driver import CameraDriver
+from vla_ros.sim.camera_driver import NEWEST
+from vla_ros.sim.pace import Pace
 from vla_ros.sim.robot import JOINTS
 from vla_ros.sim.robot import Robot
 from vla_ros.sim.scene import draw_scene
 from vla_ros.sim.tasks import Referee
 from vla_ros.sim.tasks import Task
 from vla_ros.sim.tasks import TaskError
-from vla_ros.sim.world import World
 
-NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
                      durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 #: Seconds of simulated time between two joint states, and between two pictures.
 JOINT_PERIOD, CAMERA_PERIOD = 0.01, 1 / 30
+#: Simulated seconds after a reset in which nobody is waited for.
+_GRACE = 0.3
+#: Seconds between two looks at whether a step is due.
+_TIMER_PERIOD = 0.002
 
 
 class SimNode(Node):
-    """Runs the world in step with the clock on the wall, or ``speed`` times as fast."""
+    """Runs the world in step with the clock on the wall, or as its parameters say."""
 
     def __init__(self) -> None:
         """
@@ -56,42 +64,41 @@ class SimNode(Node):
         """
         super().__init__('vla_sim')
         self.declare_parameter('seed', 0)
-        self._speed: float = self.declare_parameter('speed', 1.0).value
+        frame_id: str = self.declare_parameter('frame_id', 'camera_color_optical_frame').value
         publishes_clock: bool = self.declare_parameter('publish_clock', False).value
-        self._frame_id: str = self.declare_parameter(
-            'frame_id', 'camera_color_optical_frame').value
-        if not (math.isfinite(self._speed) and 0 < self._speed <= 20):
-            raise ParameterError('speed', self._speed, 'a number above 0 and at most 20')
-        if self._speed != 1.0 and not publishes_clock:
-            raise ParameterError('speed', self._speed, '1.0 where publish_clock is false: '
-                                 'everyone else would live at another speed')
-        self._world = World(Robot.load())
+        self._pace = self._declare_pace(publishes_clock)
+        self._world = _make_world()
+        self._world.render()  # whoever cannot draw learns it at once
         self._task: Task | None = None
         self._referee: Referee | None = None
+        self._judged_since = 0.0
         # Simulated time goes on when a scene is arranged anew: /clock must never jump back.
         self._elapsed = 0.0
         self._next_image = 0.0
         self._stopped = False
-        self._make_messages()
+        self._joint_state = JointState(name=list(JOINTS))
+        self._camera = CameraDriver(self, self._world.image_size, self._world.camera_matrix(),
+                                    frame_id)
         self._wire(publishes_clock)
         self._arrange()
 
-    def _make_messages(self) -> None:
-        size = self._world.image_size
-        self._image = Image(height=size, width=size, encoding='rgb8', is_bigendian=0,
-                            step=3 * size, data=array('B', bytes(3 * size * size)))
-        self._pixels = np.frombuffer(self._image.data, np.uint8).reshape(size, size, 3)
-        matrix = self._world.camera_matrix()
-        projection = np.hstack([matrix, np.zeros((3, 1))])
-        self._camera_info = CameraInfo(
-            height=size, width=size, distortion_model='plumb_bob', d=[0.0] * 5,
-            k=matrix.ravel().tolist(), r=np.eye(3).ravel().tolist(),
-            p=projection.ravel().tolist())
-        self._joint_state = JointState(name=list(JOINTS))
+    def _declare_pace(self, publishes_clock: bool) -> Pace:
+        speed: float = self.declare_parameter('speed', 1.0).value
+        within: float = self.declare_parameter('answer_within', 0.0).value
+        if not (math.isfinite(speed) and 0 < speed <= 20):
+            raise ParameterError('speed', speed, 'a number above 0 and at most 20')
+        if not 0.0 <= within <= 10.0:
+            raise ParameterError('answer_within', within, 'seconds, 0 to 10')
+        if (speed != 1.0 or within) and not publishes_clock:
+            name, value = ('answer_within', within) if within else ('speed', speed)
+            raise ParameterError(name, value, f'{0.0 if within else 1.0} where publish_clock is '
+                                 'false: everyone else would live at another speed')
+        if within and VlaAction is None:
+            raise UnsupportedError('answer_within', 'vla_ros_msgs is not built',
+                                   'colcon build --base-paths . msg')
+        return Pace(JOINT_PERIOD, speed, within)
 
     def _wire(self, publishes_clock: bool) -> None:
-        self._images = self.create_publisher(Image, '/camera/image_raw', NEWEST)
-        self._infos = self.create_publisher(CameraInfo, '/camera/camera_info', 10)
         self._joint_states = self.create_publisher(JointState, '/joint_states', NEWEST)
         self._clock_messages = (self.create_publisher(ClockMessage, '/clock', 10)
                                 if publishes_clock else None)
@@ -100,10 +107,13 @@ class SimNode(Node):
         self.create_subscription(JointState, '/arm/joint_command', self._on_command, RELIABLE)
         self.create_subscription(Bool, '/arm/estop', self._on_estop, RELIABLE)
         self.create_subscription(String, '/vla/instruction', self._on_instruction, RELIABLE)
+        if VlaAction is not None:
+            # Comes with an answer; a command comes only when simulated time has gone on.
+            self.create_subscription(VlaAction, '/vla/action', self._on_action, RELIABLE)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(Trigger, '~/success', self._on_success)
         # By the steady clock: this node makes the simulated time, it does not live by it.
-        self.create_timer(JOINT_PERIOD / self._speed, self._on_timer,
+        self.create_timer(_TIMER_PERIOD, self._on_timer,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _arrange(self) -> None:
@@ -111,13 +121,20 @@ class SimNode(Node):
         seed: int = self.get_parameter('seed').value
         colors = (self._task.color,) if self._task else ()
         self._world.reset(draw_scene(seed, colors))
+        # Whoever answers is being told to, which takes a moment.
+        self._pace.answer(self._elapsed + _GRACE)
         self._judge_from_now()
 
     def _judge_from_now(self) -> None:
+        self._judged_since = self._elapsed
         self._referee = (Referee(self._task, self._world.situation())
                          if self._task else None)
 
     def _on_timer(self) -> None:
+        for _ in range(self._pace.due(time.monotonic(), self._elapsed)):
+            self._step()
+
+    def _step(self) -> None:
         self._world.step(JOINT_PERIOD)
         self._elapsed += JOINT_PERIOD
         stamp = self._stamp()
@@ -127,9 +144,9 @@ class SimNode(Node):
         self._joint_state.position = self._world.joint_positions().tolist()
         self._joint_state.velocity = self._world.joint_velocities().tolist()
         self._joint_states.publish(self._joint_state)
-        if self._elapsed >= self._next_image:
+        if self._elapsed >= self._next_image - 1e-9:
             self._next_image += CAMERA_PERIOD
-            self._publish_image(stamp)
+            self._camera.publish(self._world.render(), stamp)
 
     def _stamp(self) -> Time:
         """Give the time of what is published, and tell it to those who live by simulated time."""
@@ -139,14 +156,6 @@ class SimNode(Node):
         stamp = Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
         self._clock_messages.publish(ClockMessage(clock=stamp))
         return stamp
-
-    def _publish_image(self, stamp: Time) -> None:
-        self._pixels[:] = self._world.render()
-        for message in (self._image, self._camera_info):
-            message.header.stamp = stamp
-            message.header.frame_id = self._frame_id
-        self._images.publish(self._image)
-        self._infos.publish(self._camera_info)
 
     def _on_command(self, message: JointState) -> None:
         if self._stopped:
@@ -160,6 +169,9 @@ class SimNode(Node):
             return
         limits = self._world.robot.limits()
         self._world.command(np.clip(target, limits[:, 0], limits[:, 1]))
+
+    def _on_action(self, message: Any) -> None:
+        self._pace.answer(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
 
     def _on_estop(self, message: Bool) -> None:
         # A drive obeys the emergency stop itself, whatever the one who commands it does.
@@ -190,32 +202,55 @@ class SimNode(Node):
         """Say whether the task was fulfilled since the reset or the last new instruction."""
         referee = self._referee
         response.success = referee is not None and referee.succeeded
+        passed = f'after {self._elapsed - self._judged_since:.2f} s'
         if referee is None:
             response.message = 'no task: no instruction that is one was heard'
         elif referee.decided is None:
-            response.message = f'{referee.task.instruction}: not yet'
+            response.message = f'{referee.task.instruction}: not yet, {passed}'
         else:
             response.message = (f'{referee.task.instruction}: it happened to the '
-                                f'{referee.decided} block')
+                                f'{referee.decided} block, {passed}')
         return response
 
+    def open_viewer(self, cleanup: ExitStack) -> None:
+        """
+        Show the world in MuJoCo's window, too.
 
-def main() -> int:
+        :raises UnsupportedError: there is no display.
+        """
+        viewer = cleanup.enter_context(self._world.open_viewer())
+        self.create_timer(CAMERA_PERIOD, viewer.sync,
+                          clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
+def _make_world() -> Any:
+    try:
+        from vla_ros.sim.world import World
+    except ModuleNotFoundError as error:
+        raise UnsupportedError('vla_sim', f'{error.name} is missing', 'pip install mujoco, or '
+                               'run ./scripts/setup') from None
+    return World(Robot.load())
+
+
+def main(make: Callable[[], SimNode] = SimNode) -> int:
     """Run the simulator until it is interrupted."""
-    with signals_noted() as signals:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    with signals_noted() as signals, ExitStack() as cleanup:
+        rclpy.init(args=[word for word in sys.argv if word != '--viewer'],
+                   signal_handler_options=SignalHandlerOptions.NO)
+        cleanup.callback(rclpy.try_shutdown)
         try:
-            node = SimNode()
+            node = make()
+            cleanup.callback(node.destroy_node)
+            if '--viewer' in sys.argv:
+                node.open_viewer(cleanup)
         except VlaError as error:
             print(f'vla_sim: {error}', file=sys.stderr)
-            rclpy.try_shutdown()
             return 2
         executor = rclpy.executors.SingleThreadedExecutor()
         executor.add_node(node)
         while not signals:
             executor.spin_once(timeout_sec=0.1)
-        node.destroy_node()
-        rclpy.try_shutdown()
+        executor.shutdown(timeout_sec=0.0)
     return 0
 
 

@@ -1,36 +1,45 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Episodes over DDS: simulator and inference node as processes, and an examiner between them."""
+"""Episodes over DDS: an examiner between a simulator and an inference node."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
-import os
-from pathlib import Path
-import sys
+import re
 import time
 from typing import Any
 
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
 import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
-from sensor_msgs.msg import JointState
+from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from vla_ros.demo.processes import Processes
 from vla_ros.errors import VlaError
-from vla_ros.sim.robot import JOINTS
+from vla_ros.messages import VlaAction
 from vla_ros.sim.score import Episode
 from vla_ros.sim.tasks import Task
+
+RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
+NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 #: Simulated seconds after which an episode is given up.
 EPISODE_SECONDS = 15.0
 _PATIENCE = 60.0
-_SILENT_TOPIC = '/vla/nobody_says_anything_here'
+#: Simulated seconds that a new scene is left alone: the node forgets where the arm was.
+_SETTLE = 0.05
+_VERDICT = re.compile(r'(?P<task>[^:]*): (?:not yet|it happened to the (?P<color>\w+) block), '
+                      r'after (?P<seconds>[\d.]+) s')
 
 
 class TrialError(VlaError):
@@ -38,106 +47,131 @@ class TrialError(VlaError):
 
 
 class Examiner(Node):
-    """Gives instructions, arranges scenes and asks the referee."""
+    """
+    Arranges scenes, gives instructions and asks the referee.
 
-    def __init__(self, processes: Processes) -> None:
-        super().__init__('vla_examiner')
+    While a scene is arranged the node is not active: the arm is then moved by someone else, and
+    after that measured anew.
+    """
+
+    def __init__(self, processes: Processes, context: Context) -> None:
+        """
+        Join the graph of a pair.
+
+        :param processes: those of the pair; one that ends by itself is an error at any time.
+        """
+        super().__init__('vla_examiner', context=context)
+        #: Ages of the answered images when their commands went out, simulated seconds.
+        self.ages: list[float] = []
+        #: Called again and again while something is waited for.
+        self.on_turn: Callable[[], None] = _nothing
         self._processes = processes
-        reliable = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
-        newest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        self._instructions = self.create_publisher(String, '/vla/instruction', reliable)
-        self._joint_time = 0.0
-        self._commands = 0
-        self.create_subscription(JointState, '/joint_states', self._on_joints, newest)
-        self.create_subscription(JointState, '/arm/joint_command', self._on_command, reliable)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self)
+        self._instructions = self.create_publisher(String, '/vla/instruction', RELIABLE)
+        if VlaAction is not None:
+            self.create_subscription(VlaAction, '/vla/action', self._on_action, RELIABLE)
         self._reset = self.create_client(Trigger, '/vla_sim/reset')
         self._success = self.create_client(Trigger, '/vla_sim/success')
         self._parameters = self.create_client(SetParameters, '/vla_sim/set_parameters')
+        self._lifecycle = self.create_client(ChangeState, '/vla_inference_node/change_state')
+        self._is_active = True  # it is started so
 
-    def await_commands(self, task: Task) -> None:
-        """Wait until the node answers pictures."""
-        def answered() -> bool:
-            self._instructions.publish(String(data=task.instruction))
-            return self._commands > 0
-        self._until(answered, 'no joint command came')
+    def await_node(self) -> None:
+        """Wait until the node is loaded; then it is not active."""
+        self._until(self._lifecycle.service_is_ready, 'no inference node')
+        self._until(lambda: self._transit(Transition.TRANSITION_DEACTIVATE),
+                    'the inference node does not get ready')
 
     def run(self, seed: int, task: Task) -> Episode:
         """Play one episode."""
-        self._instruct(task)
-        self._set_seed(seed)
+        self.arrange(seed, task)
+        color, seconds = '', 0.0
+        while not color and seconds < EPISODE_SECONDS:
+            self.spin(0.05)
+            color, seconds = self.verdict(task)
+        return Episode(seed, task, color, seconds)
+
+    def arrange(self, seed: int, task: Task) -> None:
+        """Arrange a scene, and let the node begin."""
+        if self._is_active:
+            self._transit(Transition.TRANSITION_DEACTIVATE)
+        self._until(lambda: self._is_heard(task), 'the simulator does not hear the instruction')
+        self._ask(self._parameters, SetParameters.Request(
+            parameters=[Parameter('seed', value=seed).to_parameter_msg()]))
         self._ask(self._reset)
-        start = self._joint_time
-        decided = ''
-        while not decided and self._joint_time - start < EPISODE_SECONDS:
-            self._spin(0.05)
-            message = self._ask(self._success).message
-            if 'it happened to the ' in message:
-                decided = message.split('it happened to the ')[1].split()[0]
-        return Episode(seed, task, decided, self._joint_time - start)
+        self._until(lambda: self.verdict(task)[1] > _SETTLE, 'simulated time does not pass', 0.0)
+        if not self._transit(Transition.TRANSITION_ACTIVATE):
+            raise TrialError('the inference node cannot be activated')
 
-    def _instruct(self, task: Task) -> None:
-        def heard() -> bool:
-            self._instructions.publish(String(data=task.instruction))
-            return self._ask(self._success).message.startswith(task.instruction)
-        self._until(heard, 'the simulator does not hear the instruction')
+    def verdict(self, task: Task) -> tuple[str, float]:
+        """Give the colour of the block to which the task happened, and the seconds so far."""
+        found = _VERDICT.fullmatch(self._ask(self._success).message)
+        if found is None or found['task'] != task.instruction:
+            return '', 0.0
+        return found['color'] or '', float(found['seconds'])
 
-    def _set_seed(self, seed: int) -> None:
-        request = SetParameters.Request(
-            parameters=[Parameter('seed', value=seed).to_parameter_msg()])
-        self._ask(self._parameters, request)
+    def spin(self, seconds: float) -> None:
+        """Hear what comes for so long, on the wall."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+        self._processes.check()
+        self.on_turn()
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown(timeout_sec=0.0)
+        self.destroy_node()
+
+    def _is_heard(self, task: Task) -> bool:
+        self._instructions.publish(String(data=task.instruction))
+        return self._ask(self._success).message.startswith(task.instruction)
+
+    def _transit(self, transition: int) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = transition
+        if not self._ask(self._lifecycle, request).success:
+            return False
+        self._is_active = transition == Transition.TRANSITION_ACTIVATE
+        return True
 
     def _ask(self, client: Any, request: Any = None) -> Any:
         self._until(client.service_is_ready, f'no service {client.srv_name}')
         future = client.call_async(request or client.srv_type.Request())
-        self._until(future.done, f'{client.srv_name} does not answer')
+        end = time.monotonic() + _PATIENCE
+        while not future.done():
+            self._executor.spin_once(timeout_sec=0.1)
+            self._processes.check()
+            if time.monotonic() > end:
+                raise TrialError(f'{client.srv_name} does not answer')
         return future.result()
 
-    def _until(self, condition: Any, problem: str) -> None:
+    def _until(self, condition: Callable[[], bool], problem: str, pause: float = 0.05) -> None:
         deadline = time.monotonic() + _PATIENCE
         while not condition():
             if time.monotonic() > deadline:
                 raise TrialError(f'{problem} within {_PATIENCE:.0f} s')
-            self._spin(0.02)
+            self.spin(pause)
 
-    def _spin(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            rclpy.spin_once(self, timeout_sec=left)
-        self._processes.check()
-
-    def _on_joints(self, message: JointState) -> None:
-        self._joint_time = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-
-    def _on_command(self, message: JointState) -> None:
-        self._commands += 1
+    def _on_action(self, message: Any) -> None:
+        self.ages.append(message.age_published)
 
 
 @contextmanager
-def examiner(checkpoint: str, logs: Path, speed: float, blank: str) -> Iterator[Examiner]:
-    """
-    Start simulator and node, and end them.
-
-    :param speed: of the simulated time.
-    :param blank: what the node is told instead of the instructions; empty for the instructions.
-    """
-    python = [sys.executable, '-m']
-    sim = [*python, 'vla_ros.sim.node', '--ros-args', '-p', 'publish_clock:=true',
-           '-p', f'speed:={speed}']
-    names = ','.join(JOINTS)
-    node = [*python, 'vla_ros.process', '--ros-args', '-p', f'checkpoint:={checkpoint}',
-            '-p', 'use_sim_time:=true', '-p', 'action.space:=joint_position',
-            '-p', f'action.joint_names:=[{names}]', '-p', 'device:=cpu']
-    if blank:
-        node += ['-p', f'instruction:="{blank}"', '-r', f'/vla/instruction:={_SILENT_TOPIC}']
-    rclpy.init()
+def examiner(processes: Processes, domain: int) -> Iterator[Examiner]:
+    """Make an examiner on a ROS domain."""
+    context = Context()
+    # With rclpy's own handlers its context would be gone before the processes are.
+    rclpy.init(context=context, domain_id=domain,
+               signal_handler_options=SignalHandlerOptions.NO)
+    found = Examiner(processes, context)
     try:
-        with Processes(logs, os.environ) as processes:
-            processes.start('vla_sim', sim)
-            processes.start('vla_inference_node', node)
-            found = Examiner(processes)
-            try:
-                yield found
-            finally:
-                found.destroy_node()
+        yield found
     finally:
-        rclpy.try_shutdown()
+        found.close()
+        context.try_shutdown()
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -5,10 +5,13 @@
 
 import os
 import sys
+from typing import Any
 
 import numpy as np
 
 from vla_ros.errors import UnsupportedError
+from vla_ros.sim.drawing import cannot_draw
+from vla_ros.sim.drawing import drawing_variable
 from vla_ros.sim.follower import JointFollower
 from vla_ros.sim.robot import JOINTS
 from vla_ros.sim.robot import Robot
@@ -20,9 +23,8 @@ from vla_ros.sim.scene import TABLES
 from vla_ros.sim.tasks import COLORS
 from vla_ros.sim.tasks import Situation
 
-# Without a display MuJoCo must be told to draw by EGL before it is imported.
-if sys.platform == 'linux' and not os.environ.get('DISPLAY'):
-    os.environ.setdefault('MUJOCO_GL', 'egl')
+if _variable := drawing_variable(os.environ):
+    os.environ['MUJOCO_GL'] = _variable
 import mujoco  # noqa: E402, I100
 
 #: Seconds of one step of the physics.
@@ -118,15 +120,27 @@ class World:
     def render(self) -> np.ndarray:
         """Draw what the camera sees, uint8 (size, size, 3) RGB."""
         if self._renderer is None:
+            if os.environ.get('MUJOCO_GL') == 'disabled':
+                raise cannot_draw('neither EGL nor OSMesa works')
             try:
                 self._renderer = mujoco.Renderer(self.model, self.image_size, self.image_size)
             except (RuntimeError, AttributeError, ImportError) as error:
-                raise UnsupportedError(
-                    'rendering', f'MuJoCo cannot draw here ({error})',
-                    'install libegl1 and libgl1-mesa-dri, or set MUJOCO_GL=osmesa with libosmesa6'
-                ) from None
+                raise cannot_draw(str(error)) from None
         self._renderer.update_scene(self.data, CAMERA)
         return self._renderer.render()
+
+    def open_viewer(self) -> Any:
+        """
+        Open MuJoCo's own window, a context manager with a method ``sync``.
+
+        :raises UnsupportedError: there is no display.
+        """
+        if sys.platform == 'linux' and not (os.environ.get('DISPLAY')
+                                            or os.environ.get('WAYLAND_DISPLAY')):
+            raise UnsupportedError('--viewer', 'there is no display here',
+                                   'look at /camera/image_raw instead')
+        import mujoco.viewer
+        return mujoco.viewer.launch_passive(self.model, self.data)
 
     def camera_matrix(self) -> np.ndarray:
         """Give the camera's intrinsic matrix, float64 (3, 3), pixels."""

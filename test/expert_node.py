@@ -1,0 +1,76 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The real inference node with the scripted expert for a policy.
+
+It looks at the truth instead of the picture, and takes its time as a model does: an answer comes
+so many simulated seconds after the situation that it answers.
+"""
+
+import sys
+import threading
+
+import numpy as np
+import rclpy
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from std_msgs.msg import Float64MultiArray
+from truthful_sim import read_situation
+from truthful_sim import TOPIC
+
+from vla_ros import process
+from vla_ros.policy import ActionChunk
+from vla_ros.policy import PolicySpec
+from vla_ros.sim.expert import Expert
+from vla_ros.sim.robot import Robot
+from vla_ros.sim.tasks import Task
+from vla_ros.sim.tasks import TaskError
+
+#: Simulated seconds that an answer takes.
+SECONDS = 0.08
+
+
+class ExpertPolicy:
+    """Answers with what the expert would do."""
+
+    spec = PolicySpec('expert', 'vla_ros_tabletop', (1, 7), 1, 0, 'cpu', 'float32', 'none',
+                      'it has none', 'none')
+
+    def __init__(self):
+        self._expert = Expert(Robot.load())
+        self._changed = threading.Condition()
+        self._now = (0.0, None)
+        context = Context()
+        rclpy.init(context=context)
+        self._node = rclpy.create_node('expert_eyes', context=context)
+        self._node.create_subscription(Float64MultiArray, TOPIC, self._hear, 1)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(self._node)
+        threading.Thread(target=executor.spin, daemon=True).start()
+
+    def infer(self, observation):
+        """Answer the newest situation."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._now[1] is not None, 10.0)
+            began, situation = self._now
+            self._changed.wait_for(lambda: self._now[0] >= began + SECONDS, 2.0)
+        try:
+            action = self._expert.act(Task.parse(observation.instruction), situation)
+        except (TaskError, KeyError):
+            action = self._expert.joints(np.array([0.35, 0.0, 0.25]), 0.0)
+        return ActionChunk(actions=action[None], normalized=np.zeros((1, 7)), token_ids=(),
+                           bins=(), margins=np.zeros(0, np.float32), prompt='', input_ids=(),
+                           timings_ms={})
+
+    def reset(self):
+        """Keep nothing, so forget nothing."""
+
+    def _hear(self, message):
+        with self._changed:
+            self._now = read_situation(message)
+            self._changed.notify_all()
+
+
+if __name__ == '__main__':
+    sys.exit(process.main(load=lambda config: ExpertPolicy()))

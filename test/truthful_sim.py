@@ -1,0 +1,43 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""vla_sim that also tells where everything is, for the policy of expert_node.py."""
+
+import sys
+
+import numpy as np
+from std_msgs.msg import Float64MultiArray
+
+from vla_ros.sim.node import main
+from vla_ros.sim.node import SimNode
+from vla_ros.sim.tasks import COLORS
+from vla_ros.sim.tasks import Situation
+
+TOPIC = '/test/situation'
+
+
+class TruthfulSim(SimNode):
+    """Publishes the situation with every step."""
+
+    def __init__(self):
+        super().__init__()
+        self._situations = self.create_publisher(Float64MultiArray, TOPIC, 1)
+
+    def _step(self):
+        super()._step()
+        now = self._world.situation()
+        blocks = [now.blocks.get(color, np.full(3, np.nan)) for color in COLORS]
+        self._situations.publish(Float64MultiArray(
+            data=[self._elapsed, *now.tool, now.gripper, *np.concatenate(blocks)]))
+
+
+def read_situation(message):
+    """Give the simulated time and the situation that a message tells of."""
+    elapsed, *numbers = message.data
+    blocks = np.array(numbers[4:]).reshape(len(COLORS), 3)
+    return elapsed, Situation(elapsed, np.array(numbers[:3]), numbers[3], {
+        color: block for color, block in zip(COLORS, blocks) if np.isfinite(block).all()})
+
+
+if __name__ == '__main__':
+    sys.exit(main(TruthfulSim))
