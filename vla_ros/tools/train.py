@@ -4,16 +4,21 @@
 """``vla_train``: train the small model on the simulator's expert."""
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
 import os
 from pathlib import Path
 import sys
 import time
+from typing import Any
 
+from vla_ros.errors import ParameterError
 from vla_ros.tools.command_line import run_tool
 
 # A thread that spins while it waits for the other is slower wherever cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+Report = Callable[[int, dict[str, float]], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,43 +28,104 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Draw the samples, train, write the checkpoint."""
+    """Do what the options ask for."""
     import torch
-    from vla_ros.training.loop import draw_samples
+    torch.set_num_threads(arguments.threads)
+    if arguments.dagger:
+        _play_and_correct(arguments)
+    else:
+        _clone(arguments)
+    return 0
+
+
+def _clone(arguments: argparse.Namespace) -> None:
+    """Train on drawn situations."""
     from vla_ros.training.loop import Training
     from vla_ros.training.loop import TrainingPlan
-    torch.set_num_threads(arguments.threads)
-    plan = TrainingPlan(steps=arguments.steps, batch=arguments.batch, samples=arguments.samples,
-                        learning_rate=arguments.learning_rate, seed=arguments.seed)
+    _demand(arguments, 'out', 'data')
+    plan = TrainingPlan(steps=arguments.steps or 6000, batch=arguments.batch,
+                        samples=arguments.samples,
+                        learning_rate=arguments.learning_rate or 1.5e-3, seed=arguments.seed)
     training = Training(plan, Path(arguments.out))
-    samples = draw_samples(
-        Path(arguments.data), plan.samples, training.transform,
-        lambda count: print(f'samples {count}/{plan.samples}', flush=True))
-    started, first = time.monotonic(), training.step
+    training.run(_draw(arguments), progress_line(training.step, plan.steps))
+
+
+def _play_and_correct(arguments: argparse.Namespace) -> None:
+    """Go on from a checkpoint with rounds of DAgger."""
+    from vla_ros.training.dagger import DaggerPlan
+    from vla_ros.training.dagger import run_rounds
+    _demand(arguments, 'out', 'data', 'start')
+    plan = DaggerPlan(
+        rounds=arguments.dagger, episodes=arguments.episodes, steps=arguments.steps or 1500,
+        batch=arguments.batch, learning_rate=arguments.learning_rate or 7e-4,
+        drawn=arguments.samples, seed=arguments.seed)
+    run_rounds(plan, Path(arguments.start), Path(arguments.out), _draw(arguments),
+               arguments.workers, lambda line: print(line, flush=True),
+               lambda training: progress_line(training.step, plan.steps))
+
+
+def _draw(arguments: argparse.Namespace) -> Any:
+    """Draw the samples, or read those that were drawn."""
+    from vla_ros.model.checkpoint import open_checkpoint
+    from vla_ros.training.layout import write_folder
+    from vla_ros.training.shards import draw_samples
+    write_folder(Path(arguments.out))
+    transform = open_checkpoint(arguments.out).image_processor.towers[0]
+    return draw_samples(
+        Path(arguments.data), arguments.samples, transform,
+        lambda count: print(f'samples {count}/{arguments.samples}', flush=True))
+
+
+def progress_line(first: int, steps: int) -> Report:
+    """
+    Print how a training goes, every 20 steps.
+
+    :param first: step at which it begins or goes on.
+    """
+    started = time.monotonic()
 
     def report(step: int, losses: dict[str, float]) -> None:
-        if step % 20 == 0:
+        if step % 20 == 0 or step == steps:
             rate = (step - first) / (time.monotonic() - started)
             shown = ' '.join(f'{name} {value:.3f}' for name, value in losses.items())
-            print(f'step {step}/{plan.steps} {shown} {rate:.2f}/s '
-                  f'{(plan.steps - step) / rate / 60:.0f} min left', flush=True)
+            print(f'step {step}/{steps} {shown} {rate:.2f}/s '
+                  f'{(steps - step) / rate / 60:.0f} min left', flush=True)
+    return report
 
-    training.run(samples, report)
-    return 0
+
+def _demand(arguments: argparse.Namespace, *names: str) -> None:
+    """
+    Check that what this use needs was given.
+
+    :raises ParameterError: it was not.
+    """
+    for name in names:
+        if not getattr(arguments, name):
+            raise ParameterError(f'--{name}', getattr(arguments, name), 'given here')
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='vla_train', description=__doc__)
-    parser.add_argument('--out', required=True, metavar='DIR',
+    parser.add_argument('--out', metavar='DIR',
                         help='becomes the checkpoint; an interrupted training goes on there')
-    parser.add_argument('--data', required=True, metavar='DIR',
-                        help='keeps the samples that were drawn')
-    parser.add_argument('--samples', type=int, default=20000, metavar='N')
-    parser.add_argument('--steps', type=int, default=6000, metavar='N')
-    parser.add_argument('--batch', type=int, default=32, metavar='N')
-    parser.add_argument('--learning-rate', type=float, default=1.5e-3, metavar='RATE')
+    parser.add_argument('--data', metavar='DIR', help='keeps the samples that were drawn')
+    parser.add_argument('--samples', type=int, default=20000, metavar='N',
+                        help='situations drawn from the simulator (default: %(default)s)')
+    parser.add_argument('--steps', type=int, metavar='N',
+                        help='optimiser steps (default: 6000; 1500 in each round of --dagger)')
+    parser.add_argument('--batch', type=int, default=32, metavar='N',
+                        help='pictures in each step (default: %(default)s)')
+    parser.add_argument('--learning-rate', type=float, metavar='RATE',
+                        help='at its highest (default: 1.5e-3; 7e-4 with --dagger)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=2, metavar='N')
+    dagger = parser.add_argument_group('rounds in which the model plays and the expert corrects')
+    dagger.add_argument('--dagger', type=int, default=0, metavar='ROUNDS')
+    dagger.add_argument('--start', metavar='DIR', help='the checkpoint that plays first')
+    dagger.add_argument('--episodes', type=int, default=240, metavar='N',
+                        help='in each round (default: %(default)s)')
+    dagger.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
+                        help='processes that play (default: the cores)')
     return parser
 
 

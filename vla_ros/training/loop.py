@@ -10,23 +10,22 @@ import math
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-from PIL import ImageDraw
 import torch
 
 from vla_ros.errors import VlaError
 from vla_ros.model.checkpoint import open_checkpoint
-from vla_ros.preprocess import TowerTransform
+from vla_ros.model.weights import load_weights
+from vla_ros.policy import ignore_progress
+from vla_ros.training.curve import draw_curve
 from vla_ros.training.layout import write_folder
 from vla_ros.training.layout import write_weights
 from vla_ros.training.learner import Learner
 from vla_ros.training.learner import PixelTable
-from vla_ros.training.samples import make_sampler
 from vla_ros.training.samples import Samples
 
-_SHARD = 500
 _SAVE_EVERY = 100
 _AVERAGING = 0.998
+_STATE = 'training_state.pt'
 
 
 class TrainingError(VlaError):
@@ -52,39 +51,24 @@ class TrainingPlan:
     warmup: int = 150
     seed: int = 0
 
+    def choose_rows(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """Choose the pictures of a step out of ``count``, int64 (batch,)."""
+        return rng.choice(count, self.batch, replace=False)
+
 
 #: Told after each step: step number and losses by name.
 Report = Callable[[int, dict[str, float]], None]
 
 
-def draw_samples(folder: Path, count: int, transform: TowerTransform,
-                 report: Callable[[int], None]) -> Samples:
-    """Draw samples by seed 0 … count, from files where they were drawn before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sampler = None
-    parts = []
-    for start in range(0, count, _SHARD):
-        path = folder / f'part_{start // _SHARD:03d}.npz'
-        if not path.is_file():
-            sampler = sampler or make_sampler(transform)
-            drawn = Samples.join(list(sampler.draw_many(range(start, start + _SHARD))))
-            unfinished = path.with_suffix('.unfinished.npz')
-            np.savez(unfinished, **vars(drawn))
-            unfinished.rename(path)
-        with np.load(path) as stored:
-            parts.append(Samples(**stored))
-        report(min(count, start + _SHARD))
-    return Samples.join(parts)
-
-
 class Training:
     """A learner, its optimiser, its running average and how far it is."""
 
-    def __init__(self, plan: TrainingPlan, folder: Path) -> None:
+    def __init__(self, plan: TrainingPlan, folder: Path, start: Path | None = None) -> None:
         """
         Begin, or go on where an interrupted training saved.
 
         :param folder: becomes the checkpoint.
+        :param start: checkpoint to begin from; None: from nothing.
         :raises TrainingError: the folder holds a training of another plan.
         """
         self.plan = plan
@@ -95,6 +79,8 @@ class Training:
         self._pixels = PixelTable([tower.table for tower in checkpoint.image_processor.towers])
         torch.manual_seed(plan.seed)
         self.learner = Learner(folder, plan.branches)
+        if start is not None:
+            _take_over(self.learner, start)
         self._average = {name: value.detach().clone()
                          for name, value in self.learner.network.named_parameters()}
         decayed = [p for p in self.learner.parameters() if p.dim() > 1]
@@ -109,7 +95,7 @@ class Training:
 
     @property
     def _state_file(self) -> Path:
-        return self.folder / 'training_state.pt'
+        return self.folder / _STATE
 
     def run(self, samples: Samples, report: Report) -> None:
         """Train to the end of the plan, saving on the way."""
@@ -153,7 +139,7 @@ class Training:
         plan = self.plan
         rng = np.random.default_rng([plan.seed, self.step])
         torch.manual_seed(int(rng.integers(2**62)))
-        rows = np.sort(rng.choice(len(samples.images), plan.batch, replace=False))
+        rows = np.sort(plan.choose_rows(rng, len(samples.images)))
         tasks = np.stack([self._choose_tasks(rng, samples, row) for row in rows])
         actions = samples.actions[rows[:, None], tasks]
         losses = self.learner(
@@ -186,20 +172,11 @@ class Training:
         return plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * self.step / plan.steps))
 
 
-def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
-    """Draw the action loss and the share of right tokens as a PNG."""
-    width, height, margin = 800, 400, 40
-    picture = Image.new('RGB', (width, height), 'white')
-    draw = ImageDraw.Draw(picture)
-    draw.rectangle((margin, margin, width - margin, height - margin), outline='black')
-    for name, color, top in (('action', 'firebrick', max(x['action'] for x in curve)),
-                             ('accuracy', 'steelblue', 1.0)):
-        window = max(1, len(curve) // 200)
-        values = np.array([x[name] for x in curve])[:len(curve) // window * window]
-        means = values.reshape(-1, window).mean(1)
-        x = margin + (width - 2 * margin) * (np.arange(len(means)) + 1) / len(means)
-        y = height - margin - (height - 2 * margin) * means / top
-        draw.line(list(zip(x.tolist(), y.tolist())), fill=color, width=2)
-    draw.text((margin, 12), f'red: action loss, 0 to {max(x["action"] for x in curve):.2f}     '
-              f'blue: tokens within 3 bins, 0 to 1     {len(curve)} steps', fill='black')
-    picture.save(path)
+def _take_over(learner: Learner, start: Path) -> None:
+    """Begin with the averaged weights of a checkpoint, and its helpers if it still has them."""
+    if (start / _STATE).is_file():
+        state = torch.load(start / _STATE, weights_only=True)
+        learner.load_state_dict(state['learner'])
+        learner.network.load_state_dict(state['average'])
+    else:
+        load_weights(learner.network, start, ignore_progress)

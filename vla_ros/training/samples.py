@@ -74,10 +74,16 @@ class Sampler:
                 continue
             return self.look(task)
 
-    def look(self, task: int) -> Samples:
-        """Make a sample of the world as it is."""
+    def look(self, task: int, picture: np.ndarray | None = None) -> Samples:
+        """
+        Make a sample of the world as it is.
+
+        :param picture: what the camera sees, where that is known already.
+        :raises UnreachableError: the expert cannot go where it should.
+        """
         world, now = self.world, self.world.situation()
-        image = np.asarray(self._transform.shape_pixels(Image.fromarray(world.render())))
+        shown = world.render() if picture is None else picture
+        image = np.asarray(self._transform.shape_pixels(Image.fromarray(shown)))
         actions: np.ndarray = np.full((len(ALL_TASKS), 7), np.nan, np.float32)
         for index, other in enumerate(ALL_TASKS):
             if other.color in now.blocks:

@@ -1,0 +1,132 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""DAgger: what the model got itself into is labelled as if it had been drawn, and trained on."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip('vla_ros.sim.world')
+
+from vla_ros.errors import InvalidAction  # noqa: E402
+from vla_ros.sim.expert import Expert  # noqa: E402
+from vla_ros.sim.robot import Robot  # noqa: E402
+from vla_ros.sim.tasks import ALL_TASKS  # noqa: E402
+from vla_ros.sim.tasks import Task  # noqa: E402
+from vla_ros.tools.train import main  # noqa: E402
+from vla_ros.training.dagger import DaggerPlan  # noqa: E402
+from vla_ros.training.dagger import RoundPlan  # noqa: E402
+from vla_ros.training.dagger import run_rounds  # noqa: E402
+from vla_ros.training.loop import Training  # noqa: E402
+from vla_ros.training.loop import TrainingError  # noqa: E402
+from vla_ros.training.loop import TrainingPlan  # noqa: E402
+from vla_ros.training.rollouts import Player  # noqa: E402
+from vla_ros.training.samples import make_sampler  # noqa: E402
+from vla_ros.training.samples import Samples  # noqa: E402
+from vla_ros.training.seeds import demonstration_seed  # noqa: E402
+from vla_ros.training.seeds import rollout_seed  # noqa: E402
+
+PLAN = DaggerPlan(rounds=1, episodes=2, steps=2, batch=4, drawn=6)
+
+
+class Answers:
+    """Stands for a policy: gives what a function of the instruction gives."""
+
+    def __init__(self, act):
+        self._act = act
+
+    def infer(self, observation):
+        action = self._act(Task.parse(observation.instruction))
+        if action is None:
+            raise InvalidAction('nothing', (), ())
+
+        class Chunk:
+            actions = action[None]
+        return Chunk
+
+    def reset(self):
+        pass
+
+
+@pytest.fixture(scope='module')
+def sampler(tmp_path_factory):
+    return make_sampler(Training(TrainingPlan(), tmp_path_factory.mktemp('transform')).transform)
+
+
+@pytest.fixture(scope='module')
+def start(tmp_path_factory, sampler):
+    """Train a checkpoint, hardly."""
+    drawn = Samples.join(list(sampler.draw_many(range(6))))
+    training = Training(TrainingPlan(steps=2, batch=4, samples=6),
+                        tmp_path_factory.mktemp('start'))
+    training.run(drawn, lambda step, losses: None)
+    return training.folder, drawn
+
+
+def run(start, out, plan=PLAN):
+    told = []
+    run_rounds(plan, start[0], out, start[1], 1, told.append,
+               lambda training: lambda step, losses: None)
+    return told
+
+
+def test_the_expert_as_the_model_succeeds_and_agrees_with_every_label(sampler):
+    expert = Expert(Robot.load())
+
+    def act(task):
+        return expert.act(task, sampler.world.situation())
+    for index in (2, 5, 8, 14):
+        played = Player(sampler, Answers(act)).play(0, 1, index)
+        episode, = played.episodes
+        assert episode.succeeded and episode.task == ALL_TASKS[index % 12]
+        samples = played.samples
+        assert played.disturbed == [index >= 12] and len(samples.images) > 8
+        assert samples.task[0] == index % 12
+        # Every colour that is there has an answer, every other has none.
+        there = ~np.isnan(samples.places[:, :4, 0])
+        assert np.array_equal(~np.isnan(samples.actions[..., 0]), np.tile(there, 3))
+
+
+def test_an_arm_that_nobody_moves_is_looked_at_once(sampler):
+    played = Player(sampler, Answers(lambda task: None)).play(0, 1, 0)
+    assert played.episodes[0].decided == ''
+    assert sampler.world.time < 5
+    assert len(set(map(bytes, played.samples.images))) <= 2
+
+
+def test_rounds_are_a_function_of_their_plan_and_go_on(tmp_path, start):
+    whole = run(start, tmp_path / 'whole')
+    assert any('undisturbed reach' in line for line in whole)
+    again = tmp_path / 'again'
+    with pytest.raises(KeyboardInterrupt):
+        def interrupt(step, losses):
+            raise KeyboardInterrupt
+        run_rounds(PLAN, start[0], again, start[1], 1, print, lambda training: interrupt)
+    run(start, again)
+    weights = [(folder / 'model.safetensors').read_bytes()
+               for folder in (start[0], tmp_path / 'whole', again)]
+    assert weights[0] != weights[1] == weights[2]
+    assert not (again / 'training_state.pt').exists()
+    with pytest.raises(TrainingError, match='another plan'):
+        run(start, again, replace(PLAN, episodes=3))
+
+
+def test_each_batch_has_its_share_of_played_situations():
+    plan = RoundPlan(batch=10, samples=50, share=0.3)
+    rows = plan.choose_rows(np.random.default_rng(0), 70)
+    assert len(set(rows.tolist())) == 10 and (rows >= 50).sum() == 3
+
+
+def test_no_scene_of_the_training_can_be_evaluated():
+    seeds = {rollout_seed(seed, number, index) for seed in (0, 1) for number in (1, 2)
+             for index in (0, 1)}
+    seeds |= {demonstration_seed(seed, index) for seed in (0, 1) for index in (0, 1)}
+    assert len(seeds) == 12 and min(seeds) >= 2**64
+
+
+def test_what_is_not_given_is_asked_for(capsys):
+    assert main(['--dagger', '2', '--out', 'x', '--data', 'y']) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        'vla_train: --start: got None, it must be given here']

@@ -1,0 +1,21 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Seeds of the scenes that training plays through, none of which an evaluation can ever ask for.
+
+The simulator's parameter ``seed`` is a 64-bit integer; these lie above all of them.
+"""
+
+_BEYOND = 1 << 64
+_SPACE = 1 << 32
+
+
+def rollout_seed(seed: int, number: int, index: int) -> int:
+    """Seed of the scene of an episode in a round of rollouts."""
+    return _BEYOND * (1 + number) + seed * _SPACE + index
+
+
+def demonstration_seed(seed: int, index: int) -> int:
+    """Seed of the scene of a recorded demonstration."""
+    return rollout_seed(seed, -1, index) + _BEYOND * _SPACE
