@@ -66,6 +66,11 @@ def generate_launch_description() -> LaunchDescription:
             'log_level', default_value='info',
             choices=['debug', 'info', 'warn', 'error', 'fatal'],
             description='What is worth a line in the log.'),
+        DeclareLaunchArgument(
+            'respawn', default_value='false', choices=['true', 'false'],
+            description='Start the node anew, a second after it has died for whatever reason. Set '
+                        'safety.dry_start in params_file, too: a node that comes back moves the '
+                        'arm as soon as it has loaded.'),
 
         # Before the transport is set up, so that nothing that it says comes too early.
         OpaqueFunction(function=when_ready, args=[
@@ -81,6 +86,7 @@ def generate_launch_description() -> LaunchDescription:
             # It configures and activates itself, unless the parameter autostart is false.
             Node(package='vla_ros', executable='vla_inference_node', name='vla_inference_node',
                  namespace=LaunchConfiguration('namespace'), output='screen',
+                 respawn=LaunchConfiguration('respawn'), respawn_delay=1.0,
                  arguments=['--ros-args', '--log-level', LaunchConfiguration('log_level')]),
         ]),
         OpaqueFunction(function=apply_transport),

@@ -1,0 +1,130 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A node that is killed comes back by launch, loads, and commands again."""
+
+import os
+import random
+import signal
+import threading
+import time
+import unittest
+
+import pytest
+
+for _name in ('launch_testing', 'launch_ros'):
+    pytest.importorskip(_name, reason=f'{_name} is part of a ROS 2 installation')
+pytest.importorskip('torch', reason='needs torch: the real policy runs')
+
+from launch import LaunchDescription  # noqa: E402, I100
+from launch.actions import IncludeLaunchDescription  # noqa: E402
+from launch.actions import RegisterEventHandler  # noqa: E402
+from launch.actions import SetEnvironmentVariable  # noqa: E402
+from launch.event_handlers import OnProcessStart  # noqa: E402
+from launch.substitutions import PathJoinSubstitution  # noqa: E402
+from launch_ros.substitutions import FindPackageShare  # noqa: E402
+import launch_testing  # noqa: E402
+from launch_testing.actions import ReadyToTest  # noqa: E402
+from node_harness import camera_image  # noqa: E402
+import rclpy  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.executors import SingleThreadedExecutor  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
+from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
+
+DEADLINE = 120.0
+DOMAIN = random.randint(1, 101)
+# Launch changes the environment of its own process, which is that of the other tests, too.
+ENVIRONMENT = dict(os.environ)
+
+#: Told of each start of the node.
+started = threading.Condition()
+pids: list[int] = []
+
+
+def on_start(event, context):
+    """Take note of a node's process."""
+    if 'vla_inference_node' in event.process_name:
+        with started:
+            pids.append(event.pid)
+            started.notify_all()
+
+
+@pytest.mark.launch_test
+def generate_test_description():
+    """Give the launch file with a tiny checkpoint, and someone who counts starts."""
+    launch_file = PathJoinSubstitution(
+        [FindPackageShare('vla_ros'), 'launch', 'vla_inference.launch.py'])
+    arguments = {'checkpoint': str(ensure_checkpoint(checkpoint_folder())), 'device': 'cpu',
+                 'instruction': 'pick up the cup', 'respawn': 'true'}
+    return LaunchDescription([
+        SetEnvironmentVariable('ROS_DOMAIN_ID', str(DOMAIN)),
+        SetEnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'),
+        RegisterEventHandler(OnProcessStart(on_start=on_start)),
+        IncludeLaunchDescription(launch_file, launch_arguments=arguments.items()),
+        ReadyToTest(),
+    ])
+
+
+class TestRespawn(unittest.TestCase):
+    """While it is launched."""
+
+    def setUp(self):
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=DOMAIN)
+        self.node = rclpy.create_node('respawn_test', context=self.context)
+        self.heard = threading.Condition()
+        self.times = []
+        self.node.create_subscription(JointState, '/arm/joint_command', self.hear,
+                                      QoSProfile(depth=1))
+        camera = self.node.create_publisher(Image, '/camera/image_raw', QoSProfile(depth=1))
+        image = camera_image(200, size=(224, 224))
+        self.node.create_timer(0.1, lambda: camera.publish(image))
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.spinning = threading.Thread(target=self.executor.spin)
+        self.spinning.start()
+
+    def tearDown(self):
+        self.executor.shutdown()
+        self.spinning.join()
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+    def hear(self, command):
+        with self.heard:
+            self.times.append(time.monotonic())
+            self.heard.notify_all()
+
+    def wait_for_commands(self, count):
+        with self.heard:
+            end = len(self.times) + count
+            self.assertTrue(self.heard.wait_for(lambda: len(self.times) >= end, DEADLINE),
+                            'no commands')
+
+    def test_a_killed_node_comes_back_and_commands_again(self):
+        self.wait_for_commands(3)
+        os.kill(pids[-1], signal.SIGKILL)
+        killed = time.monotonic()
+        with started:
+            self.assertTrue(started.wait_for(lambda: len(pids) == 2, DEADLINE), 'no second node')
+        with self.heard:
+            self.assertLess(self.times[-1] - killed, 0.2, 'commands of a dead node')
+        self.assertNotEqual(*pids)
+        self.wait_for_commands(3)
+
+
+@launch_testing.post_shutdown_test()
+class TestEnd(unittest.TestCase):
+    """After it was asked to end."""
+
+    @classmethod
+    def tearDownClass(cls):
+        os.environ.clear()
+        os.environ.update(ENVIRONMENT)
+
+    def test_it_is_not_started_again_when_launch_ends(self):
+        self.assertEqual(len(pids), 2)
