@@ -188,18 +188,52 @@ def length(tips):
 
 
 @pytest.mark.parametrize(('rate', 'chunk', 'timing'), [
-    (2, 8, {}), (2, 1, {'repeat': 0.4}), (5, 8, {'remainder': 'blend'}), (20, 1, {}),
-    (20, 8, {}), (100, 1, {})])
+    # One delta an answer, and the one setting with which it does not matter how often it comes.
+    *((rate, 1, {'repeat': 0.4}) for rate in (2, 5, 20, 100)),
+    # Each answer with what is due until the next one.
+    *((rate, 3, {}) for rate in (2, 5, 20, 100)),
+    (2, 8, {}), (5, 8, {'remainder': 'blend'}), (20, 1, {}), (20, 8, {}), (100, 1, {})])
 def test_the_rate_of_inference_changes_neither_distance_nor_time(rate, chunk, timing):
     usual, tips = drive(5), drive(rate, chunk, **timing)
     half = len(tips) // 2
     for part in (slice(None), slice(half), slice(half, None)):
         assert length(tips[part]) == pytest.approx(length(usual[part]), rel=0.02)
     way = np.linalg.norm(usual[-1] - usual[0])
-    if timing == {} or rate != 2:
-        assert np.linalg.norm(tips[-1] - usual[-1]) <= 0.02 * way
+    assert np.linalg.norm(tips[-1] - usual[-1]) <= 0.02 * way
     expected = bridge_stream()[:, :3].sum(axis=0)
     assert np.linalg.norm(usual[-1] - usual[0] - expected) < 1e-3
+
+
+def test_answers_that_come_too_seldom_are_noticed_with_the_numbers():
+    playback, _, _ = player(SMALL, joint_space('joint_delta'))
+    playback.start(np.zeros(3), 0.0)
+    for answer in range(5):
+        assert playback.meter.pace.coverage != pytest.approx(1.0)
+        playback.play(compose(playback, np.array([[0.01, 0.0, 1.0]]), 0.5 * answer))
+    assert playback.meter.pace.coverage == pytest.approx(0.4)
+    for part in ('40% of the way', '0.2 s', '0.5 s', 'action.repeat to at least 0.4'):
+        assert part in playback.meter.pace.advice
+
+
+@pytest.mark.parametrize(('space', 'repeat', 'interval'), [
+    ('joint_delta', 0.4, 0.5), ('joint_delta', 0.0, 0.2), ('joint_delta', 0.0, 0.02),
+    ('joint_position', 0.0, 0.5)])
+def test_where_nothing_of_the_way_is_lost_nothing_is_said(space, repeat, interval):
+    playback, _, _ = player(SMALL, joint_space(space), Timing(0.2, repeat=repeat))
+    playback.start(np.zeros(3), 0.0)
+    for answer in range(5):
+        playback.play(compose(playback, np.array([[0.01, 0.0, 1.0]]), interval * answer))
+    assert not playback.meter.pace.advice
+
+
+def test_the_time_of_a_hold_is_not_the_time_between_answers():
+    playback, _, _ = player(SMALL, joint_space('joint_delta'))
+    playback.start(np.zeros(3), 0.0)
+    for begin in (0.0, 60.0):
+        for answer in range(3):
+            playback.play(compose(playback, np.array([[0.01, 0.0, 1.0]]), begin + 0.2 * answer))
+        playback.hold(begin + 1.0)
+    assert playback.meter.pace.interval == pytest.approx(0.2)
 
 
 def test_a_slow_model_without_repetition_stops_rather_than_guesses():

@@ -111,7 +111,11 @@ def test_silent_joints_hold_at_the_last_command(running):
     arm.is_silent = True
     try:
         arm.wait_for('HOLD', 'stale joint states')
+        with arm.observer.changed:
+            heard = len(arm.observer.diagnostics)
         assert_held(arm)
+        # Good answers go on coming, and none of them ends the hold for a moment.
+        assert {said['state'] for said in arm.observer.diagnostics[heard:]} <= {'HOLD'}
     finally:
         arm.is_silent = False
     arm.wait_for('RUNNING')
@@ -143,6 +147,39 @@ def test_what_an_operator_must_see_waits_for_him(running, trouble, reason):
     arm.wait_for('HOLD', '~/rearm')
     assert arm.call('rearm').success
     arm.wait_for('RUNNING')
+
+
+def test_violated_gates_are_counted_where_everyone_sees_it(running):
+    """By name, in the status and in the diagnostics."""
+    messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
+    arm, _ = running
+    statuses = []
+    arm.observer.listen(messages.VlaStatus, '/vla/status', RELIABLE, statuses.append)
+    before = int(arm.wait_for('RUNNING')['gate workspace'])
+    arm.observer.instruct('far')
+    assert int(arm.wait_for('HOLD', 'workspace')['gate workspace']) > before
+
+    def counted():
+        gates = dict(zip(statuses[-1].gate_names, statuses[-1].gate_counts)) if statuses else {}
+        return gates.get('workspace', 0) > before
+
+    arm.observer.wait(counted, 'a status that counts it', arm.node)
+    assert len(statuses[-1].gate_names) == len(statuses[-1].gate_counts) == 10
+    assert statuses[-1].adapter == ''
+    arm.observer.instruct('swing')
+    arm.wait_for('RUNNING')
+
+
+def test_a_model_too_slow_for_its_deltas_is_told_so():
+    """With the number that mends it, and with that it is content."""
+    for repeat, level in (('0.0', 'the arm moves'), ('0.6', 'RUNNING')):
+        with robot(delay=0.5, max_age='2.0', action__repeat=repeat) as (arm, _):
+            said = arm.observer.diagnostics
+            arm.observer.wait(
+                lambda: said and said[-1].get('motion coverage', 'nan') != 'nan'
+                and said[-1]['state'] == 'RUNNING', 'a measured pace', arm.node)
+            assert said[-1]['message'].startswith(level), said[-1]['message']
+            assert ('set action.repeat' in said[-1]['message']) == (repeat == '0.0')
 
 
 def test_an_operator_holds_and_goes_on(running):

@@ -69,12 +69,13 @@ class Inference:
         #: Where inputs beside the main image are handed in.
         self.observing = Observing(config)
         self._black_box = _black_box(config)
-        self._teller = Teller(shell, board, self._gate, self._black_box, self._count_replaced)
+        self._mover = Mover(config, shell, board, self._gate, self._black_box)
+        self._teller = Teller(shell, board, self._gate, self._mover, self._black_box,
+                              self._count_replaced)
         #: Publishes the status.
         self.tell = self._teller.tell
         #: Publishes the status if anything in it is news.
         self.tell_changes = self._teller.tell_changes
-        self._mover = Mover(config, shell, board, self._gate, self._black_box)
         self._answerer = Answerer(config, shell, board, self._gate, self._mover, self.observing,
                                   self._adapters, self._black_box)
         # Once it was stopped no worker is started any more, and nothing is published.

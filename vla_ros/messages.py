@@ -124,7 +124,7 @@ def vla_status(now: int, status: Status) -> Any:
     """Give the status as a ``vla_ros_msgs/VlaStatus``."""
     progress, spec = status.progress, status.progress.spec
     message = VlaStatus(
-        state=status.state, reason=status.reason,
+        state=status.state, reason=status.explanation,
         loading_percent=progress.loading_percent, instruction=status.order.instruction,
         instruction_version=status.order.version, camera_rate=status.camera_rate,
         inference_rate=status.inference_rate, command_rate=status.command_rate,
@@ -132,7 +132,10 @@ def vla_status(now: int, status: Status) -> Any:
         frames_failed=progress.frames_failed, answers_void=progress.answers_void,
         commands_sent=progress.commands_sent, last_age=progress.last_age,
         attention=spec.attention if spec else '', device=spec.device if spec else '',
-        dtype=spec.dtype if spec else '')
+        dtype=spec.dtype if spec else '', adapter=progress.adapter,
+        gate_names=[name for name, _ in status.gates],
+        gate_counts=np.array([count for _, count in status.gates], np.uint64),
+        motion_coverage=status.pace.coverage)
     message.header.stamp = stamp(now)
     return message
 
@@ -146,6 +149,8 @@ def diagnostics(now: int, name: str, checkpoint: str, status: Status,
     """
     progress, spec = status.progress, status.progress.spec
     level = _LEVELS.get(status.state, DiagnosticStatus.WARN)
+    if level == DiagnosticStatus.OK and status.state == Mode.RUNNING and status.explanation:
+        level = DiagnosticStatus.WARN
     values = _key_values([
         ('state', status.state),
         ('loading [%]', f'{progress.loading_percent:.0f}'),
@@ -160,6 +165,8 @@ def diagnostics(now: int, name: str, checkpoint: str, status: Status,
         ('answers void', progress.answers_void),
         ('commands sent', progress.commands_sent),
         ('last age [s]', f'{progress.last_age:.4f}'),
+        ('motion coverage', f'{status.pace.coverage:.3f}'),
+        *((f'gate {name}', count) for name, count in status.gates),
         ('adapter', progress.adapter),
         ('attention', f'{spec.attention}: {spec.attention_reason}' if spec else ''),
         ('device', spec.device if spec else ''),
@@ -167,7 +174,7 @@ def diagnostics(now: int, name: str, checkpoint: str, status: Status,
     ])
     message = DiagnosticArray(status=[DiagnosticStatus(
         level=level, name=f'{name}: policy', hardware_id=checkpoint,
-        message=status.reason or status.state, values=values), DiagnosticStatus(
+        message=status.explanation or status.state, values=values), DiagnosticStatus(
         level=DiagnosticStatus.WARN if progress.camera_problem else DiagnosticStatus.OK,
         name=f'{name}: camera', hardware_id=checkpoint,
         message=progress.camera_problem or 'connected', values=_key_values(camera))])

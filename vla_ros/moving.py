@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 import math
 import time
@@ -30,6 +31,7 @@ from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.state_machine import Reason
 from vla_ros.shell import Frame
 from vla_ros.shell import Shell
+from vla_ros.status import Status
 from vla_ros.status import StatusBoard
 
 #: Seconds after which what gets too old is sure to be too old, by a clock that may be slewed.
@@ -100,6 +102,13 @@ class Mover:
         if self._black_box is not None:
             self._black_box.joints(self._shell.now(), black_box.JOINT_STATES, names, positions)
 
+    def tell(self, status: Status) -> Status:
+        """Add what is known of the motion to a status."""
+        arm = self._arm
+        if arm is None:
+            return status
+        return replace(status, gates=arm.gates.counts, pace=arm.pace)
+
     def prepare(self, frame: Frame, chunk: ActionChunk
                 ) -> tuple[Callable[[], None], Optional[JointCommand]]:
         """Give what sends an answer, and the command, if the answer itself is one."""
@@ -148,14 +157,18 @@ class Mover:
 
     def check_age(self, frame: Frame) -> None:
         """
-        Check that an image is young enough to move an arm by, now that it was answered.
+        Check that an image, now answered, and joint states are young enough to move an arm by.
 
-        :raises Held: it is not.
+        :raises Held: they are not.
         """
         age = self._age(frame)
         if 0.0 < self._config.max_age < age and not self._is_raw:
             raise Held(Reason.STALE_IMAGE, f'the image was {age:.3f} s old when it was answered, '
                                            f'max_age is {self._config.max_age:g} s')
+        names, joints = self._needed_joints()
+        held = self._find_stale_joints()
+        if held is not None and not joints.missing(names):
+            raise held  # else a better sentence follows, which says who is missing
 
     def _age(self, frame: Frame) -> float:
         if self._is_raw:
@@ -200,6 +213,9 @@ class Mover:
         if 0.0 < self._config.max_age < age:
             return Held(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '
                                             f'{self._config.max_age:g} s')
+        return self._find_stale_joints()
+
+    def _find_stale_joints(self) -> Optional[Held]:
         names, joints = self._needed_joints()
         age = joints.age(names, time.monotonic())
         if 0.0 < self._config.joint_timeout < age:

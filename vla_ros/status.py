@@ -12,6 +12,7 @@ import time
 from typing import Optional
 
 from vla_ros.gate import Order
+from vla_ros.motion.pace import Pace
 from vla_ros.policy import PolicySpec
 from vla_ros.safety.state_machine import Mode
 
@@ -78,6 +79,8 @@ class Status:
     :param frames_dropped: frames that nobody answered, because a newer one came first or because
         nothing was to be done.
     :param rates: of camera, inference and commands, measured, in Hz.
+    :param gates: name of each gate and how often it was violated; empty where no robot is moved.
+    :param pace: how answers keep up with the motion.
     """
 
     state: str
@@ -88,6 +91,14 @@ class Status:
     camera_rate: float
     inference_rate: float
     command_rate: float
+    gates: tuple[tuple[str, int], ...] = ()
+    pace: Pace = Pace()
+
+    @property
+    def explanation(self) -> str:
+        """The reason, or while there is none what is worth knowing all the same."""
+        is_moving = self.order.state.is_moving
+        return self.reason or (self.pace.advice if is_moving else '')
 
     @property
     def headline(self) -> tuple[str, str, int, int, str]:
@@ -195,9 +206,11 @@ class StatusBoard:
         now = time.monotonic()
         with self._lock:
             progress = self._progress
-            rates = [meter.rate(now) for meter in (self._camera, self._inference, self._commands)]
+            camera, inference, commands = (
+                meter.rate(now) for meter in (self._camera, self._inference, self._commands))
         state, reason = self._judge(progress, order, now)
-        return Status(state, reason, progress, order, replaced + progress.frames_unused, *rates)
+        return Status(state, reason, progress, order, replaced + progress.frames_unused,
+                      camera, inference, commands)
 
     def _judge(self, progress: Progress, order: Order, now: float) -> tuple[str, str]:
         state = order.state

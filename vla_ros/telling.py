@@ -9,6 +9,7 @@ from typing import Any
 from typing import Optional
 
 from vla_ros.gate import Gate
+from vla_ros.moving import Mover
 from vla_ros.safety.black_box import BlackBox
 from vla_ros.safety.state_machine import Mode
 from vla_ros.shell import Shell
@@ -22,13 +23,14 @@ _STOPS = (Mode.HOLD, Mode.ESTOP, Mode.FAULT)
 class Teller:
     """Publishes the status, from whatever thread, and has the black box written at a stop."""
 
-    def __init__(self, shell: Shell, board: StatusBoard, gate: Gate, black_box: Optional[BlackBox],
-                 count_replaced: Callable[[], int]) -> None:
+    def __init__(self, shell: Shell, board: StatusBoard, gate: Gate, mover: Mover,
+                 black_box: Optional[BlackBox], count_replaced: Callable[[], int]) -> None:
         """
         Start with nothing told.
 
         :param count_replaced: gives how many frames newer ones have replaced.
         """
+        self._mover = mover
         self._shell = shell
         self._board = board
         self._gate = gate
@@ -58,7 +60,7 @@ class Teller:
             self._is_closed = True
 
     def _status(self) -> Status:
-        return self._board.status(self._gate.order, self._count_replaced())
+        return self._mover.tell(self._board.status(self._gate.order, self._count_replaced()))
 
     def _publish(self, status: Status) -> None:
         if self._is_closed:

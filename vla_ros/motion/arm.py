@@ -12,6 +12,7 @@ import numpy as np
 
 from vla_ros.motion.kinematics import Kinematics
 from vla_ros.motion.measurements import Measurements
+from vla_ros.motion.pace import Pace
 from vla_ros.motion.playback import Basis
 from vla_ros.motion.playback import Playback
 from vla_ros.motion.playback import Score
@@ -76,6 +77,11 @@ class Arm:
     def joints(self) -> tuple[str, ...]:
         """The joints without whose positions nothing moves."""
         return self._robot.joints
+
+    @property
+    def pace(self) -> Pace:
+        """How answers keep up with the motion."""
+        return self._playback.meter.pace
 
     @property
     def measured(self) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from vla_ros.motion.action_space import ActionReader
 from vla_ros.motion.action_space import Pose
 from vla_ros.motion.kinematics import Kinematics
 from vla_ros.motion.kinematics import Unreachable
+from vla_ros.motion.pace import PaceMeter
 from vla_ros.motion.robot import Robot
 from vla_ros.motion.timing import Timing
 from vla_ros.motion.trajectory import BoundedTrajectory
@@ -142,6 +143,9 @@ class Playback:
         self._gates = gates
         self._timing = timing
         self._kinematics = kinematics if reader.is_cartesian else None
+        self._is_delta = str(reader.dataset.space).endswith('_delta')
+        #: How answers keep up, where actions are deltas: others lose nothing by coming late.
+        self.meter = PaceMeter(timing.duration, timing.repeat)
         self._arm = slice(len(robot.joints))
         self._hand = slice(len(robot.joints), None)
         self._trajectory: BoundedTrajectory | None = None
@@ -216,6 +220,9 @@ class Playback:
 
     def play(self, score: Score) -> None:
         """Replace whatever was being played."""
+        if self._score is not None and self._is_delta:
+            before = self._score
+            self.meter.note(score.began - before.began, len(before.actions) * before.duration)
         self._score = score
         self._playing = -1
         self._is_held = False
@@ -256,7 +263,7 @@ class Playback:
         return Knot(joints, self._kinematics.pose(joints[self._arm]))
 
     def _repeated(self, actions: np.ndarray) -> np.ndarray:
-        if not str(self._reader.dataset.space).endswith('_delta'):
+        if not self._is_delta:
             return actions
         times = int(self._timing.repeat / self._timing.duration + 1e-6)
         return np.concatenate([actions, np.repeat(actions[-1:], times, axis=0)])

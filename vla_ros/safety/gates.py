@@ -18,6 +18,9 @@ from vla_ros.motion.robot import Workspace
 from vla_ros.safety.state_machine import Reason
 
 GATE_POLICIES = ('clamp', 'hold')
+#: The gates, in the order in which an action passes them.
+GATES = ('margin', 'finite', 'unreachable', 'workspace', 'jump', 'position', 'velocity',
+         'gripper', 'acceleration', 'following')
 
 
 class Held(VlaError):
@@ -78,6 +81,11 @@ class Gates:
     workspace: Workspace | None
     arm_joints: int
     violations: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def counts(self) -> tuple[tuple[str, int], ...]:
+        """Name and number of violations of each gate; any thread may look."""
+        return tuple((name, self.violations[name]) for name in GATES)
 
     def margins(self, margins: np.ndarray) -> None:
         """
