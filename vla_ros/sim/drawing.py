@@ -5,6 +5,8 @@
 
 from collections.abc import Mapping
 import ctypes
+from importlib import import_module
+from importlib.util import find_spec
 import sys
 
 from vla_ros.errors import UnsupportedError
@@ -27,6 +29,17 @@ def drawing_variable(environment: Mapping[str, str], platform: str = sys.platfor
     if egl_works():
         return 'egl'
     return 'osmesa' if _load('libOSMesa.so.8', 'libOSMesa.so.6') else 'disabled'
+
+
+def load_triton_first() -> None:
+    """
+    Load triton, where PyTorch may want it later, before anything that draws.
+
+    Both triton and Mesa's software renderer bring an LLVM. A process in which Mesa's came first
+    is killed by a segmentation fault as soon as triton is imported, which any optimiser does.
+    """
+    if 'torch' in sys.modules and find_spec('triton') is not None:
+        import_module('triton')
 
 
 def egl_works() -> bool:

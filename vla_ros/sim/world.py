@@ -12,6 +12,7 @@ import numpy as np
 from vla_ros.errors import UnsupportedError
 from vla_ros.sim.drawing import cannot_draw
 from vla_ros.sim.drawing import drawing_variable
+from vla_ros.sim.drawing import load_triton_first
 from vla_ros.sim.follower import JointFollower
 from vla_ros.sim.robot import JOINTS
 from vla_ros.sim.robot import Robot
@@ -23,6 +24,7 @@ from vla_ros.sim.scene import TABLES
 from vla_ros.sim.tasks import COLORS
 from vla_ros.sim.tasks import Situation
 
+load_triton_first()
 if _variable := drawing_variable(os.environ):
     os.environ['MUJOCO_GL'] = _variable
 import mujoco  # noqa: E402, I100
