@@ -33,11 +33,13 @@ def test_every_pixel_of_every_encoding(encoding, height, width, padding, seed):
             assert image[row, column].tolist() == data[start:][ORDER[encoding]].tolist()
 
 
+@pytest.mark.parametrize('padding', [0, 3])
 @pytest.mark.parametrize('encoding', PIXEL_BYTES)
-def test_no_copy_and_no_writing(encoding):
+def test_no_copy_and_no_writing(encoding, padding):
     """The array sees the message's memory and cannot change it."""
-    data = array('B', bytes(2 * 2 * PIXEL_BYTES[encoding]))
-    image = to_rgb(encoding, 2, 2, 2 * PIXEL_BYTES[encoding], data)
+    step = 2 * PIXEL_BYTES[encoding] + padding
+    data = array('B', bytes(2 * step))
+    image = to_rgb(encoding, 2, 2, step, data)
     data[0] = 77
     assert 77 in image[0, 0]
     with pytest.raises(ValueError, match='read-only'):

@@ -10,15 +10,16 @@ import threading
 import time
 from typing import Any
 from typing import Optional
+from typing import Union
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 import rclpy
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -36,6 +37,8 @@ from vla_ros.camera_health import diagnose
 from vla_ros.errors import ImageError
 from vla_ros.iceoryx2_camera import FrameReceiver
 from vla_ros.iceoryx2_camera import SharedFrame
+from vla_ros.message_receiver import MessageReceiver
+from vla_ros.motion_loop import LoopGroup
 
 _NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 _TYPES = {'topic': Image, 'compressed': CompressedImage}
@@ -83,15 +86,15 @@ class Camera:
         self._mismatch = ''
         self._lost = 0
         self._vanished = 0
-        self._receiver: Optional[FrameReceiver] = None
+        self._receiver: Optional[Union[FrameReceiver, MessageReceiver]] = None
         self._topic = node.resolve_topic_name(image_topic(source))
         if source == 'iceoryx2':
             self._receiver = FrameReceiver(self._topic, self._on_shared_frame)
         else:
-            self._subscribe(image_topic(source))
+            self._receiver = self._subscribe(image_topic(source))
 
     def stop(self) -> None:
-        """Take no more frames of shared memory."""
+        """Take no more images."""
         if self._receiver is not None:
             self._receiver.stop()
 
@@ -133,19 +136,19 @@ class Camera:
                     ('cameras that vanished', self._vanished),
                     ('incompatible QoS', self._mismatch)]
 
-    def _subscribe(self, topic: str) -> None:
-        def subscribe(events: Any) -> None:
-            # In a group of its own, so that frames wait for no other callback.
-            self._node.create_subscription(
-                _TYPES[self._source], topic, self._on_image, _NEWEST, event_callbacks=events,
-                callback_group=MutuallyExclusiveCallbackGroup())
+    def _subscribe(self, topic: str) -> MessageReceiver:
+        def subscribe(events: SubscriptionEventCallbacks) -> Subscription:
+            return self._node.create_subscription(
+                _TYPES[self._source], topic, lambda _: None, _NEWEST, event_callbacks=events,
+                callback_group=LoopGroup())
         try:
-            subscribe(SubscriptionEventCallbacks(
+            subscription = subscribe(SubscriptionEventCallbacks(
                 incompatible_qos=self._on_mismatch, message_lost=self._on_lost,
-                liveliness=self._on_liveliness))
+                liveliness=self._on_liveliness, use_default_callbacks=False))
         except UnsupportedEventTypeError:
             self._node.get_logger().warning('this middleware reports no QoS events')
-            subscribe(None)
+            subscription = subscribe(SubscriptionEventCallbacks(use_default_callbacks=False))
+        return MessageReceiver(self._node, subscription, self._on_image)
 
     def _on_image(self, image: Any) -> None:
         self._last = time.monotonic()

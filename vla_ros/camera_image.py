@@ -28,9 +28,13 @@ def to_rgb(encoding: str, height: int, width: int, step: int, data: object) -> n
                          f'{", ".join(PIXEL_BYTES)}')
     pixel_bytes = PIXEL_BYTES[encoding]
     buffer = np.frombuffer(data, np.uint8) if len(data) else np.empty(0, np.uint8)  # type: ignore
-    _check_sizes(encoding, height, width, step, buffer.size)
-    pixels = np.lib.stride_tricks.as_strided(
-        buffer, (height, width, pixel_bytes), (step, pixel_bytes, 1), writeable=False)
+    problem = _find_problem(height, width, step, pixel_bytes, buffer.size)
+    if problem:
+        raise ImageError(f'{encoding} image of {width}x{height} pixels with a step of {step}: '
+                         f'{problem}')
+    rows = buffer.reshape(height, step)[:, :width * pixel_bytes]
+    pixels = rows.reshape(height, width, pixel_bytes)
+    pixels.flags.writeable = False
     if encoding == 'mono8':
         return np.broadcast_to(pixels, (height, width, 3))
     if encoding in ('bgr8', 'bgra8'):
@@ -38,11 +42,11 @@ def to_rgb(encoding: str, height: int, width: int, step: int, data: object) -> n
     return pixels[:, :, :3]
 
 
-def _check_sizes(encoding: str, height: int, width: int, step: int, size: int) -> None:
-    described = f'{encoding} image of {width}x{height} pixels with a step of {step}'
+def _find_problem(height: int, width: int, step: int, pixel_bytes: int, size: int) -> str:
     if height < 1 or width < 1:
-        raise ImageError(f'{described}: it has no pixels')
-    if step < width * PIXEL_BYTES[encoding]:
-        raise ImageError(f'{described}: a row has {width * PIXEL_BYTES[encoding]} bytes')
+        return 'it has no pixels'
+    if step < width * pixel_bytes:
+        return f'a row has {width * pixel_bytes} bytes'
     if size != step * height:
-        raise ImageError(f'{described}: {step * height} bytes expected, got {size}')
+        return f'{step * height} bytes expected, got {size}'
+    return ''

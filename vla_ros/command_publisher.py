@@ -19,7 +19,16 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
+
 from vla_ros.motion.arm import ArmCommand
+
+#: For publishers of which nobody needs to be told that a listener's QoS do not fit: by default
+#: each brings two events, and executors look at every one of them before each wait.
+QUIET = PublisherEventCallbacks(use_default_callbacks=False)
 
 
 class CommandPublisher:
@@ -35,7 +44,8 @@ class CommandPublisher:
         self._node = node
         self._arm = node.create_publisher(message_type, 'arm/joint_command', qos,
                                           **event_callbacks)
-        self._shadow = node.create_publisher(message_type, 'arm/joint_command/shadow', qos)
+        self._shadow = node.create_publisher(message_type, 'arm/joint_command/shadow', qos,
+                                             event_callbacks=QUIET)
 
     def joint_state(self, header: Optional[Header], names: Sequence[str],
                     positions: Sequence[float], is_shadow: bool) -> None:

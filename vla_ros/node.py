@@ -132,7 +132,8 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
 
     def _subscribe(self, message_type: Any, topic: str, callback: Callable[[Any], None],
                    qos: QoSProfile, group: Optional[CallbackGroup] = None) -> Subscription:
-        events = SubscriptionEventCallbacks(incompatible_qos=partial(self._on_mismatch, topic))
+        events = SubscriptionEventCallbacks(incompatible_qos=partial(self._on_mismatch, topic),
+                                            use_default_callbacks=False)
         return self.create_subscription(message_type, topic, callback, qos, callback_group=group,
                                         event_callbacks=events)
 

@@ -32,6 +32,7 @@ except ImportError:  # Humble
 from vla_ros import messages
 from vla_ros.camera import Camera
 from vla_ros.command_publisher import CommandPublisher
+from vla_ros.command_publisher import QUIET
 from vla_ros.errors import UnsupportedError
 from vla_ros.joint_command import JointCommand
 from vla_ros.motion.arm import ArmCommand
@@ -68,8 +69,10 @@ class RosShell:
         self._refuse = refuse
         self._commands = CommandPublisher(
             node, config.output, RELIABLE, event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=partial(refuse, 'arm/joint_command')))
-        self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
+                incompatible_qos=partial(refuse, 'arm/joint_command'),
+                use_default_callbacks=False))
+        self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10,
+                                                  event_callbacks=QUIET)
         self._actions = self._statuses = None
         self._description: SimpleQueue[str] = SimpleQueue()
         if config.robot_urdf == 'topic':
@@ -77,12 +80,15 @@ class RosShell:
                 String, 'robot_description', lambda message: self._description.put(message.data),
                 LATCHED, callback_group=MutuallyExclusiveCallbackGroup(),
                 event_callbacks=SubscriptionEventCallbacks(
-                    incompatible_qos=partial(refuse, 'robot_description')))
+                    incompatible_qos=partial(refuse, 'robot_description'),
+                    use_default_callbacks=False))
         if messages.VlaAction is None:
             node.get_logger().warning(messages.HOW_TO_BUILD)
             return
-        self._actions = node.create_publisher(messages.VlaAction, 'vla/action', RELIABLE)
-        self._statuses = node.create_publisher(messages.VlaStatus, 'vla/status', LATCHED)
+        self._actions = node.create_publisher(messages.VlaAction, 'vla/action', RELIABLE,
+                                              event_callbacks=QUIET)
+        self._statuses = node.create_publisher(messages.VlaStatus, 'vla/status', LATCHED,
+                                               event_callbacks=QUIET)
 
     def open_camera(self, take: Callable[[Any], None]) -> Camera:
         """

@@ -11,6 +11,8 @@ was out.
 
 import json
 import sys
+import time
+from typing import Any
 
 import numpy as np
 
@@ -46,17 +48,24 @@ class InstantPolicy:
 def load(config: PolicyConfig) -> InstantPolicy:
     """Make the policy, and have the node, which is there by now, take note of its answers."""
     from vla_ros import messages
+    from vla_ros.command_publisher import CommandPublisher
     from vla_ros.ros_shell import RosShell
     from vla_ros.shell import Answer
-    publish = RosShell.publish_answer
+    publish, account, published = CommandPublisher.joint_state, RosShell.publish_answer, [0]
 
-    def publish_timed(shell: RosShell, answer: Answer) -> float:
-        age = publish(shell, answer)
+    def publish_timed(publisher: CommandPublisher, *command: Any) -> None:
+        publish(publisher, *command)
+        # The clock of ROS, which is not simulated here.
+        published[0] = time.time_ns()
+
+    def account_timed(shell: RosShell, answer: Answer) -> float:
+        age = account(shell, answer)
         _rows.append((messages.nanoseconds(answer.frame.image.header.stamp), answer.frame.received,
-                      answer.started, answer.ended, shell.now()))
+                      answer.started, answer.ended, published[0]))
         return age
 
-    RosShell.publish_answer = publish_timed  # type: ignore
+    CommandPublisher.joint_state = publish_timed  # type: ignore
+    RosShell.publish_answer = account_timed  # type: ignore
     return InstantPolicy()
 
 

@@ -1,0 +1,67 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Hands the messages of one subscription over as they come."""
+
+from collections.abc import Callable
+import logging
+import threading
+from typing import Any
+
+from rclpy.guard_condition import GuardCondition
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+
+_logger = logging.getLogger(__name__)
+
+
+class MessageReceiver:
+    """
+    One thread that waits for one subscription.
+
+    An executor asks a node for all its entities before each wait and again after each callback,
+    all of it in Python, just when the thread that is to answer the message wants to run.
+    """
+
+    def __init__(self, node: Node, subscription: Subscription,
+                 take: Callable[[Any], None]) -> None:
+        """
+        Start.
+
+        :param subscription: in a :class:`vla_ros.motion_loop.LoopGroup`.
+        :param take: called with each message; must not wait.
+        """
+        self._context = node.context
+        self._subscription = subscription
+        self._take = take
+        self._ending = threading.Event()
+        self._wake = GuardCondition(None, None, node.context)
+        self._thread = threading.Thread(target=self._run, name='vla_camera', daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more, and wait for what is being taken; to be called before the node ends."""
+        self._ending.set()
+        self._wake.trigger()
+        self._thread.join()
+        self._wake.destroy()
+
+    def _run(self) -> None:
+        wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, 0, self._context.handle)
+        subscription = self._subscription
+        with subscription.handle, self._wake.handle:
+            while not self._ending.is_set():
+                wait_set.clear_entities()
+                wait_set.add_subscription(subscription.handle)
+                wait_set.add_guard_condition(self._wake.handle)
+                wait_set.wait(-1)
+                taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+                if taken is not None and not self._ending.is_set():
+                    self._hand_over(taken[0])
+
+    def _hand_over(self, message: Any) -> None:
+        try:
+            self._take(message)
+        except Exception:
+            _logger.exception('a message could not be taken; the next one is tried')
