@@ -5,7 +5,9 @@
 
 import base64
 from contextlib import contextmanager
+from http.client import BadStatusLine
 from http.client import HTTPConnection
+import itertools
 import json
 import os
 import random
@@ -13,10 +15,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 from goldens import CASES
 from goldens import GOLDENS
 from goldens import rgb
+from goldens import SPEC as CHECKPOINT
 import numpy as np
 import pytest
 
@@ -33,6 +37,7 @@ from vla_ros.policy import PolicyConfig
 from vla_ros.policy import PolicySpec
 from vla_ros.remote import RemoteError
 from vla_ros.rest import Service
+from vla_ros.tools import serve
 from vla_ros.tools.serve import Server
 
 EXCHANGES = GOLDENS['rest_protocol']['exchanges']
@@ -168,6 +173,86 @@ def test_what_is_no_array_of_numbers_is_not_read(array):
 def test_nested_bodies_do_not_exhaust_the_stack():
     with pytest.raises(JsonError):
         loads('[' * 100_000)
+
+
+def ended_after(connection):
+    """Wait until the server ends a connection; give the seconds."""
+    began = time.monotonic()
+    connection.settimeout(30)
+    try:
+        while connection.recv(1000):
+            pass
+    except ConnectionError:
+        pass
+    return time.monotonic() - began
+
+
+HEAD = b'POST /act HTTP/1.1\r\nContent-Length: 1000\r\n\r\n'
+
+
+@pytest.mark.parametrize(('sent', 'trickled'), [
+    (b'', b''), (b'POST /a', b''), (HEAD, b''),  # silent before, in the line, before the body
+    (b'', b'POST /act HTTP/1.1'), (b'GET /spec HTTP/1.1\r\n', b'X: y\r\n'), (HEAD, b'{')])
+def test_a_client_that_is_slow_or_silent_loses_its_connection(monkeypatch, sent, trickled):
+    monkeypatch.setattr(serve, '_READ_TIMEOUT', 0.3)
+    monkeypatch.setattr(serve, '_REQUEST_TIMEOUT', 0.8)
+    ended = threading.Event()
+
+    def trickle(connection):
+        for byte in itertools.cycle(trickled):
+            if ended.wait(0.05):
+                return
+            try:
+                connection.sendall(bytes([byte]))
+            except OSError:
+                return
+
+    with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as slow:
+        slow.sendall(sent)
+        thread = threading.Thread(target=trickle, args=(slow,))
+        thread.start()
+        # Nobody else waits for it.
+        assert post(port, dumps({'image': IMAGE, 'instruction': 'stop'}))[0] == 200
+        try:
+            assert ended_after(slow) < 5.0
+        finally:
+            ended.set()
+            thread.join()
+
+
+def test_slow_clients_give_their_places_back(monkeypatch):
+    monkeypatch.setattr(serve, '_READ_TIMEOUT', 0.5)
+    body = dumps({'image': IMAGE, 'instruction': 'stop'})
+    with serving(Stub()) as port:
+        slow = [socket.create_connection(('127.0.0.1', port)) for _ in range(16)]
+        for connection in slow:
+            connection.sendall(HEAD)
+        for connection in slow:
+            assert ended_after(connection) < 5.0
+            connection.close()
+        end = time.monotonic() + 10.0
+        while True:  # a place is free a moment after its connection has ended
+            try:
+                assert post(port, body)[0] == 200
+                break
+            except (ConnectionError, BadStatusLine):
+                assert time.monotonic() < end
+
+
+def test_a_request_in_many_pieces_and_a_second_one_are_answered(monkeypatch):
+    body = dumps({'image': IMAGE, 'instruction': 'stop'}).encode()
+    request = b'POST /act HTTP/1.1\r\nContent-Length: %d\r\n\r\n' % len(body) + body
+    with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as connection:
+        connection.settimeout(30)
+        for _ in range(2):
+            for start in range(0, len(request), 40):
+                connection.sendall(request[start:start + 40])
+            reply = b''
+            while b'"__numpy__"' not in reply or not reply.endswith(b'}'):
+                piece = connection.recv(1000)
+                assert piece, reply
+                reply += piece
+            assert reply.startswith(b'HTTP/1.1 200')
 
 
 # --- the remote policy -----------------------------------------------------------------------
@@ -310,6 +395,25 @@ def test_a_running_server_gives_the_official_actions(running, case):
 def test_several_datasets_need_a_key_in_each_request(running):
     assert post(running, request_of(CASES[0], unnorm_key=None))[2] == '"error"'
     assert post(running, request_of(CASES[0], unnorm_key='nothing'))[2] == '"error"'
+
+
+def test_without_a_key_nothing_says_that_the_first_dataset_is_the_one(running):
+    with pytest.raises(RemoteError, match='was started without --unnorm-key') as raised:
+        remote(running, unnorm_key=CASES[0]['unnorm_key'])
+    body = dumps({'images': [IMAGE], 'instruction': 'stop'})
+    status, _, text = post(running, body, '/infer')
+    assert status == 409
+    for said in (text, str(raised.value)):
+        names = said.split('choose from: ')[1].rstrip('"}').split(', ')
+        assert set(names) == set(CHECKPOINT['norm_stats']) and len(names) > 1
+
+
+def test_an_oft_server_does_not_start_without_a_key(oft_checkpoint, capsys):
+    pytest.importorskip('torch')
+    assert serve.main(['--checkpoint', str(oft_checkpoint), '--device', 'cpu', '--images', '2',
+                       '--port', '0']) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert 'unnorm_key: not given' in said and 'choose from: ' in said
 
 
 def test_a_thousand_malformed_requests_leave_it_serving(running):

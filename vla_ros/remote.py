@@ -107,6 +107,8 @@ class RemotePolicy:
         if status == 401:
             raise RemoteError(f'remote policy {self._url}: it wants a key; set the environment '
                               f'variable {API_KEY_VARIABLE}')
+        if status == 409:
+            raise RemoteError(f'remote policy {self._url}: {answer.get("error")}')
         try:
             if status != 200:
                 raise ValueError(f'status {status}')

@@ -11,6 +11,7 @@ carry everything a policy says, for :class:`vla_ros.remote.RemotePolicy`.
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
 import logging
@@ -36,6 +37,17 @@ class RequestError(VlaError):
     """A request whose body is JSON but not what the protocol asks for."""
 
 
+class UndecidedError(VlaError):
+    """What the policy says depends on a dataset that nobody has chosen."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        """Name the datasets."""
+        super().__init__(
+            'unnorm_key: vla_serve was started without --unnorm-key, and the checkpoint was '
+            'trained on several datasets; start it with one, or name one in each request to /act; '
+            f'choose from: {", ".join(keys)}')
+
+
 class StaleError(VlaError):
     """A request whose answer would come after its deadline."""
 
@@ -59,18 +71,23 @@ class Service:
     :param oft: answer as OFT's server does: an observation in, a list of actions out.
     :param strict: answer a failed ``/act`` with a status and a reason; the official servers say
         200 and ``"error"``.
+    :param undecided: datasets of which a request to ``/act`` must name one; the rest of the
+        protocol has no room for that, and is refused. Empty where one was chosen.
     """
 
     def __init__(self, policy: Policy, rescale: Rescale, oft: bool = False,
-                 strict: bool = False) -> None:
+                 strict: bool = False, undecided: Sequence[str] = ()) -> None:
         self._policy = policy
         self._rescale = rescale
         self._oft = oft
         self._strict = strict
+        self._undecided = tuple(undecided)
         self._lock = threading.Lock()
 
     def spec(self) -> Reply:
         """Describe the policy."""
+        if self._undecided:
+            return _reply(409, {'error': str(UndecidedError(self._undecided))})
         return _reply(200, asdict(self._policy.spec))
 
     def act(self, body: bytes) -> Reply:
@@ -94,6 +111,8 @@ class Service:
         """Answer with everything that the policy says, or why it does not."""
         received = time.monotonic()
         try:
+            if self._undecided:
+                raise UndecidedError(self._undecided)
             payload = _read_object(body)
             observation = _read_observation(payload)
             deadline = payload.get('deadline_s')
@@ -203,6 +222,8 @@ def _status(error: Exception) -> int:
         return 422
     if isinstance(error, StaleError):
         return 503
+    if isinstance(error, UndecidedError):
+        return 409
     if isinstance(error, (RequestError, JsonError, ObservationError)):
         return 400
     return 400 if isinstance(error, VlaError) else 500

@@ -46,6 +46,12 @@ def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
     return policy
 
 
+def decodes_tokens(config: PolicyConfig) -> bool:
+    """Tell from a checkpoint's folder whether it gives one action, token by token."""
+    checkpoint = open_checkpoint(config.checkpoint)
+    return _kind(config, checkpoint, find_parts(checkpoint.folder)) == 'tokens'
+
+
 def _kind(config: PolicyConfig, checkpoint: Checkpoint, parts: Parts) -> str:
     found = [part for part in _OFT_PARTS if part in parts]
     if config.head == 'auto':

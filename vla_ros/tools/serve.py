@@ -5,11 +5,15 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 import hmac
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
+import io
 import logging
+import math
 import os
+import socket
 import sys
 import threading
 import time
@@ -34,9 +38,10 @@ API_KEY_VARIABLE = 'VLA_API_KEY'
 # The official ports of the two servers.
 _PORT, _OFT_PORT = 8000, 8777
 _MEGABYTE = 2**20
-# Seconds that a client may be silent, and that it may take to send one request.
+# Seconds that a client may be silent, or take to read a reply, and that it may take to send one
+# request, from its first byte to its last.
 _READ_TIMEOUT = 10.0
-_BODY_TIMEOUT = 30.0
+_REQUEST_TIMEOUT = 30.0
 _PIECE = 2**16
 # Connections at a time; a robot has one.
 _MAX_CONNECTIONS = 16
@@ -52,10 +57,10 @@ def serve(arguments: argparse.Namespace) -> int:
     """Load, then answer requests."""
     logging.basicConfig(level=logging.INFO, format='vla_serve: %(message)s', stream=sys.stderr)
     with progress_bar() as progress:
-        policy, default_key = _load(arguments, progress)
+        policy, undecided = _load(arguments, progress)
     # OpenVLA answers with one action, OFT with a chunk, each in its own protocol.
     oft = policy.spec.action_shape[0] > 1
-    service = Service(policy, _rescaler(policy, default_key), oft, arguments.strict)
+    service = Service(policy, _rescaler(policy, not undecided), oft, arguments.strict, undecided)
     port = arguments.port if arguments.port is not None else (_OFT_PORT if oft else _PORT)
     try:
         server = Server((arguments.host, port), service, os.environ.get(API_KEY_VARIABLE),
@@ -71,28 +76,69 @@ def serve(arguments: argparse.Namespace) -> int:
 
 
 def _load(arguments: argparse.Namespace,
-          progress: Progress) -> tuple[Policy, str | None]:
-    """Load the policy; without a key every request must name one, as officially."""
-    def load(unnorm_key: str | None) -> Policy:
-        return load_policy(make_policy_config(
-            arguments, unnorm_key=unnorm_key, image_count=arguments.images, progress=progress))
+          progress: Progress) -> tuple[Policy, Sequence[str]]:
+    """
+    Load the policy; without a key every request must name one, as officially.
+
+    :return: the policy, and the datasets that a request must choose from, if no key was given.
+    :raises UnnormKeyError: the key does not exist, or the protocol has no room for one.
+    """
+    config = make_policy_config(arguments, image_count=arguments.images, progress=progress)
     try:
-        policy = load(arguments.unnorm_key)
+        return load_policy(config), ()
     except UnnormKeyError as error:
         if arguments.unnorm_key is not None or not error.available:
             raise
-        return load(error.available[0]), None
-    return policy, policy.spec.unnorm_key
+        from vla_ros.model.load import decodes_tokens
+        if not decodes_tokens(config):
+            raise  # a request to OFT's server names no dataset
+        return load_policy(replace(config, unnorm_key=error.available[0])), error.available
 
 
-def _rescaler(policy: Any, default_key: str | None) -> Rescale:
+def _rescaler(policy: Any, has_default: bool) -> Rescale:
     def rescale(chunk, key):  # type: ignore[no-untyped-def]
-        if key is None:
-            key = default_key
-        if key == policy.spec.unnorm_key:
+        if key is None and has_default or key == policy.spec.unnorm_key:
             return chunk.actions
         return policy.rescale(chunk, key)
     return rescale
+
+
+class PatientFile(io.RawIOBase):
+    """
+    Reads a connection for as long as its client keeps to the limits.
+
+    A socket's own timeout begins anew with every byte: whoever sends one now and then could keep
+    a connection for ever.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Wait for a request."""
+        self._connection = connection
+        self._end = math.inf
+
+    def begin(self) -> None:
+        """Wait for the next request; its time begins with its first byte."""
+        self._end = math.inf
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """
+        Read what comes next.
+
+        :raises TimeoutError: the client was silent, or takes too long for its request.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0.0:
+            raise TimeoutError(f'a request took more than {_REQUEST_TIMEOUT:g} s')
+        self._connection.settimeout(min(_READ_TIMEOUT, left))
+        count = self._connection.recv_into(buffer)
+        self._end = min(self._end, time.monotonic() + _REQUEST_TIMEOUT)
+        # A reply has its own time.
+        self._connection.settimeout(_READ_TIMEOUT)
+        return count
 
 
 class Server(ThreadingHTTPServer):
@@ -139,9 +185,20 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = 'HTTP/1.1'
     server_version = 'vla_serve'
     sys_version = ''
-    timeout = _READ_TIMEOUT
     # Small answers must not wait for more to send.
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Read with patience that ends."""
+        super().setup()
+        self.rfile.close()
+        self._incoming = PatientFile(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self) -> None:
+        """Read a request and answer it."""
+        self._incoming.begin()
+        super().handle_one_request()
 
     def do_GET(self) -> None:  # noqa: N802
         """Describe the policy."""
@@ -188,11 +245,11 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def _receive(self, length: int) -> bytes:
-        body, end = bytearray(), time.monotonic() + _BODY_TIMEOUT
+        body = bytearray()
         while len(body) < length:
             piece = self.rfile.read1(min(_PIECE, length - len(body)))
-            if not piece or time.monotonic() > end:
-                raise ConnectionError('the request ended early or took too long')
+            if not piece:
+                raise ConnectionError('the request ended early')
             body += piece
         return bytes(body)
 
