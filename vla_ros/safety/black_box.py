@@ -33,6 +33,7 @@ COMMANDS = '/arm/joint_command'
 #: Longest side of a thumbnail, pixels.
 _THUMBNAIL = 160
 #: Records kept in memory, whatever the time: a bound on what a flood can do.
+_MOST_SPARE = 4
 _MOST_RECORDS = 20_000
 _SUFFIX = '.mcap'
 _LEVELS = {'info': 20, 'warning': 30, 'error': 40}
@@ -86,6 +87,9 @@ class BlackBox:
         self._settings = settings
         self._lock = threading.Lock()
         self._records: deque[_Record] = deque(maxlen=_MOST_RECORDS)
+        # Pictures that are too old, to be written over; none while a file may still need them.
+        self._spare: deque[np.ndarray] = deque(maxlen=_MOST_SPARE)
+        self._is_writing = False
         self._wanted = ''
         self._changed = threading.Condition(self._lock)
         self._is_open = True
@@ -119,7 +123,7 @@ class BlackBox:
         """
         stride = max(1, -(-max(rgb.shape[:2]) // _THUMBNAIL))
         self._note(moment, FRAMES, types.COMPRESSED_IMAGE,
-                   (_header(taken, frame_id), rgb[::stride, ::stride].copy()))
+                   (_header(taken, frame_id), self._copy(rgb[::stride, ::stride])))
 
     def answer(self, moment: int, taken: int, chunk: ActionChunk) -> None:
         """Remember what the model said about the picture with this stamp."""
@@ -157,7 +161,17 @@ class BlackBox:
             oldest = moment - int(self._settings.seconds * 1e9)
             # From the left only: after a clock that jumped back, what is older goes by itself.
             while self._records and self._records[0].moment < oldest:
-                self._records.popleft()
+                old = self._records.popleft()
+                if old.kind is types.COMPRESSED_IMAGE and not self._is_writing:
+                    self._spare.append(old.content[1])
+
+    def _copy(self, picture: np.ndarray) -> np.ndarray:
+        with self._lock:
+            copy = self._spare.pop() if self._spare else None
+        if copy is None or copy.shape != picture.shape:
+            return picture.copy()
+        np.copyto(copy, picture)
+        return copy
 
     def _run(self) -> None:
         while True:
@@ -167,6 +181,7 @@ class BlackBox:
                     return
                 why, self._wanted = self._wanted, ''
                 records = list(self._records)
+                self._is_writing = True
             try:
                 path = self._write_file(why, records)
             except Exception as error:
@@ -175,6 +190,8 @@ class BlackBox:
                 _logger.info('black box written: %s (%s)', path, why)
                 with self._lock:
                     self._written.append(path)
+            with self._lock:
+                self._is_writing = False
             self._closing.wait(self._settings.pause)
 
     def _write_file(self, why: str, records: list[_Record]) -> Path:
