@@ -63,6 +63,7 @@ class Robot:
         self.node = node
         self.positions = dict(zip(JOINTS, HOME))
         self.is_silent = False
+        self.is_stuck = False
         self.commands: list[tuple[float, JointState]] = []
         self.states = observer.node.create_publisher(JointState, '/joint_states', NEWEST)
         self.button = observer.node.create_publisher(Bool, '/arm/estop', RELIABLE)
@@ -73,7 +74,8 @@ class Robot:
     def follow(self, command: JointState) -> None:
         """Do as commanded."""
         self.commands.append((time.monotonic(), command))
-        self.positions = dict(zip(command.name, command.position))
+        if not self.is_stuck:
+            self.positions = dict(zip(command.name, command.position))
 
     def say(self) -> None:
         """Publish where the joints are."""

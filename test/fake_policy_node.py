@@ -108,6 +108,8 @@ class ArmPolicy:
             action[2] = math.nan
         if 'far' in observation.instruction:
             action[0] = 0.5
+        if 'beyond' in observation.instruction:
+            action[0], action[2] = 0.44, 0.6  # within the workspace, out of the arm's reach
         return replace(chunk, actions=np.array([action]))
 
     def reset(self) -> None:

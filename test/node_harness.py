@@ -25,6 +25,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
+from rclpy.task import Future
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -148,7 +149,9 @@ class Observer:
         self.operator = self.node.create_publisher(String, '/vla/instruction', RELIABLE)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin)
+        self._leaving: Future = Future()
+        self._thread = threading.Thread(target=self._executor.spin_until_future_complete,
+                                        args=(self._leaving,))
         self._thread.start()
 
     def listen(self, message_type: Any, topic: str, qos: Any, take: Callable[[Any], None]) -> Any:
@@ -205,8 +208,10 @@ class Observer:
 
     def close(self) -> None:
         """Leave the graph."""
-        self._executor.shutdown()
+        # In this order: rclpy protects no thread that still spins.
+        self._leaving.set_result(None)
         self._thread.join()
+        self._executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
 

@@ -111,7 +111,9 @@ def call_hold(arm: Robot, camera: CameraProcess, listener: Listener) -> list[str
 
 def instruct(arm: Robot, camera: CameraProcess, listener: Listener) -> list[str]:
     """Change the instruction."""
-    arm.observer.instruct(f'move the cup to place {len(listener.states)}')
+    text = f'move the cup to place {len(listener.states)}'
+    arm.observer.instruct(text)
+    arm.observer.wait(lambda: listener.last.instruction == text, 'the instruction', arm.node)
     return ['WAITING', 'RUNNING']
 
 

@@ -30,6 +30,7 @@ import rclpy  # noqa: E402
 from rclpy.context import Context  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
+from rclpy.task import Future  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
@@ -77,12 +78,16 @@ class TestLaunchedNode(unittest.TestCase):
         self.node = rclpy.create_node('launch_test', context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.spinning = threading.Thread(target=self.executor.spin)
+        self.leaving = Future()
+        self.spinning = threading.Thread(target=self.executor.spin_until_future_complete,
+                                         args=(self.leaving,))
         self.spinning.start()
 
     def tearDown(self):
-        self.executor.shutdown()
+        # In this order: rclpy protects no thread that still spins.
+        self.leaving.set_result(None)
         self.spinning.join()
+        self.executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown(context=self.context)
 

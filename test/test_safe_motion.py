@@ -18,6 +18,8 @@ from arm_harness import HOME  # noqa: E402
 from arm_harness import Robot  # noqa: E402
 from arm_harness import robot  # noqa: E402
 from node_harness import RELIABLE  # noqa: E402
+from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 
 
@@ -123,7 +125,7 @@ def test_silent_joints_hold_at_the_last_command(running):
 
 @pytest.mark.parametrize('trouble, reason', [
     ('crash', 'policy error: RuntimeError: out of everything'), ('invalid', 'invalid tokens'),
-    ('nan', 'not finite'), ('far', 'workspace')])
+    ('nan', 'not finite'), ('far', 'limit: the tip would be at'), ('beyond', 'unreachable')])
 def test_trouble_with_an_answer_holds_until_a_good_one(running, trouble, reason):
     """Whatever was wrong with it."""
     arm, _ = running
@@ -147,6 +149,27 @@ def test_what_an_operator_must_see_waits_for_him(running, trouble, reason):
     arm.wait_for('HOLD', '~/rearm')
     assert arm.call('rearm').success
     arm.wait_for('RUNNING')
+
+
+def test_someone_who_asks_for_another_qos_holds(running):
+    """A driver that would never hear a command; until the next good answer."""
+    arm, _ = running
+    arm.wait_for('RUNNING')
+    latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    arm.observer.node.create_subscription(JointState, '/arm/joint_command', print, latched)
+    arm.observer.wait(lambda: any(
+        said['state'] == 'HOLD' and 'QoS mismatch: someone on arm/joint_command' in said['message']
+        for said in arm.observer.diagnostics), 'a hold', arm.node)
+    arm.wait_for('RUNNING')
+
+
+def test_an_arm_that_is_stuck_holds():
+    """Something is in the way: it stays where it is, whatever is commanded."""
+    with robot(gates__following='0.05') as (arm, _):
+        arm.wait_for('RUNNING')
+        arm.is_stuck = True
+        arm.wait_for('HOLD', 'limit: joint_')
+        assert 'something is in the way' in arm.observer.diagnostics[-1]['message']
 
 
 def test_violated_gates_are_counted_where_everyone_sees_it(running):

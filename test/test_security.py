@@ -3,6 +3,7 @@
 
 """The policy of access: complete for the node, and kept by the middleware where it can."""
 
+import importlib.util
 import os
 from pathlib import Path
 import shutil
@@ -16,6 +17,8 @@ pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel i
 
 from node_harness import next_domain  # noqa: E402, I100
 from node_harness import running_node  # noqa: E402
+import rclpy  # noqa: E402
+from rclpy.context import Context  # noqa: E402
 
 POLICIES = Path(__file__).parents[1] / 'config' / 'security' / 'policies.xml'
 NODE = 'vla_inference_node'
@@ -79,11 +82,30 @@ def test_what_one_may_not_say_another_may():
     assert '/camera/image_raw' not in allowed('/operator', 'topic', 'subscribe')
 
 
+def missing_for_security():
+    """Name what this installation lacks for DDS Security."""
+    missing = []
+    if shutil.which('ros2') is None:
+        missing.append('the command ros2 security (package sros2 of a ROS 2 installation)')
+    if importlib.util.find_spec('cryptography') is None:
+        missing.append('the Python package cryptography, which sros2 makes keys with')
+    libraries = {line.split()[-1] for line in Path('/proc/self/maps').read_text().splitlines()
+                 if 'libfastdds' in line}
+    for library in sorted(libraries):
+        # The name under which the plugin of authentication registers.
+        if b'DDS:Auth:PKI-DH' not in Path(library).read_bytes():
+            missing.append(f'DDS Security in {library}, which was built with SECURITY=OFF')
+    return missing
+
+
 @pytest.fixture
 def keystore(tmp_path):
     """Make the keys that the policy asks for."""
-    if shutil.which('ros2') is None:
-        pytest.skip('ros2 security is missing: it comes with a ROS 2 installation')
+    rclpy.init(context=(context := Context()))  # the middleware is loaded by that
+    context.try_shutdown()
+    missing = missing_for_security()
+    if missing:
+        pytest.skip('missing here: ' + '; '.join(missing))
     for arguments in (['create_keystore', 'keys'],
                       ['generate_artifacts', '-k', 'keys', '-p', str(POLICIES)]):
         done = subprocess.run(['ros2', 'security', *arguments], cwd=tmp_path, text=True,

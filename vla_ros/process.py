@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from functools import partial
 import logging
 import os
 from queue import SimpleQueue
@@ -47,6 +48,7 @@ def main(arguments: Optional[Sequence[str]] = None,
     from rclpy.exceptions import ParameterException
     from rclpy.executors import MultiThreadedExecutor
     from rclpy.signals import SignalHandlerOptions
+    from rclpy.task import Future
     from vla_ros.node import VlaInferenceNode
 
     if not ended.empty():
@@ -67,8 +69,12 @@ def main(arguments: Optional[Sequence[str]] = None,
     # rest; the emergency stop and the motion have their own.
     executor = MultiThreadedExecutor(num_threads=5)
     executor.add_node(node)
+    # An executor may be shut down, and a node destroyed, only once nobody spins any more: rclpy
+    # does not protect a thread that waits. So the thread is asked to return, by this future.
+    leaving: Future = Future()
     threads = [Thread(target=_run, args=(work, ended), name=name, daemon=True) for name, work in (
-        ('vla_executor', executor.spin), ('vla_motion', node.motion.run))]
+        ('vla_executor', partial(executor.spin_until_future_complete, leaving)),
+        ('vla_motion', node.motion.run))]
     for thread in threads:
         thread.start()
     if node.autostart:
@@ -76,10 +82,14 @@ def main(arguments: Optional[Sequence[str]] = None,
 
     failure = ended.get()
     is_idle = node.stop(_STOP_TIMEOUT)
-    executor.shutdown(timeout_sec=0.0)
+    leaving.set_result(None)
     for thread in threads:
         thread.join(_STOP_TIMEOUT)
-    node.destroy_node()
+    if any(thread.is_alive() for thread in threads):
+        is_idle = False
+    else:
+        executor.shutdown(timeout_sec=0.0)
+        node.destroy_node()
     rclpy.try_shutdown()
     if failure is not None:
         raise failure

@@ -99,6 +99,7 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.qos import QoSProfile
     from rclpy.qos import QoSReliabilityPolicy
+    from rclpy.task import Future
     from sensor_msgs.msg import Image
     from sensor_msgs.msg import JointState
     rclpy.init()
@@ -124,7 +125,9 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
         image.header.stamp = node.get_clock().now().to_msg()
         camera.publish(image)
 
-    spinning = threading.Thread(target=executor.spin, daemon=True)
+    leaving: Future = Future()
+    spinning = threading.Thread(target=executor.spin_until_future_complete, args=(leaving,),
+                                daemon=True)
     spinning.start()
     try:
         pause, deadline = threading.Event(), time.monotonic() + _DEADLINE
@@ -144,8 +147,10 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
             changed.wait_for(lambda: commands[0] - before >= arguments.frames, 1.0)
             return commands[0] - before
     finally:
-        executor.shutdown()
+        # In this order: rclpy protects no thread that still spins.
+        leaving.set_result(None)
         spinning.join()
+        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
 
