@@ -4,6 +4,7 @@
 """From frames to commands, without ROS: a shell that only keeps what it is told to publish."""
 
 from dataclasses import replace
+import math
 import queue
 import threading
 import time
@@ -53,6 +54,9 @@ class Shell:
     def publish_answer(self, answer):
         self.answers.put(answer)
         return 0.25
+
+    def publish_hold(self, command, is_shadow):
+        pass
 
     def publish_status(self, status):
         self.statuses.put(status)
@@ -106,6 +110,25 @@ def test_the_first_action_of_a_chunk_is_sent():
     assert answer.frame.received <= answer.started <= answer.ended
     assert (answer.order.instruction, answer.unnorm_key) == ('task 1', 'key')
     assert shell.wait_for_state('RUNNING').progress.last_age == 0.25
+    assert inference.stop(DEADLINE)
+
+
+def test_a_tick_is_due_when_the_image_gets_too_old():
+    """Whatever the rate of ticks is; and only while something moves."""
+    inference, shell = make(Policy(), max_age=0.5, action_space='joint_position',
+                            joint_names=('a', 'b'))
+    inference.configure()
+    inference.activate()
+    assert inference.due() == math.inf
+    before = time.monotonic()
+    inference.frame(picture(3))
+    after = time.monotonic()
+    shell.wait_for_state('RUNNING')
+    assert before + 0.5 < inference.due() < after + 0.51
+    threading.Event().wait(inference.due() - time.monotonic())
+    inference.tick()
+    assert shell.wait_for_state('HOLD').reason.startswith('stale image')
+    assert inference.due() == math.inf
     assert inference.stop(DEADLINE)
 
 
