@@ -66,8 +66,6 @@ def policy(tmp_path_factory):
     return load_policy(PolicyConfig(str(folder), device='cpu'))
 
 
-
-
 @pytest.mark.parametrize('black_box', [False, True])
 def test_nothing_above_a_kilobyte_is_allocated_for_a_frame(policy, tmp_path, black_box):
     shell = Shell()

@@ -74,7 +74,7 @@ class FrozenImage:
         if pixels.shape != self._sample.shape:
             self._sample = np.empty(pixels.shape, np.uint8)
         np.copyto(self._sample, pixels)
-        return zlib.crc32(self._sample)
+        return zlib.crc32(self._sample.data)
 
 
 class ClockWatch:
