@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
 import json
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import time
@@ -50,6 +51,8 @@ def activation_peak(run: Callable[[], object], device: torch.device) -> int:
 
 def _host_peak(run: Callable[[], object]) -> int:
     """Add up what PyTorch allocates and frees on the host; only its profiler tells."""
+    # It would complain on stderr that there is no GPU to profile.
+    os.environ.setdefault('KINETO_LOG_LEVEL', '5')
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU],
                                 profile_memory=True) as profiler:
         run()
