@@ -3,6 +3,7 @@
 
 """How often episodes succeeded, and how sure that is."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 import math
@@ -49,17 +50,28 @@ def wilson_interval(successes: int, episodes: int, z: float = 1.96) -> tuple[flo
 
 
 def score(episodes: Iterable[Episode]) -> dict[str, Any]:
-    """Sum up by task and by colour; ``wrong`` counts the failures on another block."""
-    episodes = list(episodes)
+    """
+    Sum up by task and by colour; ``wrong`` counts the failures on another block.
+
+    ``confusion`` counts, for each colour that was named, the colour that it happened to.
+    """
+    episodes = sorted(episodes, key=lambda episode: episode.seed)
     return {
         'rows': [_row(kind, [e for e in episodes if e.task.kind == kind])
                  for kind in KINDS if any(e.task.kind == kind for e in episodes)],
         'colors': [_row(color, [e for e in episodes if e.task.color == color])
                    for color in COLORS if any(e.task.color == color for e in episodes)],
+        'confusion': {color: _outcomes([e for e in episodes if e.task.color == color])
+                      for color in COLORS if any(e.task.color == color for e in episodes)},
         'all': _row('all', episodes),
         'episodes': [{'seed': e.seed, 'instruction': e.task.instruction, 'decided': e.decided,
                       'success': e.succeeded, 'seconds': round(e.seconds, 2)} for e in episodes],
     }
+
+
+def _outcomes(episodes: list[Episode]) -> dict[str, int]:
+    counts = Counter(episode.decided or 'none' for episode in episodes)
+    return {color: counts[color] for color in (*COLORS, 'none')}
 
 
 def _row(name: str, episodes: list[Episode]) -> dict[str, Any]:

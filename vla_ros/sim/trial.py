@@ -77,8 +77,14 @@ class Examiner(Node):
         self._lifecycle = self.create_client(ChangeState, '/vla_inference_node/change_state')
         self._is_active = True  # it is started so
 
-    def await_node(self) -> None:
-        """Wait until the node is loaded; then it is not active."""
+    def await_pair(self, listeners: int = 2) -> None:
+        """
+        Wait until the node is loaded; then it is not active.
+
+        :param listeners: how many hear the instructions.
+        """
+        self._until(lambda: self._instructions.get_subscription_count() >= listeners,
+                    'simulator and node do not listen to /vla/instruction')
         self._until(self._lifecycle.service_is_ready, 'no inference node')
         self._until(lambda: self._transit(Transition.TRANSITION_DEACTIVATE),
                     'the inference node does not get ready')

@@ -6,20 +6,34 @@
 import argparse
 from collections.abc import Sequence
 import json
+import os
 from pathlib import Path
 import sys
 import tempfile
+import time
 from typing import Any
 
+import numpy as np
+
+from vla_ros.demo.environment import demo_environment
 from vla_ros.errors import ParameterError
+from vla_ros.errors import UnsupportedError
+from vla_ros.policy import DEVICES
+from vla_ros.sim.pair import BLANK
+from vla_ros.sim.pair import Pair
+from vla_ros.sim.pair import shipped_checkpoint
 from vla_ros.sim.score import Episode
 from vla_ros.sim.score import score
 from vla_ros.sim.tasks import ALL_TASKS
+from vla_ros.sim.tasks import COLORS
 from vla_ros.sim.tasks import KINDS
 from vla_ros.sim.tasks import Task
 from vla_ros.tools.command_line import run_tool
 
-_BLANK = 'do something'
+#: Of simulated time, where only the answers hold it up.
+_FASTEST = 10.0
+#: Simulated seconds after which time waits for an answer, with ``--speed auto``.
+_ANSWER_WITHIN = 0.15
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,19 +44,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Run the episodes and print the score."""
-    if arguments.episodes < 1:
-        raise ParameterError('--episodes', arguments.episodes, 'at least 1')
-    from vla_ros.sim.trial import examiner  # needs ROS
+    for name in ('episodes', 'jobs'):
+        if getattr(arguments, name) < 1:
+            raise ParameterError(f'--{name}', getattr(arguments, name), 'at least 1')
+    pair = _pair(arguments)
+    try:
+        from vla_ros.sim.trials import Trials
+    except ImportError as error:
+        raise UnsupportedError('vla_eval', f'ROS cannot be imported ({error})', 'run '
+                               './scripts/setup, or source the setup file of a ROS 2 '
+                               'installation') from None
     plan = plan_episodes(arguments.episodes, arguments.seed, arguments.task)
-    episodes = []
-    with tempfile.TemporaryDirectory() as logs, \
-            examiner(arguments.checkpoint, Path(logs), arguments.speed,
-                     _BLANK if arguments.blank else '') as trial:
-        trial.await_commands(plan[0][1])
-        for seed, task in plan:
-            episodes.append(trial.run(seed, task))
-            _report(episodes)
-    result = score(episodes)
+    trials = Trials(plan, _Reporter(len(plan)))
+    began = time.monotonic()
+    environment = {**os.environ, **demo_environment(os.environ)}
+    environment.setdefault('OMP_NUM_THREADS', '1')  # the pairs share the cores among them
+    with tempfile.TemporaryDirectory(prefix='vla_eval_') as logs:
+        trials.run(pair, min(arguments.jobs, len(plan)), Path(logs), environment)
+    seconds = time.monotonic() - began
+    result = score(trials.episodes) | _timing(trials.episodes, trials.ages, seconds)
     if arguments.json:
         print(json.dumps(result))
     else:
@@ -56,12 +76,42 @@ def plan_episodes(count: int, seed: int, kind: str | None) -> list[tuple[int, Ta
     return [(seed + index, tasks[index % len(tasks)]) for index in range(count)]
 
 
-def _report(episodes: list[Episode]) -> None:
-    last = episodes[-1]
-    outcome = 'done' if last.succeeded else f'happened to {last.decided or "none"}'
-    print(f'{len(episodes)}: seed {last.seed}, {last.task.instruction}: {outcome} after '
-          f'{last.seconds:.1f} s; {sum(e.succeeded for e in episodes)}/{len(episodes)}',
-          file=sys.stderr, flush=True)
+def _pair(arguments: argparse.Namespace) -> Pair:
+    checkpoint = arguments.checkpoint or str(shipped_checkpoint())
+    if arguments.speed == 'auto':
+        return Pair(checkpoint, _FASTEST, _ANSWER_WITHIN, arguments.device, arguments.blank)
+    try:
+        speed = float(arguments.speed)
+    except ValueError:
+        raise ParameterError('--speed', arguments.speed, 'auto or a number') from None
+    if not 0.0 < speed <= 20.0:
+        raise ParameterError('--speed', speed, 'above 0 and at most 20')
+    return Pair(checkpoint, speed, 0.0, arguments.device, arguments.blank)
+
+
+def _timing(episodes: list[Episode], ages: list[float], seconds: float) -> dict[str, Any]:
+    simulated = sum(episode.seconds for episode in episodes)
+    finite = [age for age in ages if np.isfinite(age)]
+    p50, p99 = np.percentile(finite, [50, 99]).tolist() if finite else (None, None)
+    return {'simulated_s': round(simulated, 2), 'wall_s': round(seconds, 2),
+            'answers': len(finite),
+            'age_s': {'p50': p50 and round(p50, 4), 'p99': p99 and round(p99, 4)}}
+
+
+class _Reporter:
+    """Says on stderr how it goes, an episode a line."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._done = self._succeeded = 0
+
+    def __call__(self, episode: Episode) -> None:
+        self._done += 1
+        self._succeeded += episode.succeeded
+        outcome = 'done' if episode.succeeded else f'happened to {episode.decided or "none"}'
+        print(f'{self._done}/{self._count}: seed {episode.seed}, {episode.task.instruction}: '
+              f'{outcome} after {episode.seconds:.1f} s; {self._succeeded} so far',
+              file=sys.stderr, flush=True)
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -70,18 +120,30 @@ def _print(result: dict[str, Any]) -> None:
         print(f'{row["task"]:<8} {row["successes"]:>4}/{row["episodes"]:<4} '
               f'{100 * row["successes"] / row["episodes"]:5.1f} %  '
               f'(95 %: {100 * low:.1f} to {100 * high:.1f}), wrong block {row["wrong"]}')
+    print('named, and to which block it happened:')
+    print(' ' * 8 + ''.join(f'{color:>8}' for color in (*COLORS, 'none')))
+    for named, counts in result['confusion'].items():
+        print(f'{named:<8}' + ''.join(f'{count:>8}' for count in counts.values()))
+    age = result['age_s']
+    print(f'{result["simulated_s"]:.0f} s simulated in {result["wall_s"]:.0f} s; age of an image '
+          f'when its command goes out, simulated: p50 {age["p50"]} s, p99 {age["p99"]} s, '
+          f'n={result["answers"]}')
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='vla_eval', description=__doc__)
-    parser.add_argument('--checkpoint', required=True, metavar='DIR')
+    parser.add_argument('--checkpoint', metavar='DIR', help='the one of the package if not given')
     parser.add_argument('--episodes', type=int, default=12, metavar='N')
     parser.add_argument('--seed', type=int, default=10000, help='of the first episode')
     parser.add_argument('--task', choices=KINDS, help='all three in turn if not given')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, metavar='N',
+                        help='pairs of simulator and node at once; the cores if not given')
+    parser.add_argument('--device', choices=DEVICES, default='auto')
     parser.add_argument('--blank', action='store_true',
-                        help=f'the model is told {_BLANK!r} instead of the instruction')
-    parser.add_argument('--speed', type=float, default=1.0,
-                        help='of the simulated time; slower than 1 for a busy machine')
+                        help=f'the model is told {BLANK!r} instead of the instruction')
+    parser.add_argument('--speed', default='auto', metavar='auto|X',
+                        help='of the simulated time; auto: as fast as it goes, but no further '
+                        f'than {_ANSWER_WITHIN:g} s ahead of the last answered image')
     parser.add_argument('--json', action='store_true', help='print one JSON object')
     return parser
 
