@@ -59,7 +59,6 @@ setup(
         'console_scripts': [
             'vla_bench = vla_ros.tools.bench:main',
             'vla_demo = vla_ros.demo.main:main',
-            'vla_demo_camera = vla_ros.demo.camera:main',
             'vla_doctor = vla_ros.tools.doctor:main',
             'vla_eval = vla_ros.tools.eval:main',
             'vla_inference_node = vla_ros.process:main',

@@ -1,57 +1,61 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The inference node at work on any machine: tiny checkpoint, camera that looks at photographs."""
+"""The closed loop: a simulated arm, the inference node, and a referee who gives instructions."""
 
 import os
 
-from launch import LaunchContext
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.actions import ExecuteProcess
 from launch.actions import IncludeLaunchDescription
-from launch.actions import RegisterEventHandler
 from launch.actions import SetEnvironmentVariable
 from launch.actions import Shutdown
-from launch.event_handlers import OnProcessExit
-from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 from launch_ros.substitutions import FindPackageShare
 
-from vla_ros.demo.checkpoint import checkpoint_folder
 from vla_ros.demo.environment import demo_environment
-from vla_ros.demo.tokenizer import INSTRUCTIONS
+from vla_ros.demo.main import ANSWER_WITHIN
 from vla_ros.policy import DEVICES
+
+SHARE = FindPackageShare('vla_ros')
 
 
 def generate_launch_description():
-    prepare = ExecuteProcess(
-        cmd=[ExecutableInPackage(package='vla_ros', executable='vla_demo'),
-             '--write-checkpoint', LaunchConfiguration('checkpoint')],
-        name='demo_checkpoint', output='screen')
-    camera = Node(package='vla_ros', executable='vla_demo_camera', output='screen')
+    simulator = Node(
+        package='vla_ros', executable='vla_sim', output='screen',
+        parameters=[{'publish_clock': True, 'answer_within': ANSWER_WITHIN}],
+        on_exit=Shutdown(reason='the simulator has ended'))
     inference = IncludeLaunchDescription(
-        PathJoinSubstitution([FindPackageShare('vla_ros'), 'launch', 'vla_inference.launch.py']),
-        launch_arguments={name: LaunchConfiguration(name)
-                          for name in ('checkpoint', 'instruction', 'device')}.items())
-
-    def on_prepared(event: ProcessExited, context: LaunchContext):
-        if event.returncode:
-            return [Shutdown(reason='there is no checkpoint')]
-        return [camera, inference]
-
+        PathJoinSubstitution([SHARE, 'launch', 'vla_inference.launch.py']),
+        launch_arguments={
+            'checkpoint': LaunchConfiguration('checkpoint'),
+            'device': LaunchConfiguration('device'),
+            'params_file': PathJoinSubstitution([SHARE, 'config', 'tabletop.yaml']),
+            'unnorm_key': 'vla_ros_tabletop',
+            'use_sim_time': 'true'}.items())
+    referee = ExecuteProcess(
+        cmd=[ExecutableInPackage(package='vla_ros', executable='vla_demo'), '--join',
+             '--out', LaunchConfiguration('out'),
+             '--instructions', LaunchConfiguration('instructions')],
+        name='vla_demo', output='screen', on_exit=Shutdown(reason='the demo has ended'))
     return LaunchDescription([
-        DeclareLaunchArgument('checkpoint', default_value=str(checkpoint_folder()),
-                              description='Folder of the checkpoint; written if it is not there.'),
-        DeclareLaunchArgument('instruction', default_value=INSTRUCTIONS[0],
-                              description='What the arm is to do, as a sentence.'),
+        DeclareLaunchArgument(
+            'checkpoint', description='Folder of a checkpoint that vla_train made.',
+            default_value=PathJoinSubstitution(
+                [SHARE, 'config', 'checkpoints', 'vla_ros_tabletop'])),
         DeclareLaunchArgument('device', default_value='auto', choices=list(DEVICES),
                               description='Where the policy runs; auto takes a GPU if any.'),
+        DeclareLaunchArgument('out', default_value='demo',
+                              description='Folder for report.html and episode.mcap.'),
+        DeclareLaunchArgument('instructions', default_value='5', choices=list('12345'),
+                              description='How many of the five instructions to give.'),
         *(SetEnvironmentVariable(name, value)
           for name, value in demo_environment(os.environ).items()),
-        RegisterEventHandler(OnProcessExit(target_action=prepare, on_exit=on_prepared)),
-        prepare,
+        simulator,
+        inference,
+        referee,
     ])

@@ -1,8 +1,11 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo as a user runs it: real processes, real DDS, the real node."""
+"""The demo as a user runs it: real processes, real DDS, the real node; the expert for a model."""
 
+import base64
+import io
+import json
 import os
 from pathlib import Path
 import random
@@ -11,37 +14,36 @@ import signal
 import subprocess
 import sys
 
+from PIL import Image
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='needs rclpy: the demo runs ROS nodes')
-pytest.importorskip('torch', reason='needs torch: the demo runs the real policy')
+pytest.importorskip('mujoco', reason='needs mujoco: the demo simulates an arm')
+pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
 
-COMMAND = [sys.executable, '-m', 'vla_ros.demo.main']
-START_PATIENCE = 120
+DEMO = Path(__file__).with_name('expert_demo.py')
+LAYOUT = Path(__file__).parents[1] / 'config' / 'foxglove' / 'vla_ros.json'
+PATIENCE = 120
 
 
-@pytest.fixture
-def environment(tmp_path):
+def environment(folder):
     return {**os.environ, 'ROS_DOMAIN_ID': str(random.randint(1, 100)),
-            'XDG_CACHE_HOME': str(tmp_path), 'PYTHONUNBUFFERED': '1'}
+            'XDG_CACHE_HOME': str(folder), 'PYTHONUNBUFFERED': '1'}
 
 
-@pytest.fixture
-def demo(environment):
-    """Start the demo; whatever becomes of the test, it ends."""
-    started = []
+def start(folder, *command):
+    return subprocess.Popen([sys.executable, *command], env=environment(folder), text=True,
+                            cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def start(*arguments):
-        process = subprocess.Popen([*COMMAND, *arguments], env=environment, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        started.append(process)
-        return process
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    """Run the demo; give the folder with its results, and its output."""
+    folder = tmp_path_factory.mktemp('demo')
+    process = start(folder, str(DEMO), str(folder / 'out'), str(folder / 'logs'))
+    output, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output + errors
+    return folder / 'out', output
 
 
 def children_of(process):
@@ -57,59 +59,98 @@ def is_running(number):
         return False
 
 
-def test_commands_come_out_and_are_summed_up(demo):
-    process = demo('--seconds', '6', '--device', 'cpu')
-    output, errors = process.communicate(timeout=START_PATIENCE + 60)
-    assert process.returncode == 0, errors
-    assert re.search(r'^ +\d+\.\d s +\d+\.\d Hz +latency +\d+ ms +x [+-]\d\.\d+ ', output,
-                     re.MULTILINE), output
-    frames = re.search(r'frames published +(\d+) \((\d+\.\d)', output)
-    # Fast DDS without the profile loses more than that, and at times every image.
-    received = re.search(r'frames received +at (\d+\.\d+) Hz', output)
-    assert float(received.group(1)) > 0.8 * float(frames.group(2))
-    commands = re.search(r'commands received +(\d+)', output)
-    assert 100 < int(frames.group(1)) < 200
-    assert 3 < int(commands.group(1)) < 200
-    assert re.search(r'latency +p50 \d+\.\d ms, p99 \d+\.\d ms', output)
-    assert re.search(r'policy +cpu, float32, attention \w+', output)
-    answered = re.findall(r"^ +(\d+)  '([\w ]+)' \((\d+) different\)", output, re.MULTILINE)
-    assert len(answered) == 3
-    assert sum(int(count) for count, _, _ in answered) == int(commands.group(1))
+def read(path):
+    """Give the decoded messages of a recording, by topic."""
+    reading = pytest.importorskip('mcap.reader')
+    decoding = pytest.importorskip('mcap_ros2.decoder')
+    found = {}
+    with path.open('rb') as file:
+        reader = reading.make_reader(file, decoder_factories=[decoding.DecoderFactory()])
+        for _, channel, _, content in reader.iter_decoded_messages():
+            found.setdefault(channel.topic, []).append(content)
+    return found
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_every_process(demo, number):
-    process = demo('--seconds', '600', '--device', 'cpu')
+def test_the_arm_does_what_it_is_told_and_says_so(finished):
+    _, output = finished
+    assert re.search(r'^ +\d+\.\d s  reach the blue block +\S.* Hz  age +\d+ ms  \d of \d done$',
+                     output, re.MULTILINE), output
+    assert re.findall(r'^  done +(.*) \(\d+\.\d s\)$', output, re.MULTILINE) == [
+        'reach the blue block', 'pick up the green block']
+    assert 'vla_demo: 2 of 2 instructions fulfilled' in output
+    assert re.search(r'age +p50 \d+ ms, p99 \d+ ms', output)
+
+
+def test_the_report_needs_nothing_else(finished):
+    report = (finished[0] / 'report.html').read_text(encoding='utf-8')
+    assert report.count('<td class="yes">done</td>') == 2
+    assert report.count('<svg') == 2 and report.count('<polyline') >= 14
+    assert not re.search(r'<script|<link|src="(?!data:)|url\(', report)
+    animation = Image.open(io.BytesIO(base64.b64decode(
+        re.search(r'src="data:image/webp;base64,([^"]+)"', report).group(1))))
+    assert animation.n_frames > 10
+    assert len(report) < 5e6
+
+
+def test_everything_that_the_layout_shows_is_in_the_recording(finished):
+    recorded = read(finished[0] / 'episode.mcap')
+    shown = sorted(set(re.findall(r'"(/[\w/]+)((?:\.\w+(?:\[\d+\])?)*)"', LAYOUT.read_text())))
+    assert len(shown) > 15
+    for topic, fields in shown:
+        value = recorded[topic][-1]
+        for name, index in re.findall(r'\.(\w+)(?:\[(\d+)\])?', fields):
+            value = getattr(value, name)
+            value = value[int(index)] if index else value
+    layout = json.loads(LAYOUT.read_text())
+    panels = set(re.findall(r'"(\w+!\w+)"', json.dumps(layout['layout'])))
+    assert panels == set(layout['configById'])
+
+
+def test_the_recording_holds_pictures_commands_and_answers_in_order(finished):
+    recorded = read(finished[0] / 'episode.mcap')
+    picture = Image.open(io.BytesIO(bytes(recorded['/camera/image_raw/compressed'][-1].data)))
+    assert picture.size == (224, 224)
+    # A hundred commands a second, each with joint names, and answers to both instructions.
+    assert len(recorded['/arm/joint_command']) > 5 * len(recorded['/vla/action'])
+    assert {answer.instruction for answer in recorded['/vla/action']} == {
+        'reach the blue block', 'pick up the green block'}
+    assert (finished[0] / 'episode.mcap').stat().st_size < 10e6
+
+
+def test_a_signal_ends_every_process(tmp_path):
+    process = start(tmp_path, str(DEMO), str(tmp_path / 'out'), str(tmp_path / 'logs'))
     for line in process.stdout:
         if line.startswith('instruction'):
             break
     children = children_of(process)
     assert len(children) == 2
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGINT
     assert errors == ''
     assert not any(map(is_running, children))
 
 
-def test_a_node_that_cannot_work_is_reported_in_one_line(demo, tmp_path):
-    process = demo('--checkpoint', str(tmp_path / 'absent'), '--device', 'cpu')
-    _, errors = process.communicate(timeout=START_PATIENCE)
+def test_a_node_that_cannot_work_is_reported_in_one_line(tmp_path):
+    pytest.importorskip('torch', reason='needs torch: the real policy is to be loaded')
+    process = start(tmp_path, '-m', 'vla_ros.demo.main', '--checkpoint', str(tmp_path / 'absent'))
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
-    assert errors.startswith('vla_demo: no joint command arrived')
+    assert errors.startswith('vla_demo: the inference node says: FAULT')
     assert 'absent: no such folder' in errors
     assert len(errors.splitlines()) == 1
 
 
-def test_someone_elses_commands_are_not_taken_for_its_own(demo, environment):
+def test_someone_elses_commands_are_not_taken_for_its_own(tmp_path):
     from rclpy.context import Context
     from sensor_msgs.msg import JointState
+    process = start(tmp_path, str(DEMO), str(tmp_path / 'out'), str(tmp_path / 'logs'))
     context = Context()
-    rclpy.init(context=context, domain_id=int(environment['ROS_DOMAIN_ID']))
+    rclpy.init(context=context, domain_id=int(
+        Path(f'/proc/{process.pid}/environ').read_text().split('ROS_DOMAIN_ID=')[1].split('\0')[0]))
     node = rclpy.create_node('driver', context=context)
     node.create_publisher(JointState, '/arm/joint_command', 1)
-    process = demo('--device', 'cpu')
-    _, errors = process.communicate(timeout=START_PATIENCE)
+    _, errors = process.communicate(timeout=PATIENCE)
     node.destroy_node()
     rclpy.try_shutdown(context=context)
     assert process.returncode == 2
@@ -117,20 +158,14 @@ def test_someone_elses_commands_are_not_taken_for_its_own(demo, environment):
     assert 'set ROS_DOMAIN_ID' in errors
 
 
-def test_a_camera_that_cannot_see_is_reported_in_one_line(demo, tmp_path):
-    (tmp_path / 'photo.jpg').write_text('not a photograph')
-    process = demo('--photo', str(tmp_path / 'photo.jpg'))
-    _, errors = process.communicate(timeout=START_PATIENCE)
+@pytest.mark.parametrize(('missing', 'program', 'remedy'), [
+    ('rclpy', 'vla_ros.demo.main', 'run ./scripts/demo'),
+    ('mujoco', 'vla_ros.sim.node', 'pip install mujoco')])
+def test_what_is_missing_is_said_in_one_line(tmp_path, missing, program, remedy):
+    script = (f'import sys; sys.modules["{missing}"] = None; sys.argv = ["it"]; '
+              f'from {program} import main; sys.exit(main())')
+    process = start(tmp_path, '-c', script)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert re.match(r'vla_demo: demo_camera ended with status 2: .*not an image', errors)
+    assert remedy in errors
     assert len(errors.splitlines()) == 1
-
-
-def test_without_rclpy_the_way_to_get_it_is_said(environment):
-    done = subprocess.run(
-        [sys.executable, '-c', 'import sys; sys.modules["rclpy"] = None; '
-         'from vla_ros.demo.main import main; sys.exit(main([]))'],
-        env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert 'run ./scripts/demo' in done.stderr
-    assert len(done.stderr.splitlines()) == 1

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The parts of the demo that need no ROS: tokenizer, checkpoint, photographs, record, display."""
+"""The parts of the demo that need no ROS: tokenizer, checkpoint, record, display."""
 
 from concurrent.futures import ThreadPoolExecutor
 import io
@@ -11,26 +11,21 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies
 import numpy as np
-from PIL import Image
 import pytest
 from tokenizers import Tokenizer
 
-from vla_ros.demo import photos
 from vla_ros.demo.checkpoint import checkpoint_folder
 from vla_ros.demo.checkpoint import ensure_checkpoint
+from vla_ros.demo.display import describe_turn
 from vla_ros.demo.display import LiveLine
 from vla_ros.demo.display import summarize
 from vla_ros.demo.environment import demo_environment
-from vla_ros.demo.photos import find_photos
-from vla_ros.demo.photos import PhotoTour
-from vla_ros.demo.photos import read_photo
-from vla_ros.demo.record import Command
+from vla_ros.demo.record import Answer
 from vla_ros.demo.record import Record
+from vla_ros.demo.record import Turn
 from vla_ros.demo.tokenizer import INSTRUCTIONS
 from vla_ros.demo.tokenizer import text_pieces
 from vla_ros.demo.tokenizer import write_tokenizer
-from vla_ros.errors import ImageError
-from vla_ros.errors import UnsupportedError
 from vla_ros.policy import load_policy
 from vla_ros.policy import Observation
 from vla_ros.policy import PolicyConfig
@@ -72,10 +67,11 @@ def test_the_lone_space_that_ends_a_prompt_has_an_id(tokenizer):
 
 
 def test_the_checkpoint_answers_everything_with_actions(policy):
-    tour = PhotoTour([read_photo(path) for path in [*find_photos()]])
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    pictures = pictures.repeat(40, axis=1).repeat(40, axis=2)
     answers = {
-        instruction: [policy.infer(Observation((tour.frame(time),), instruction)).token_ids
-                      for time in (0.0, 1.0, 2.0, 5.5, 7.0)]
+        instruction: [policy.infer(Observation((picture,), instruction)).token_ids
+                      for picture in pictures]
         for instruction in INSTRUCTIONS}
     # An invalid action would have raised. What is left to show: both inputs matter.
     for times in answers.values():
@@ -99,63 +95,37 @@ def test_the_cache_follows_the_users_choice(monkeypatch, tmp_path):
     assert checkpoint_folder().parent == tmp_path / 'vla_ros'
 
 
-def test_a_tour_moves_over_every_photograph():
-    pictures = [Image.fromarray(np.full((300, 451, 3), shade, np.uint8)) for shade in (10, 200)]
-    ramp = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (90, 1))).convert('RGB')
-    tour = PhotoTour([*pictures, ramp], width=64, height=48)
-    frames = [tour.frame(time) for time in np.arange(0.0, 30.0, 0.1)]
-    assert {frame.shape for frame in frames} == {(48, 64, 3)}
-    assert {frames[i].mean() for i in (0, 49, 50, 99)} == {10.0, 200.0}
-    # To and fro: half of the views differ from all others.
-    assert len({frame.tobytes() for frame in frames[100:150]}) >= 25
-    assert np.array_equal(frames[0], frames[150])
-
-
-def test_missing_photographs_are_named_with_the_way_to_get_them(monkeypatch):
-    monkeypatch.setattr(photos.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(UnsupportedError, match='pip install --no-deps scikit-image'):
-        find_photos()
-
-
-def test_a_file_that_is_no_photograph_is_refused(tmp_path):
-    (tmp_path / 'text.png').write_text('not an image')
-    with pytest.raises(ImageError, match='text.png'):
-        read_photo(tmp_path / 'text.png')
-    with pytest.raises(ImageError, match='absent.png'):
-        read_photo(tmp_path / 'absent.png')
-
-
 def a_record():
-    """Return ten commands a tenth of a second apart, the instruction changed at 100.45 s."""
-    record = Record()
-    record.add_instruction(99.0, 'wave')
-    record.add_instruction(100.45, 'stop')
-    for i in range(10):
-        taken = 100.0 + 0.1 * i
-        record.add_command(Command(taken, taken + 0.02 + 0.001 * i, ('x',), (float(i // 2),)))
-    return record
+    """Return ten answers a tenth of a second apart to two instructions, the second in vain."""
+    return Record(
+        turns=[Turn('wave', True, 'red', 100.0, 0.5), Turn('stop', False, '', 100.5, 0.5)],
+        answers=[Answer(100.0 + 0.1 * i, 0.02 + 0.001 * i, 'wave' if i < 5 else 'stop', (i,), {})
+                 for i in range(10)])
 
 
-def test_a_record_measures_rate_and_latency():
+def test_a_record_knows_what_held_when():
     record = a_record()
-    assert record.rate() == pytest.approx(9 / 0.909)
-    assert record.latencies_ms([0, 50, 100]) == pytest.approx([20.0, 24.5, 29.0])
-    assert record.recent_rate(now=100.93, seconds=0.5) == pytest.approx(10.0)
-    assert record.recent_rate(now=200.0) == 0.0
-
-
-def test_a_command_belongs_to_the_instruction_under_which_its_image_was_taken():
-    assert a_record().commands_by_instruction() == [('wave', 5, 3), ('stop', 5, 3)]
+    assert record.rate() == pytest.approx(10.0)
+    assert record.ages_ms((0, 50, 100)) == pytest.approx([20.0, 24.5, 29.0])
+    assert record.answer_at(99.0) is None
+    assert record.answer_at(100.35).tokens == (3,)
+    assert record.turn_at(100.2).instruction == 'wave'
+    assert record.turn_at(102.0) is None
 
 
 def test_the_summary_holds_the_figures():
-    node = {'device': 'cpu', 'dtype': 'float32', 'attention': 'sdpa: no GPU',
-            'camera rate [Hz]': '29.50'}
-    text = summarize(a_record(), 30, 1.0, node, 'rmw_x, ROS domain 7')
-    for words in ('30 (30.0 Hz', 'at 29.50 Hz', '10 (9.9 Hz)', 'p50 24.5 ms', 'p99 28.9 ms',
-                  'cpu, float32, attention sdpa', "5  'stop' (3 different)"):
+    node = {'device': 'cpu', 'dtype': 'float32', 'attention': 'sdpa: no GPU'}
+    text = summarize(a_record(), node, 4.0, 'rmw_x, ROS domain 7')
+    for words in ('1 of 2 instructions fulfilled, 1 s of the arm in 4 s', '10 (10.0 Hz)',
+                  'p50 24 ms, p99 29 ms', 'cpu, float32, attention sdpa'):
         assert words in text
     assert len(text.splitlines()) < 24
+
+
+def test_a_failure_is_told_with_what_happened_instead():
+    assert describe_turn(Turn('push the red block', False, 'blue', 0.0, 3.0)).endswith(
+        'it happened to the blue block')
+    assert 'given up after 15 s' in describe_turn(Turn('wave', False, '', 0.0, 15.0))
 
 
 def test_away_from_a_terminal_no_line_is_rewritten():

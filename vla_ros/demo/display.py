@@ -9,6 +9,7 @@ import time
 from typing import TextIO
 
 from vla_ros.demo.record import Record
+from vla_ros.demo.record import Turn
 
 
 class LiveLine:
@@ -43,42 +44,47 @@ class LiveLine:
         self._stream.flush()
 
 
-def describe_state(record: Record, now: float, seconds: float) -> str:
-    """Say in one line what goes out: rate, latency and the newest command."""
-    command = record.commands[-1]
-    values = '  '.join(f'{name} {value:+.3f}'
-                       for name, value in zip(command.names, command.positions))
-    return (f'{seconds:5.1f} s  {record.recent_rate(now):4.1f} Hz  '
-            f'latency {1e3 * command.latency:4.0f} ms  {values}')
+def describe_state(instruction: str, seconds: float, node: Mapping[str, str],
+                   done: int, played: int) -> str:
+    """
+    Say in one line how it goes.
+
+    :param seconds: simulated, since the instruction was given.
+    :param node: what the inference node last reported in /diagnostics.
+    """
+    state = node.get('state', '?')
+    if state not in ('RUNNING', '?'):
+        state = f'{state}: {node.get("message", "")}'
+    age = node.get('last age [s]', 'nan')
+    return (f'{seconds:5.1f} s  {instruction:<24}  {state}  '
+            f'{float(node.get("inference rate [Hz]", "nan")):4.1f} Hz  '
+            f'age {1e3 * float(age):3.0f} ms  {done} of {played} done')
 
 
-def describe_policy(diagnostics: Mapping[str, str]) -> str:
-    """Say how the policy runs, from what the node reports in /diagnostics."""
-    attention = diagnostics.get('attention', '').split(':')[0]
-    return (f'{diagnostics.get("device") or "?"}, {diagnostics.get("dtype") or "?"}, '
-            f'attention {attention or "?"}')
+def describe_turn(turn: Turn) -> str:
+    """Say how one instruction went."""
+    if turn.succeeded:
+        return f'  done      {turn.instruction} ({turn.seconds:.1f} s)'
+    reason = (f'it happened to the {turn.decided} block' if turn.decided
+              else f'given up after {turn.seconds:.0f} s')
+    return f'  not done  {turn.instruction}: {reason}'
 
 
-def summarize(record: Record, frames: int, seconds: float, node: Mapping[str, str],
-              middleware: str) -> str:
+def summarize(record: Record, node: Mapping[str, str], wall: float, middleware: str) -> str:
     """
     Sum a run up.
 
-    :param frames: published by the camera within ``seconds``.
     :param node: what the inference node last reported in /diagnostics.
+    :param wall: seconds that it took.
     """
-    p50, p99 = record.latencies_ms([50, 99])
-    lines = [
+    p50, p99 = record.ages_ms((50, 99))
+    simulated = sum(turn.seconds for turn in record.turns)
+    return '\n'.join([
         '',
-        f'vla_demo: {seconds:.1f} s of camera, node and DDS, each in a process of its own',
-        f'  frames published   {frames} ({frames / seconds:.1f} Hz, 640x480 rgb8)',
-        f'  frames received    at {node.get("camera rate [Hz]", "?")} Hz by the node',
-        f'  commands received  {len(record.commands)} ({record.rate():.1f} Hz)',
-        f'  latency            p50 {p50:.1f} ms, p99 {p99:.1f} ms, from image stamp to receipt',
-        f'  policy             {describe_policy(node)}',
-        f'  middleware         {middleware}',
-        '  commands by instruction',
-    ]
-    lines += [f'    {count:5d}  {instruction!r} ({distinct} different)'
-              for instruction, count, distinct in record.commands_by_instruction()]
-    return '\n'.join(lines)
+        f'vla_demo: {sum(turn.succeeded for turn in record.turns)} of {len(record.turns)} '
+        f'instructions fulfilled, {simulated:.0f} s of the arm in {wall:.0f} s',
+        f'  answers     {len(record.answers)} ({record.rate():.1f} Hz)',
+        f'  age         p50 {p50:.0f} ms, p99 {p99:.0f} ms, from the image to its command',
+        f'  policy      {node.get("device") or "?"}, {node.get("dtype") or "?"}, attention '
+        f'{node.get("attention", "").split(":")[0] or "?"}',
+        f'  middleware  {middleware}'])

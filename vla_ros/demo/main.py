@@ -1,23 +1,25 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_demo``: a camera and the real inference node, watched for some seconds, then summed up."""
+"""``vla_demo``: the real inference node makes a simulated arm do what it is told."""
 
 import argparse
 from collections.abc import Sequence
-import json
 import os
 from pathlib import Path
 import sys
 
 from vla_ros.demo.checkpoint import cache_folder
-from vla_ros.demo.checkpoint import checkpoint_folder
-from vla_ros.demo.checkpoint import ensure_checkpoint
-from vla_ros.demo.photos import find_photos
-from vla_ros.demo.tokenizer import INSTRUCTIONS
 from vla_ros.errors import UnsupportedError
 from vla_ros.policy import DEVICES
+from vla_ros.sim.pair import Pair
+from vla_ros.sim.pair import shipped_checkpoint
 from vla_ros.tools.command_line import run_tool
+
+#: Simulated seconds after which time waits for an answer, on a machine that is too slow.
+ANSWER_WITHIN = 0.3
+#: Instructions that may fail in a demo that went well.
+_MAY_FAIL = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,28 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='vla_demo', description=__doc__)
-    parser.add_argument('--seconds', type=float, default=20.0,
-                        help='how long to watch, from the first command on')
     parser.add_argument('--checkpoint', metavar='DIR',
-                        help='folder or hub id; default: a tiny one with made-up weights')
-    parser.add_argument('--unnorm-key', default='', metavar='K',
-                        help='dataset whose statistics scale the action')
+                        help='one that vla_train made; default: the one of the package')
     parser.add_argument('--device', default='auto', choices=DEVICES)
-    parser.add_argument('--photo', action='append', default=[], metavar='FILE',
-                        help='what the camera sees; repeat for more')
-    parser.add_argument('--patience', type=float, default=120.0, metavar='SECONDS',
-                        help='how long to wait for the first command')
-    parser.add_argument('--write-checkpoint', metavar='DIR',
-                        help='only write the tiny checkpoint, if it is not there')
+    parser.add_argument('--out', type=Path, default=Path('demo'), metavar='DIR',
+                        help='where report.html and episode.mcap go (demo)')
+    parser.add_argument('--instructions', type=int, choices=range(1, 6), default=5, metavar='N',
+                        help='how many of the five to give')
+    parser.add_argument('--join', action='store_true',
+                        help='start neither simulator nor node: they are there already')
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.write_checkpoint:
-        print(ensure_checkpoint(Path(arguments.write_checkpoint)))
-        return 0
-    photos = arguments.photo or [str(path) for path in find_photos()]
-    checkpoint = arguments.checkpoint or str(ensure_checkpoint(checkpoint_folder()))
     try:
         import rclpy  # noqa: F401
     except ImportError as error:
@@ -58,27 +51,19 @@ def _run(arguments: argparse.Namespace) -> int:
                                'installation') from None
     # Only where rclpy is known to be there; the error above must reach who has none.
     from vla_ros.demo.environment import demo_environment
+    from vla_ros.demo.session import PROGRAMME
     from vla_ros.demo.session import run_session
     from vla_ros.demo.session import Session
     os.environ.update(demo_environment(os.environ))
-    print(f'camera: {", ".join(photos)}\nmodel:  {checkpoint}', flush=True)
-    logs = cache_folder() / 'demo-log'
-    logs.mkdir(parents=True, exist_ok=True)
-    run_session(Session(
-        camera=_module('vla_ros.demo.camera', photos=photos),
-        node=_module('vla_ros.process', checkpoint=checkpoint, device=arguments.device,
-                     unnorm_key=arguments.unnorm_key, instruction=INSTRUCTIONS[0]),
-        instructions=INSTRUCTIONS, seconds=arguments.seconds, patience=arguments.patience), logs)
-    return 0
-
-
-def _module(name: str, **parameters: str | list[str]) -> list[str]:
-    """Return the command that runs a node of this package with these parameters."""
-    command = [sys.executable, '-m', name, '--ros-args']
-    for parameter, value in parameters.items():
-        # The value of a parameter is YAML: quoted as JSON, no text is taken for something else.
-        command += ['-p', f'{parameter}:={json.dumps(value, ensure_ascii=False)}']
-    return command
+    pair = None if arguments.join else Pair(
+        arguments.checkpoint or str(shipped_checkpoint()), speed=1.0,
+        answer_within=ANSWER_WITHIN, device=arguments.device)
+    if pair is not None:
+        print(f'model: {pair.checkpoint}', flush=True)
+    programme = PROGRAMME[:arguments.instructions]
+    record = run_session(Session(pair, programme, arguments.out), cache_folder() / 'demo-log')
+    failed = sum(not turn.succeeded for turn in record.turns)
+    return 1 if failed > _MAY_FAIL else 0
 
 
 if __name__ == '__main__':

@@ -1,80 +1,81 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What happened during a demo: commands with their latencies, by instruction."""
+"""What happened during a demo, as the report wants it."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 
 import numpy as np
 
 
 @dataclass(frozen=True)
-class Command:
+class Answer:
     """
-    A joint command that arrived.
+    One answer of the policy.
 
-    :param image_time: stamp of the image that it answers, in seconds of the ROS clock.
-    :param arrival_time: when it arrived, on the same clock.
+    :param time: simulated seconds at which its command went out.
+    :param age: seconds from the image to that moment.
+    :param stages: milliseconds of the wall by stage.
     """
 
-    image_time: float
-    arrival_time: float
-    names: tuple[str, ...]
-    positions: tuple[float, ...]
-
-    @property
-    def latency(self) -> float:
-        """Seconds from the image to the arrival of its command."""
-        return self.arrival_time - self.image_time
+    time: float
+    age: float
+    instruction: str
+    tokens: tuple[int, ...]
+    stages: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """
+    One instruction, and how it went.
+
+    :param decided: colour of the block to which it happened first, empty if to none.
+    :param began: simulated seconds.
+    :param seconds: simulated, until it was decided or given up.
+    """
+
+    instruction: str
+    succeeded: bool
+    decided: str
+    began: float
+    seconds: float
+
+
+@dataclass
 class Record:
-    """The commands and instructions of a run."""
+    """
+    Everything of one run, in the order in which it came.
 
-    def __init__(self) -> None:
-        self.commands: list[Command] = []
-        self._instructions: list[tuple[float, str]] = []
+    :param frames: (time, JPEG) of some of the images.
+    :param joints: (time, positions) of the measurements, rad and m, by joint.
+    :param commands: likewise, of the commands.
+    """
 
-    def add_command(self, command: Command) -> None:
-        """Keep a command."""
-        self.commands.append(command)
+    turns: list[Turn] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    frames: list[tuple[float, bytes]] = field(default_factory=list)
+    joints: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
+    commands: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
+    names: tuple[str, ...] = ()
 
-    def add_instruction(self, time: float, instruction: str) -> None:
-        """Keep an instruction and the time from which it holds, in seconds of the ROS clock."""
-        self._instructions.append((time, instruction))
+    def answer_at(self, time: float) -> Answer | None:
+        """Give the answer in force at a time."""
+        return next((answer for answer in reversed(self.answers) if answer.time <= time), None)
 
-    def recent_rate(self, now: float, seconds: float = 2.0) -> float:
-        """Commands per second over the last seconds, at most since the first command."""
-        recent = [command for command in self.commands if command.arrival_time > now - seconds]
-        span = min(seconds, now - self.commands[0].arrival_time) if recent else 0.0
-        return len(recent) / span if span > 0.0 else 0.0
+    def turn_at(self, time: float) -> Turn | None:
+        """Give the instruction that was being carried out at a time."""
+        return next((turn for turn in self.turns
+                     if turn.began <= time <= turn.began + turn.seconds), None)
+
+    def ages_ms(self, percentiles: tuple[float, ...]) -> list[float]:
+        """Percentiles of the ages in milliseconds, NaN where there is no answer."""
+        ages = [1e3 * answer.age for answer in self.answers]
+        return (np.percentile(ages, percentiles).tolist() if ages
+                else [float('nan')] * len(percentiles))
 
     def rate(self) -> float:
-        """Commands per second from the first to the last."""
-        if len(self.commands) < 2:
-            return 0.0
-        span = self.commands[-1].arrival_time - self.commands[0].arrival_time
-        return (len(self.commands) - 1) / span if span > 0.0 else 0.0
-
-    def latencies_ms(self, percentiles: Sequence[float]) -> list[float]:
-        """Percentiles of the latency in milliseconds; there must be a command."""
-        latencies = [1e3 * command.latency for command in self.commands]
-        return np.percentile(latencies, percentiles).tolist()
-
-    def commands_by_instruction(self) -> list[tuple[str, int, int]]:
-        """
-        Count, for each instruction in order, its commands and how many of them differ.
-
-        A command belongs to the instruction that held when its image was taken.
-        """
-        counts: Counter[int] = Counter()
-        distinct: dict[int, set[tuple[float, ...]]] = {}
-        for command in self.commands:
-            index = max((i for i, (time, _) in enumerate(self._instructions)
-                         if time <= command.image_time), default=0)
-            counts[index] += 1
-            distinct.setdefault(index, set()).add(command.positions)
-        return [(instruction, counts[i], len(distinct.get(i, ())))
-                for i, (_, instruction) in enumerate(self._instructions)]
+        """Answers per second, simulated, while instructions were carried out."""
+        seconds = sum(turn.seconds for turn in self.turns)
+        return len(self.answers) / seconds if seconds else 0.0

@@ -1,12 +1,9 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One run of the demo: starts the processes, gives the instructions, watches, sums up."""
+"""One run of the demo: simulator, node and referee, several instructions, a record of it all."""
 
-from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -14,26 +11,39 @@ import sys
 import time
 
 import rclpy
-from rclpy.signals import SignalHandlerOptions
 
 from vla_ros.demo.display import describe_state
+from vla_ros.demo.display import describe_turn
 from vla_ros.demo.display import LiveLine
 from vla_ros.demo.display import summarize
-from vla_ros.demo.observer import DemoObserver
+from vla_ros.demo.mcap_file import McapFile
 from vla_ros.demo.processes import Processes
+from vla_ros.demo.record import Record
+from vla_ros.demo.record import Turn
+from vla_ros.demo.recorder import Recorder
+from vla_ros.demo.report import write_report
 from vla_ros.demo.signals import signals_noted
 from vla_ros.errors import VlaError
+from vla_ros.sim.pair import Pair
+from vla_ros.sim.pair import running
+from vla_ros.sim.tasks import Task
+from vla_ros.sim.trial import Examiner
+from vla_ros.sim.trial import examiner
 
-CAMERA = 'demo_camera'
-NODE = 'vla_inference_node'
+#: What the demo asks for, in scenes of these seeds.
+PROGRAMME = ((20001, Task('reach', 'blue')), (20002, Task('push', 'red')),
+             (20003, Task('pick', 'green')), (20004, Task('reach', 'yellow')),
+             (20005, Task('pick', 'red')))
+#: Simulated seconds for which the arm is watched after it has done what it was told.
+_AFTERWARDS = 0.8
 
 
-class NoCommandError(VlaError):
-    """The node is there, but nothing comes out of it."""
+class ForeignPublisherError(VlaError):
+    """Somebody else publishes what the demo publishes."""
 
-    def __init__(self, seconds: float, state: str, log: Path) -> None:
-        super().__init__(f'no joint command arrived within {seconds:.0f} s; the node says: '
-                         f'{state} (its output: {log})')
+    def __init__(self, topic: str, count: int) -> None:
+        super().__init__(f'{count} nodes publish {topic}, one of them the demo: set ROS_DOMAIN_ID '
+                         'to a number that nobody else here uses')
 
 
 @dataclass(frozen=True)
@@ -41,94 +51,89 @@ class Session:
     """
     What a run consists of.
 
-    :param camera: command that publishes images until it is interrupted.
-    :param node: command of the inference node, started with the first instruction.
-    :param instructions: given one after the other, each for an equal part of the time.
-    :param seconds: how long to watch, from the first command on.
-    :param patience: seconds to wait for the first command.
+    :param pair: simulator and node to start; None: they are there already.
+    :param programme: seed of the scene and task, one after the other.
+    :param folder: where ``report.html`` and ``episode.mcap`` go.
     """
 
-    camera: Sequence[str]
-    node: Sequence[str]
-    instructions: Sequence[str]
-    seconds: float
-    patience: float
+    pair: Pair | None
+    programme: Sequence[tuple[int, Task]]
+    folder: Path
 
 
-def run_session(session: Session, log_folder: Path) -> None:
+def run_session(session: Session, log_folder: Path) -> Record:
     """
     Run the demo and print what happens.
 
-    :raises VlaError: no command came, a process ended by itself, or the topics are not ours alone.
+    :raises VlaError: a process ended by itself, or the topics are not ours alone.
     """
+    for folder in (log_folder, session.folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    domain = int(os.environ.get('ROS_DOMAIN_ID') or 0)
     line = LiveLine(sys.stdout)
-    with signals_noted() as signals, _observer(session.instructions[0]) as observer:
-        with Processes(log_folder, os.environ) as processes:
-            processes.start(CAMERA, session.camera)
-            processes.start(NODE, session.node)
+    mcap = session.folder / 'episode.mcap'
+    with signals_noted() as signals, McapFile(mcap) as file:
+        started = (Processes(log_folder, os.environ) if session.pair is None
+                   else running(session.pair, log_folder, os.environ))
+        with started as processes, examiner(processes, domain) as found:
+            recorder = Recorder(found, file)
 
             def turn() -> None:
-                rclpy.spin_once(observer, timeout_sec=0.05)
-                processes.check()
                 if signals:
                     sys.exit(128 + signals[0])
+                line.show(f'waiting for the node: {_loading(recorder.diagnostics)}')
 
-            _await_first_command(session, observer, turn, line, processes.log(NODE))
-            frames = observer.frames
-            _watch(session, observer, turn, line)
-            frames = observer.frames - frames
-        line.print(summarize(observer.record, frames, session.seconds, observer.policy,
-                             _middleware()))
+            found.on_turn = turn
+            found.await_pair()
+            _check_alone(found)
+            began = time.monotonic()
+            for seed, task in session.programme:
+                _play(found, recorder, line, seed, task, signals)
+            wall = time.monotonic() - began
+        middleware = f'{rclpy.get_rmw_implementation_identifier()}, ROS domain {domain}'
+        summary = summarize(recorder.record, recorder.diagnostics, wall, middleware)
+        line.print(summary)
         processes.check_ended_well()
+    report = session.folder / 'report.html'
+    write_report(report, recorder.record, summary)
+    line.print(f'  report      {report}\n  recording   {mcap} '
+               f'({mcap.stat().st_size / 1e6:.1f} MB; config/foxglove/vla_ros.json shows it)')
+    return recorder.record
 
 
-@contextmanager
-def _observer(instruction: str) -> Iterator[DemoObserver]:
-    # With rclpy's own handlers its context would be gone before the processes are.
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    observer = DemoObserver(instruction)
-    try:
-        yield observer
-    finally:
-        observer.destroy_node()
-        rclpy.try_shutdown()
+def _play(found: Examiner, recorder: Recorder, line: LiveLine, seed: int, task: Task,
+          signals: list[int]) -> None:
+    """Lay the table, give an instruction, watch."""
+    record = recorder.record
+
+    def turn() -> None:
+        if signals:
+            sys.exit(128 + signals[0])
+        done = sum(turn.succeeded for turn in record.turns)
+        line.show(describe_state(task.instruction, recorder.now - began, recorder.diagnostics,
+                                 done, len(record.turns)))
+
+    began = recorder.now
+    line.print(f'instruction: {task.instruction!r}')
+    found.on_turn = turn
+    episode = found.run(seed, task)
+    end = recorder.now
+    while recorder.now < end + _AFTERWARDS:
+        found.spin(0.05)
+    result = Turn(task.instruction, episode.succeeded, episode.decided, end - episode.seconds,
+                  episode.seconds)
+    record.turns.append(result)
+    line.print(describe_turn(result))
 
 
-def _await_first_command(session: Session, observer: DemoObserver, turn: Callable[[], None],
-                         line: LiveLine, log: Path) -> None:
-    start = time.monotonic()
-    while not observer.record.commands:
-        waited = time.monotonic() - start
-        # A fault does not mend by itself: no need to wait for more of it.
-        if waited > session.patience or observer.policy.get('state') == 'FAULT':
-            raise NoCommandError(waited, _node_state(observer), log)
-        turn()
-        line.show(f'waiting for the node: {_node_state(observer)}')
-    observer.check_alone()
+def _check_alone(found: Examiner) -> None:
+    """Make sure that what is seen is the demo's own."""
+    for topic in ('/camera/image_raw', '/arm/joint_command'):
+        count = found.count_publishers(topic)
+        if count > 1:
+            raise ForeignPublisherError(topic, count)
 
 
-def _watch(session: Session, observer: DemoObserver, turn: Callable[[], None],
-           line: LiveLine) -> None:
-    line.print(f'instruction: {session.instructions[0]!r}')
-    left = list(session.instructions[1:])
-    each = session.seconds / len(session.instructions)
-    start = time.monotonic()
-    while (elapsed := time.monotonic() - start) < session.seconds:
-        turn()
-        due = len(session.instructions) - len(left)
-        if left and elapsed > due * each and observer.can_instruct():
-            observer.instruct(left[0])
-            line.print(f'instruction: {left.pop(0)!r}')
-        line.show(describe_state(observer.record, observer.now(), elapsed))
-
-
-def _node_state(observer: DemoObserver) -> str:
-    state, message = observer.policy.get('state', 'starting'), observer.policy.get('message', '')
-    if state == 'LOADING':
-        return f'{state} {observer.policy.get("loading [%]")} %'
-    return f'{state}: {message}' if message not in ('', state) else state
-
-
-def _middleware() -> str:
-    return (f'{rclpy.get_rmw_implementation_identifier()}, '
-            f'ROS domain {os.environ.get("ROS_DOMAIN_ID", "0")}')
+def _loading(node: dict[str, str]) -> str:
+    state = node.get('state', 'starting')
+    return f'{state} {node.get("loading [%]")} %' if state == 'LOADING' else state

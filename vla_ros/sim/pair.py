@@ -58,7 +58,7 @@ class Pair:
         """Give the command of the node; whatever moves the arm is in ``config/tabletop.yaml``."""
         command = [*self.node, '--ros-args', '--params-file', str(tabletop_file()),
                    *_parameters(**{'checkpoint': self.checkpoint, 'device': self.device,
-                                   'use_sim_time': True, 'status.period': 0.25,
+                                   'use_sim_time': True,
                                    'black_box.folder': self.black_box})]
         if self.is_blank:
             command += [*_parameters(instruction=BLANK), '-r',
@@ -86,11 +86,16 @@ def shipped_checkpoint() -> Path:
 
     :raises VlaError: it does not.
     """
-    folder = find_share() / 'config' / 'checkpoints' / 'vla_ros_tabletop'
+    folder = shipped_folder()
     if not (folder / 'config.json').is_file():
         raise VlaError(f'{folder} is missing: install the package again, name a --checkpoint, or '
                        'make one with vla_train')
     return folder
+
+
+def shipped_folder() -> Path:
+    """Give the place of that checkpoint, whether it is there or not."""
+    return find_share() / 'config' / 'checkpoints' / 'vla_ros_tabletop'
 
 
 def free_domains(count: int) -> list[int]:

@@ -10,6 +10,7 @@ import re
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.srv import SetParameters
@@ -27,6 +28,7 @@ from std_srvs.srv import Trigger
 from vla_ros.demo.processes import Processes
 from vla_ros.errors import VlaError
 from vla_ros.messages import VlaAction
+from vla_ros.sim.pair import NODE
 from vla_ros.sim.score import Episode
 from vla_ros.sim.tasks import Task
 
@@ -35,7 +37,7 @@ NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 #: Simulated seconds after which an episode is given up.
 EPISODE_SECONDS = 15.0
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 #: Simulated seconds that a new scene is left alone: the node forgets where the arm was.
 _SETTLE = 0.05
 _VERDICT = re.compile(r'(?P<task>[^:]*): (?:not yet|it happened to the (?P<color>\w+) block), '
@@ -76,6 +78,8 @@ class Examiner(Node):
         self._parameters = self.create_client(SetParameters, '/vla_sim/set_parameters')
         self._lifecycle = self.create_client(ChangeState, '/vla_inference_node/change_state')
         self._is_active = True  # it is started so
+        self._fault = ''
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def await_pair(self, listeners: int = 2) -> None:
         """
@@ -122,8 +126,7 @@ class Examiner(Node):
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
-        self._processes.check()
-        self.on_turn()
+        self._turn()
 
     def close(self) -> None:
         """Leave the graph."""
@@ -148,7 +151,7 @@ class Examiner(Node):
         end = time.monotonic() + _PATIENCE
         while not future.done():
             self._executor.spin_once(timeout_sec=0.1)
-            self._processes.check()
+            self._turn()
             if time.monotonic() > end:
                 raise TrialError(f'{client.srv_name} does not answer')
         return future.result()
@@ -159,6 +162,19 @@ class Examiner(Node):
             if time.monotonic() > deadline:
                 raise TrialError(f'{problem} within {_PATIENCE:.0f} s')
             self.spin(pause)
+
+    def _turn(self) -> None:
+        self._processes.check()
+        if self._fault:  # it does not mend by itself
+            raise TrialError(f'the inference node says: {self._fault} (its output: '
+                             f'{self._processes.log(NODE)})')
+        self.on_turn()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {item.key: item.value for item in status.values}
+            if values.get('state') == 'FAULT':
+                self._fault = f'FAULT: {status.message}'
 
     def _on_action(self, message: Any) -> None:
         self.ages.append(message.age_published)

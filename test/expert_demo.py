@@ -1,0 +1,30 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The demo with the scripted expert in the place of the model: FOLDER of the results, LOGS."""
+
+import os
+from pathlib import Path
+import sys
+
+from expert_pair import expert_pair
+
+from vla_ros.demo.environment import demo_environment
+from vla_ros.demo.session import run_session
+from vla_ros.demo.session import Session
+from vla_ros.sim.tasks import Task
+from vla_ros.tools.command_line import run_tool
+
+PROGRAMME = ((3, Task('reach', 'blue')), (4, Task('pick', 'green')))
+
+
+def main():
+    """Run it and return its exit status."""
+    os.environ.update(demo_environment(os.environ))
+    folder, logs = map(Path, sys.argv[1:])
+    record = run_session(Session(expert_pair(speed=3.0), PROGRAMME, folder), logs)
+    return 0 if all(turn.succeeded for turn in record.turns) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool('vla_demo', main))

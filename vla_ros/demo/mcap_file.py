@@ -1,0 +1,79 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""An MCAP file of ROS 2 messages as they came, with their definitions: Foxglove reads it as is."""
+
+from pathlib import Path
+import re
+from typing import Any
+
+from ament_index_python.packages import get_package_share_directory
+from rclpy.serialization import serialize_message
+
+_SEPARATOR = '\n' + 80 * '=' + '\n'
+_FIELD = re.compile(r'^(?P<type>[\w/]+)(?:\[[^]]*\])?\s+\w+')
+_PRIMITIVES = re.compile(r'(bool|byte|char|w?string|float(32|64)|u?int(8|16|32|64))$')
+
+
+class McapFile:
+    """Writes messages; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """
+        Open the file.
+
+        :raises OSError: it cannot be written.
+        """
+        from mcap.writer import Writer  # only who records needs it
+        self._writer = Writer(str(path))
+        self._channels: dict[str, int] = {}
+        self._count = 0
+        self._writer.start(profile='ros2', library='vla_ros')
+
+    def __enter__(self) -> 'McapFile':
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.finish()
+
+    def write(self, topic: str, message: Any, moment: int) -> None:
+        """Write a message; ``moment`` in nanoseconds."""
+        if topic not in self._channels:
+            self._channels[topic] = self._register(topic, type(message))
+        self._count += 1
+        self._writer.add_message(self._channels[topic], log_time=moment, publish_time=moment,
+                                 data=serialize_message(message), sequence=self._count)
+
+    def _register(self, topic: str, kind: Any) -> int:
+        package = kind.__module__.split('.')[0]
+        text = definition(package, kind.__name__)
+        schema = self._writer.register_schema(f'{package}/msg/{kind.__name__}', 'ros2msg',
+                                              text.encode())
+        return self._writer.register_channel(topic, 'cdr', schema)
+
+
+def definition(package: str, name: str) -> str:
+    """
+    Give the definition of a message and of all that it is made of.
+
+    :raises LookupError: a package is not installed.
+    """
+    texts: dict[str, str] = {}
+    waiting = [f'{package}/{name}']
+    while waiting:
+        found = waiting.pop(0)
+        if found in texts:
+            continue
+        own_package, own_name = found.split('/')
+        folder = Path(get_package_share_directory(own_package)) / 'msg'
+        texts[found] = (folder / f'{own_name}.msg').read_text(encoding='utf-8')
+        waiting += _parts(texts[found], own_package)
+    first, *others = texts.items()
+    return _SEPARATOR.join([first[1], *(f'MSG: {part}\n{text}' for part, text in others)])
+
+
+def _parts(text: str, package: str) -> list[str]:
+    fields = (_FIELD.match(line) for line in text.split('\n'))
+    kinds = [field['type'] for field in fields if field]
+    return [kind if '/' in kind else f'{package}/{kind}' for kind in kinds
+            if not _PRIMITIVES.match(kind)]
