@@ -13,8 +13,8 @@ _HERE = Path(__file__).parent
 _ANSWER_WITHIN = 0.3
 
 
-def expert_pair(speed):
+def expert_pair(speed, answer_within=_ANSWER_WITHIN):
     """Give a pair whose simulated time passes at most so fast."""
-    return Pair('expert', speed, _ANSWER_WITHIN,
+    return Pair('expert', speed, answer_within,
                 node=(sys.executable, str(_HERE / 'expert_node.py')),
                 sim=(sys.executable, str(_HERE / 'truthful_sim.py')))

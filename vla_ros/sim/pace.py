@@ -7,8 +7,8 @@ import math
 
 #: Steps that are made up for at once after a pause; what is more is left out.
 _MOST_STEPS = 5
-#: Seconds on the wall that simulated time waits for an answer.
-_PATIENCE = 0.5
+#: Seconds on the wall that simulated time waits for an answer: less than joint states may pause.
+_PATIENCE = 0.4
 
 
 class Pace:

@@ -1,0 +1,162 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Simulator and real node as processes: the arm does as told, and stops when something breaks.
+
+The scripted expert stands in for the model; everything behind its answers is what moves a robot.
+"""
+
+import json
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs rclpy')
+pytest.importorskip('mujoco', reason='needs mujoco')
+pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from expert_pair import expert_pair  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_msgs.msg import Bool  # noqa: E402
+
+from vla_ros.demo.environment import demo_environment  # noqa: E402
+from vla_ros.demo.processes import Processes  # noqa: E402
+from vla_ros.sim.pair import free_domains  # noqa: E402
+from vla_ros.sim.pair import NODE  # noqa: E402
+from vla_ros.sim.pair import shipped_folder  # noqa: E402
+from vla_ros.sim.pair import SIM  # noqa: E402
+from vla_ros.sim.tasks import Task  # noqa: E402
+from vla_ros.sim.trial import examiner  # noqa: E402
+from vla_ros.sim.trial import NEWEST  # noqa: E402
+from vla_ros.sim.trial import RELIABLE  # noqa: E402
+from vla_ros.sim.trials import Trials  # noqa: E402
+from vla_ros.tools.eval import plan_episodes  # noqa: E402
+
+ENVIRONMENT = {**os.environ, **demo_environment(os.environ)}
+#: Two of each kind, all colours.
+PLAN = [plan_episodes(12, 1000, None)[index] for index in (0, 3, 5, 6, 8, 10)]
+RELAY = Path(__file__).with_name('image_relay.py')
+
+
+class Loop:
+    """A pair in real time, its camera behind a relay, and an examiner with ears of its own."""
+
+    def __init__(self, found, environment):
+        self.found, self.environment = found, environment
+        self.joints, self.commands, self.states = [], [], ['?']
+        found.create_subscription(JointState, '/joint_states', self.joints.append, NEWEST)
+        found.create_subscription(JointState, '/arm/joint_command', self.commands.append,
+                                  RELIABLE)
+        found.create_subscription(DiagnosticArray, '/diagnostics', self.hear, 10)
+        self.estop = found.create_publisher(Bool, '/arm/estop', RELIABLE)
+        self.relay = None
+
+    def hear(self, message):
+        values = {pair.key: pair.value for pair in message.status[0].values}
+        self.states.append(f'{values["state"]} {message.status[0].message}')
+
+    def start_relay(self):
+        self.relay = subprocess.Popen([sys.executable, str(RELAY)], env=self.environment)
+
+    def kill_relay(self):
+        self.relay.kill()
+        self.relay.wait(10)
+
+    def speed(self):
+        return np.abs(self.joints[-1].velocity[:6]).max() if self.joints else 0.0
+
+    def until(self, condition, what, simulated=12.0):
+        """Wait until something holds; the patience is simulated time, whatever the machine."""
+        end = self.now() + simulated
+        while not condition():
+            assert self.now() < end, f'not within {simulated} s: {what}; {self.states[-1]}'
+            self.found.spin(0.005)
+
+    def now(self):
+        if not self.joints:
+            return -60.0
+        stamp = self.joints[-1].header.stamp
+        return stamp.sec + 1e-9 * stamp.nanosec
+
+    def pass_time(self, simulated):
+        end = self.now() + simulated
+        self.until(lambda: self.now() > end, 'time passes')
+
+
+@pytest.fixture(scope='module')
+def loop(tmp_path_factory):
+    domain, = free_domains(1)
+    environment = {**ENVIRONMENT, 'ROS_DOMAIN_ID': str(domain)}
+    pair = expert_pair(speed=1.0, answer_within=0.0)
+    with Processes(tmp_path_factory.mktemp('logs'), environment) as processes:
+        processes.start(SIM, [*pair.sim_command(), '-r', '/camera/image_raw:=/camera/driver'])
+        processes.start(NODE, pair.node_command())
+        with examiner(processes, domain) as found:
+            loop = Loop(found, environment)
+            loop.start_relay()
+            found.await_pair()
+            yield loop
+            loop.kill_relay()
+
+
+def test_a_camera_that_dies_holds_the_arm_and_one_that_comes_back_lets_it_finish(loop):
+    task = Task('pick', 'green')
+    loop.found.arrange(4, task)
+    loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
+    loop.kill_relay()
+    loop.until(lambda: 'HOLD stale image' in loop.states[-1], 'the node holds')
+    loop.until(lambda: loop.speed() < 0.01, 'the arm is at rest')
+    loop.pass_time(1.0)
+    held, heard = np.array(loop.joints[-1].position), len(loop.commands)
+    loop.pass_time(1.0)
+    assert np.abs(np.array(loop.joints[-1].position) - held).max() < 0.005
+    assert len(loop.commands) > heard, 'a held arm is told where to stay'
+    assert loop.found.verdict(task)[0] == ''
+    loop.start_relay()
+    loop.until(lambda: loop.found.verdict(task)[0], 'the task is done')
+    assert loop.found.verdict(task)[0] == 'green'
+
+
+def test_an_emergency_stop_brings_the_joints_to_rest_within_a_tenth_of_a_second(loop):
+    loop.found.arrange(5, Task('reach', 'red'))
+    loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
+    pressed = loop.now()
+    loop.estop.publish(Bool(data=True))
+    loop.until(lambda: loop.speed() < 0.02, 'the arm is at rest')
+    assert loop.now() - pressed <= 0.1
+    loop.until(lambda: loop.states[-1].startswith('ESTOP'), 'the node knows')
+    heard, held = len(loop.commands), np.array(loop.joints[-1].position)
+    loop.pass_time(0.5)
+    assert len(loop.commands) == heard
+    assert np.abs(np.array(loop.joints[-1].position) - held).max() < 0.005
+
+
+def test_the_expert_succeeds_through_the_motion_layer(tmp_path):
+    trials = Trials(PLAN, lambda episode: None)
+    trials.run(expert_pair(speed=8.0), 1, tmp_path / 'logs', ENVIRONMENT)
+    assert sum(episode.succeeded for episode in trials.episodes) == 6
+    assert [episode.decided for episode in trials.episodes] == [
+        episode.task.color for episode in trials.episodes]
+    # An answer takes 0.08 s of the arm's time, however fast that passes here.
+    assert 0.07 < np.median(trials.ages) < 0.3
+
+
+def test_the_checkpoint_of_the_package_does_what_it_is_told():
+    if not (shipped_folder() / 'model.safetensors').is_file():
+        pytest.skip('no trained checkpoint comes with the package')
+    pytest.importorskip('torch', reason='needs torch: the real policy')
+    done = subprocess.run(
+        [sys.executable, '-m', 'vla_ros.tools.eval', '--episodes', '4', '--task', 'reach',
+         '--jobs', '1', '--json'], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    (row,) = result['rows']
+    assert row['episodes'] == 4 and row['successes'] >= 3
+    assert sum(sum(counts.values()) for counts in result['confusion'].values()) == 4
+    assert result['age_s']['p99'] < 0.3
