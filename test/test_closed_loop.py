@@ -20,7 +20,7 @@ pytest.importorskip('rclpy', reason='needs rclpy')
 pytest.importorskip('mujoco', reason='needs mujoco')
 pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
 from expert_pair import expert_pair  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402

@@ -146,8 +146,9 @@ def test_someone_elses_commands_are_not_taken_for_its_own(tmp_path):
     from sensor_msgs.msg import JointState
     process = start(tmp_path, str(DEMO), str(tmp_path / 'out'), str(tmp_path / 'logs'))
     context = Context()
-    rclpy.init(context=context, domain_id=int(
-        Path(f'/proc/{process.pid}/environ').read_text().split('ROS_DOMAIN_ID=')[1].split('\0')[0]))
+    variables = Path(f'/proc/{process.pid}/environ').read_text().split('\0')
+    domain = dict(variable.split('=', 1) for variable in variables if '=' in variable)
+    rclpy.init(context=context, domain_id=int(domain['ROS_DOMAIN_ID']))
     node = rclpy.create_node('driver', context=context)
     node.create_publisher(JointState, '/arm/joint_command', 1)
     _, errors = process.communicate(timeout=PATIENCE)
