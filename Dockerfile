@@ -15,7 +15,7 @@ FROM ros:${ROS_DISTRO}
 SHELL ["/bin/bash", "-c"]
 RUN apt-get update \
   && apt-get install --no-install-recommends -y \
-    g++ cmake make python3-colcon-common-extensions python3-dev python3-pip python3-venv \
+    g++ cmake make libegl1 libgl1-mesa-dri python3-colcon-common-extensions python3-dev python3-pip python3-venv \
     ros-${ROS_DISTRO}-cv-bridge ros-${ROS_DISTRO}-rmw-cyclonedds-cpp \
   && rm -rf /var/lib/apt/lists/*
 

@@ -38,7 +38,7 @@ def test_time_follows_the_wall(speed):
 def test_a_pause_is_made_up_for_in_part_only():
     run = Run(1.0, 0.0)
     run.now += 5.0
-    assert run.pace.due(run.now, run.elapsed) == 5
+    assert run.pace.due(run.now, run.elapsed) == 10
 
 
 def test_time_waits_for_an_answer_and_goes_on_with_it():

@@ -6,7 +6,7 @@
 import math
 
 #: Steps that are made up for at once after a pause; what is more is left out.
-_MOST_STEPS = 5
+_MOST_STEPS = 10
 #: Seconds on the wall that simulated time waits for an answer: less than joint states may pause.
 _PATIENCE = 0.4
 

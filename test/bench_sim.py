@@ -1,0 +1,83 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+What the simulator costs, and what the node does beside it: camera rate, core share, answers.
+
+    python test/bench_sim.py [--checkpoint DIR] [--seconds 20]
+
+Simulator and node run by the clock on the wall, with no waiting for answers, on this machine as it
+is. Prints one JSON object.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+import tempfile
+import time
+
+from sensor_msgs.msg import CameraInfo
+
+from vla_ros.demo.environment import demo_environment
+from vla_ros.demo.processes import Processes
+from vla_ros.sim.pair import free_domains
+from vla_ros.sim.pair import NODE
+from vla_ros.sim.pair import Pair
+from vla_ros.sim.pair import shipped_checkpoint
+from vla_ros.sim.pair import SIM
+from vla_ros.sim.tasks import Task
+from vla_ros.sim.trial import examiner
+
+_TICKS = os.sysconf('SC_CLK_TCK')
+
+
+def cpu_seconds(log, module):
+    """Give the processor time of the process of ours whose command names a module."""
+    for status in Path('/proc').glob('[0-9]*/stat'):
+        try:
+            command = (status.parent / 'cmdline').read_text().split('\0')
+            fields = status.read_text().rsplit(')', 1)[1].split()
+        except OSError:
+            continue
+        if module in command and int(fields[1]) == os.getpid():
+            return (int(fields[11]) + int(fields[12])) / _TICKS
+    raise LookupError(f'{module} does not run; its output: {log}')
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--checkpoint')
+    parser.add_argument('--seconds', type=float, default=20.0)
+    arguments = parser.parse_args()
+    domain, = free_domains(1)
+    environment = {**os.environ, **demo_environment(os.environ), 'ROS_DOMAIN_ID': str(domain)}
+    pair = Pair(arguments.checkpoint or str(shipped_checkpoint()), 1.0, 0.0)
+    with tempfile.TemporaryDirectory() as logs, \
+            Processes(Path(logs), environment) as processes:
+        processes.start(SIM, pair.sim_command())
+        processes.start(NODE, pair.node_command())
+        with examiner(processes, domain) as found:
+            images = []
+            found.create_subscription(CameraInfo, '/camera/camera_info', images.append, 10)
+            found.await_pair()
+            found.arrange(30000, Task('reach', 'red'))
+            found.spin(2.0)
+            images.clear()
+            found.ages.clear()
+            modules = ('vla_ros.sim.node', 'vla_ros.process')
+            before = [cpu_seconds(processes.log(SIM), module) for module in modules]
+            began = time.monotonic()
+            found.spin(arguments.seconds)
+            passed = time.monotonic() - began
+            after = [cpu_seconds(processes.log(SIM), module) for module in modules]
+            used = [(end - start) / passed for start, end in zip(before, after)]
+            print(json.dumps({
+                'seconds': round(passed, 2), 'camera_hz': round(len(images) / passed, 2),
+                'sim_cores': round(used[0], 3), 'node_cores': round(used[1], 3),
+                'answers_hz': round(len(found.ages) / passed, 2), 'cores': os.cpu_count()}))
+
+
+if __name__ == '__main__':
+    main()
