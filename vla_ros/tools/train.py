@@ -46,8 +46,9 @@ def _clone(arguments: argparse.Namespace) -> None:
     plan = TrainingPlan(steps=arguments.steps or 6000, batch=arguments.batch,
                         samples=arguments.samples,
                         learning_rate=arguments.learning_rate or 1.5e-3, seed=arguments.seed)
-    training = Training(plan, Path(arguments.out))
-    training.run(_draw(arguments), progress_line(training.step, plan.steps))
+    team = _team(arguments)
+    training = Training(plan, Path(arguments.out), team=team)
+    training.run(_draw(arguments, team), progress_line(training.step, plan.steps))
 
 
 def _play_and_correct(arguments: argparse.Namespace) -> None:
@@ -59,21 +60,28 @@ def _play_and_correct(arguments: argparse.Namespace) -> None:
         rounds=arguments.dagger, episodes=arguments.episodes, steps=arguments.steps or 1500,
         batch=arguments.batch, learning_rate=arguments.learning_rate or 7e-4,
         drawn=arguments.samples, seed=arguments.seed)
-    run_rounds(plan, Path(arguments.start), Path(arguments.out), _draw(arguments),
+    team = _team(arguments)
+    run_rounds(plan, Path(arguments.start), Path(arguments.out), _draw(arguments, team),
                arguments.workers, lambda line: print(line, flush=True),
-               lambda training: progress_line(training.step, plan.steps))
+               lambda training: progress_line(training.step, plan.steps), team)
 
 
-def _draw(arguments: argparse.Namespace) -> Any:
+def _team(arguments: argparse.Namespace) -> Any:
+    """Find out who trains, and how."""
+    from vla_ros.training.team import join_team
+    return join_team(arguments.device, arguments.precision, arguments.accumulate)
+
+
+def _draw(arguments: argparse.Namespace, team: Any) -> Any:
     """Draw the samples, or read those that were drawn."""
-    from vla_ros.model.checkpoint import open_checkpoint
-    from vla_ros.training.layout import write_folder
+    from vla_ros.training.layout import small_transform
     from vla_ros.training.shards import draw_samples
-    write_folder(Path(arguments.out))
-    transform = open_checkpoint(arguments.out).image_processor.towers[0]
-    return draw_samples(
-        Path(arguments.data), arguments.samples, transform,
-        lambda count: print(f'samples {count}/{arguments.samples}', flush=True))
+
+    def report(count: int) -> None:
+        if team.is_leader:
+            print(f'samples {count}/{arguments.samples}', flush=True)
+    return team.leader_first(lambda: draw_samples(
+        Path(arguments.data), arguments.samples, small_transform(), report))
 
 
 def progress_line(first: int, steps: int) -> Report:
@@ -119,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
                         help='at its highest (default: 1.5e-3; 7e-4 with --dagger)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=2, metavar='N')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--precision', choices=('float32', 'bf16'), default='float32',
+                        help='of the products; weights and sums stay float32')
+    parser.add_argument('--accumulate', type=int, default=1, metavar='K',
+                        help='compute each batch in K parts, one after the other, to save memory')
     dagger = parser.add_argument_group('rounds in which the model plays and the expert corrects')
     dagger.add_argument('--dagger', type=int, default=0, metavar='ROUNDS')
     dagger.add_argument('--start', metavar='DIR', help='the checkpoint that plays first')

@@ -20,6 +20,7 @@ from vla_ros.training.loop import TrainingPlan
 from vla_ros.training.rollouts import roll_out
 from vla_ros.training.rollouts import Rollouts
 from vla_ros.training.samples import Samples
+from vla_ros.training.team import Team
 
 #: What a checkpoint consists of; the state of the training is no part of it.
 CHECKPOINT_FILES = (
@@ -65,7 +66,8 @@ class RoundPlan(TrainingPlan):
 
 
 def run_rounds(plan: DaggerPlan, start: Path, out: Path, drawn: Samples, workers: int,
-               say: Callable[[str], None], report: Callable[[Training], Report]) -> None:
+               say: Callable[[str], None], report: Callable[[Training], Report],
+               team: Team = Team()) -> None:
     """
     Run the rounds, or what is left of them, and leave the last one's checkpoint in ``out``.
 
@@ -75,26 +77,33 @@ def run_rounds(plan: DaggerPlan, start: Path, out: Path, drawn: Samples, workers
     :param workers: processes that play.
     :param say: told what happens.
     :param report: makes what is told of each step of a round's training.
+    :param team: who trains; its leader plays.
     :raises TrainingError: ``out`` holds rounds of another plan.
     """
-    _check_plan(plan, start, out)
+    team.leader_first(lambda: _check_plan(plan, start, out))
+    if not team.is_leader:
+        def say(line: str) -> None:
+            pass
     collected = [drawn]
     for number in range(1, plan.rounds + 1):
         folder = out / f'round_{number}'
         say(f'round {number}/{plan.rounds}: {plan.episodes} episodes of {start}')
-        played = roll_out(start, folder / 'episodes', plan.seed, number, plan.episodes, workers,
-                          lambda done: say(f'episodes {done}/{plan.episodes}'))
+        played = team.leader_first(lambda: roll_out(
+            start, folder / 'episodes', plan.seed, number, plan.episodes, workers,
+            lambda done: say(f'episodes {done}/{plan.episodes}')))
         say(f'round {number}/{plan.rounds}: {describe(played)}')
         collected.append(played.samples)
         training = Training(
             RoundPlan(steps=plan.steps, batch=plan.batch, samples=len(drawn.images),
                       learning_rate=plan.learning_rate, seed=plan.seed + 1000 * number,
-                      share=plan.share), folder, start)
+                      share=plan.share), folder, start, team)
         if training.step < plan.steps:
             training.run(Samples.join(collected), report(training))
+        team.wait()
         start = folder
-    for name in CHECKPOINT_FILES:
-        shutil.copyfile(start / name, out / name)
+    if team.is_leader:
+        for name in CHECKPOINT_FILES:
+            shutil.copyfile(start / name, out / name)
 
 
 def describe(played: Rollouts) -> str:

@@ -14,6 +14,8 @@ from vla_ros.demo.tokenizer import text_pieces
 from vla_ros.demo.tokenizer import write_tokenizer
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.weights import targets
+from vla_ros.preprocess import ImageProcessor
+from vla_ros.preprocess import TowerTransform
 
 #: Name of the statistics, what ``unnorm_key`` selects.
 DATASET = 'vla_ros_tabletop'
@@ -80,6 +82,11 @@ def preprocessor_config() -> dict[str, Any]:
                                'size': size}] * 2,
         'use_fused_vision_backbone': True,
     }
+
+
+def small_transform() -> TowerTransform:
+    """Make what resizes pictures for the small model."""
+    return ImageProcessor.from_config(preprocessor_config()).towers[0]
 
 
 def statistics(count: int = 0) -> dict[str, Any]:

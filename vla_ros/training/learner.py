@@ -67,6 +67,11 @@ class Prompts:
                    colors.repeat_interleave(len(COLORS)))
 
 
+    def to(self, device: torch.device) -> 'Prompts':
+        """Move all of them."""
+        return Prompts(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+
 @dataclass(frozen=True)
 class Losses:
     """What a batch says: each a scalar."""
@@ -81,9 +86,26 @@ class Losses:
         """What is minimised."""
         return self.action + self.places + 2 * self.state
 
+    def weighed(self, share: float, visible: float) -> 'Losses':
+        """
+        Give what a part of a batch contributes to the whole one.
+
+        :param share: what the part is of the batch.
+        :param visible: the same, counted in things that are in the picture.
+        """
+        return Losses(self.action * share, self.places * visible, self.state * share,
+                      self.accuracy * share)
+
 
 class Learner(nn.Module):
     """The network with the helpers that exist in training only."""
+
+    _low: Tensor
+    _high: Tensor
+    _arm_middle: Tensor
+    _arm_spread: Tensor
+    _rotary: Tensor
+    _mask: Tensor
 
     def __init__(self, folder: Path, branches: int) -> None:
         """
@@ -104,17 +126,23 @@ class Learner(nn.Module):
         self.branches = branches
         self.prompts = Prompts.read(folder)
         stats = ActionStatistics.from_dataset(next(iter(config.norm_stats.values())))
-        self._low, self._high = torch.tensor(stats.low), torch.tensor(stats.high)
+        # Not saved: they follow from the folder.
+        for name, value in (('_low', torch.tensor(stats.low)), ('_high', torch.tensor(stats.high)),
+                            ('_arm_middle', torch.tensor([0.4, 0, 0.1, 0.02])),
+                            ('_arm_spread', torch.tensor([0.1, 0.2, 0.06, 0.02]))):
+            self.register_buffer(name, value, persistent=False)
         self._tokenizer = ActionTokenizer(config.vocab_size, config.n_action_bins)
         self._vocabulary = config.vocab_size
         self._side = int(self.network.patch_count ** 0.5)
-        _initialise(self.network)
+        initialise(self.network)
         self._prefix = self.network.patch_count + len(self.prompts.shared)
         width = self.prompts.branches.shape[1] + _DIMENSIONS - 1
-        self._rotary, self._mask = self._geometry(width)
+        rotary, mask = self._geometry(width)
+        self.register_buffer('_rotary', rotary, persistent=False)
+        self.register_buffer('_mask', mask, persistent=False)
 
     def forward(self, pixels: Tensor, tasks: Tensor, actions: Tensor, places: Tensor,
-                state: Tensor) -> Losses:
+                state: Tensor, noise: Tensor) -> Losses:
         """
         Give the losses of a batch.
 
@@ -123,12 +151,13 @@ class Learner(nn.Module):
         :param actions: float32 (B, K, 7), rad and m.
         :param places: float32 (B, 5, 2), see ``Samples``.
         :param state: float32 (B, 4).
+        :param noise: float32 (B, K, 7), from a normal distribution.
         """
         patches = self.network.embed_image(pixels)
         bins = self._bins(actions)
         lengths = self.prompts.lengths[tasks]
-        hidden = self._run(patches, self._branch_tokens(tasks, bins, lengths))
-        steps = lengths[..., None] - 1 + torch.arange(_DIMENSIONS)
+        hidden = self._run(patches, self._branch_tokens(tasks, bins, lengths, noise))
+        steps = lengths[..., None] - 1 + torch.arange(_DIMENSIONS, device=tasks.device)
         chosen = hidden.gather(2, steps[..., None].expand(-1, -1, -1, hidden.shape[-1]))
         logits = self.network.language_model.logits(chosen)
         action, accuracy = self._action_loss(logits, bins)
@@ -139,19 +168,25 @@ class Learner(nn.Module):
         return Losses(action, self._place_loss(patches, places),
                       word + self._state_loss(chosen[:, :, 0], meant, state), accuracy)
 
+    def on(self, device: torch.device) -> 'Learner':
+        """Move to a device."""
+        self.prompts = self.prompts.to(device)
+        return self.to(device)
+
     def _bins(self, actions: Tensor) -> Tensor:
         """Bin of each number, 0 for the lowest, int64 of the same shape."""
         normal = (2 * (actions - self._low) / (self._high - self._low) - 1).clamp(-1, 1)
         count = self._tokenizer.n_bins - 1
         return ((normal + 1) / 2 * count).floor().long().clamp(0, count - 1)
 
-    def _branch_tokens(self, tasks: Tensor, bins: Tensor, lengths: Tensor) -> Tensor:
+    def _branch_tokens(self, tasks: Tensor, bins: Tensor, lengths: Tensor,
+                       noise: Tensor) -> Tensor:
         """Prompt rest and action of every branch, int64 (B, K, L)."""
         # Inference continues its own first numbers, which are a little off: so are these.
-        noise = torch.randn(bins.shape).mul(1.5).round().long()
-        ids = self._vocabulary - 1 - (bins + noise).clamp(0, self._tokenizer.n_bins - 2)
+        wrong = bins + noise.mul(1.5).round().long()
+        ids = self._vocabulary - 1 - wrong.clamp(0, self._tokenizer.n_bins - 2)
         tokens = functional.pad(self.prompts.branches[tasks], (0, _DIMENSIONS - 1))
-        steps = lengths[..., None] + torch.arange(_DIMENSIONS - 1)
+        steps = lengths[..., None] + torch.arange(_DIMENSIONS - 1, device=tasks.device)
         return tokens.scatter(2, steps, ids[..., :-1])
 
     def _run(self, patches: Tensor, tokens: Tensor) -> Tensor:
@@ -190,33 +225,38 @@ class Learner(nn.Module):
 
     def _action_loss(self, logits: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
         count = self._tokenizer.n_bins - 1
-        distance = torch.arange(count) - bins[..., None]
+        distance = torch.arange(count, device=bins.device) - bins[..., None]
         wanted = torch.softmax(-0.5 * (distance / _SMOOTHING) ** 2, -1)
         # Bin 0 is the last id.
-        scores = functional.log_softmax(logits[..., :self._vocabulary + 1], -1)
+        scores = functional.log_softmax(logits[..., :self._vocabulary + 1].float(), -1)
         scores = scores[..., self._vocabulary - count:self._vocabulary].flip(-1)
         loss = -(wanted * scores).sum(-1).mean()
         near = (scores.argmax(-1) - bins).abs() <= 3
         return loss, near.float().mean()
 
+    def visible(self, places: Tensor) -> Tensor:
+        """Tell which places are in the picture, bool (…,) for (…, 2)."""
+        scaled = places * self._side
+        return ((scaled >= 0) & (scaled < self._side)).all(-1)
+
     def _place_loss(self, patches: Tensor, places: Tensor) -> Tensor:
         """In which patch each thing is, and where in it."""
         found = self.patch_helper(patches).unflatten(-1, (5, 3))
         scaled = places * self._side
-        there = ((scaled >= 0) & (scaled < self._side)).all(-1)
+        there = self.visible(places)
         cell = scaled.nan_to_num(0).clamp(0, self._side - 1e-3)
         index = cell[..., 1].long() * self._side + cell[..., 0].long()
-        guess = found[..., 0].transpose(1, 2)
+        guess = found[..., 0].float().transpose(1, 2)
         which = functional.cross_entropy(guess[there], index[there])
-        offsets = found[..., 1:].transpose(1, 2)[there]
-        rows = torch.arange(len(offsets))
+        offsets = found[..., 1:].float().transpose(1, 2)[there]
+        rows = torch.arange(len(offsets), device=offsets.device)
         inside = functional.smooth_l1_loss(
             offsets[rows, index[there]], (cell % 1)[there], beta=0.1)
         return which * 0.5 + inside * 2
 
     def _state_loss(self, hidden: Tensor, meant: Tensor, state: Tensor) -> Tensor:
         """Where the block that is meant is, and the state of the arm."""
-        arm = (state - torch.tensor([0.4, 0, 0.1, 0.02])) / torch.tensor([0.1, 0.2, 0.06, 0.02])
+        arm = (state - self._arm_middle) / self._arm_spread
         wanted = torch.cat([meant, arm[:, None].expand(-1, meant.shape[1], -1)], -1)
         return functional.smooth_l1_loss(self.state_helper(hidden), wanted, beta=0.2)
 
@@ -246,7 +286,7 @@ class PixelTable:
         return x * self._slope[:, None, None] + self._offset[:, None, None]
 
 
-def _initialise(network: OpenVlaNetwork) -> None:
+def initialise(network: nn.Module) -> None:
     """Small random weights, norms at one, residual branches smaller by depth."""
     for name, parameter in network.named_parameters():
         if name.endswith('norm.weight') or 'norm' in name and name.endswith('weight'):

@@ -22,10 +22,12 @@ from vla_ros.training.layout import write_weights
 from vla_ros.training.learner import Learner
 from vla_ros.training.learner import PixelTable
 from vla_ros.training.samples import Samples
+from vla_ros.training.team import Team
 
 _SAVE_EVERY = 100
 _AVERAGING = 0.998
 _STATE = 'training_state.pt'
+_TOLD = ('action', 'places', 'state', 'accuracy')
 
 
 class TrainingError(VlaError):
@@ -63,22 +65,28 @@ Report = Callable[[int, dict[str, float]], None]
 class Training:
     """A learner, its optimiser, its running average and how far it is."""
 
-    def __init__(self, plan: TrainingPlan, folder: Path, start: Path | None = None) -> None:
+    def __init__(self, plan: TrainingPlan, folder: Path, start: Path | None = None,
+                 team: Team = Team()) -> None:
         """
         Begin, or go on where an interrupted training saved.
 
         :param folder: becomes the checkpoint.
         :param start: checkpoint to begin from; None: from nothing.
+        :param team: who computes.
         :raises TrainingError: the folder holds a training of another plan.
         """
         self.plan = plan
         self.folder = folder
-        write_folder(folder)
+        self.team = team
+        self._parts = team.parts(plan.batch)
+        if team.is_leader:
+            write_folder(folder)
+        team.wait()
         checkpoint = open_checkpoint(str(folder))
         self.transform = checkpoint.image_processor.towers[0]
         self._pixels = PixelTable([tower.table for tower in checkpoint.image_processor.towers])
         torch.manual_seed(plan.seed)
-        self.learner = Learner(folder, plan.branches)
+        self.learner = Learner(folder, plan.branches).on(team.device)
         if start is not None:
             _take_over(self.learner, start)
         self._average = {name: value.detach().clone()
@@ -102,9 +110,12 @@ class Training:
         while self.step < self.plan.steps:
             losses = self._advance(samples)
             self.curve.append(losses)
+            if not self.team.is_leader:
+                continue
             report(self.step, losses)
             if self.step % _SAVE_EVERY == 0 or self.step == self.plan.steps:
                 self.save()
+        self.team.wait()
 
     def save(self) -> None:
         """Write the checkpoint with the averaged weights, the state and the loss curve."""
@@ -122,7 +133,7 @@ class Training:
         draw_curve(self.curve, self.folder / 'loss.png')
 
     def _resume(self) -> None:
-        state = torch.load(self._state_file, weights_only=True)
+        state = torch.load(self._state_file, self.team.device, weights_only=True)
         if state['plan'] != asdict(self.plan):
             raise TrainingError(f'{self.folder} holds an interrupted training of another plan '
                                 f'({state["plan"]}); give the same options or another folder')
@@ -142,14 +153,11 @@ class Training:
         rows = np.sort(plan.choose_rows(rng, len(samples.images)))
         tasks = np.stack([self._choose_tasks(rng, samples, row) for row in rows])
         actions = samples.actions[rows[:, None], tasks]
-        losses = self.learner(
-            self._pixels(samples.images[rows], augment=True), torch.from_numpy(tasks),
-            torch.from_numpy(actions), torch.from_numpy(samples.places[rows]),
-            torch.from_numpy(samples.state[rows]))
         for group in self._optimizer.param_groups:
             group['lr'] = self._learning_rate()
         self._optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        told = self._learn(samples, rows, tasks, actions)
+        self.team.add_gradients(self.learner.parameters())
         torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
         self._optimizer.step()
         self.step += 1
@@ -157,8 +165,28 @@ class Training:
         with torch.no_grad():
             for name, parameter in self.learner.network.named_parameters():
                 self._average[name].lerp_(parameter, 1 - keep)
-        return {name: float(getattr(losses, name).detach())
-                for name in ('action', 'places', 'state', 'accuracy')}
+        return self.team.add(told)
+
+    def _learn(self, samples: Samples, rows: np.ndarray, tasks: np.ndarray,
+               actions: np.ndarray) -> dict[str, float]:
+        """Compute the gradients of this process's parts of a batch, and their losses by name."""
+        # What is random is drawn for the whole batch, however it is divided.
+        pixels = self._pixels(samples.images[rows], augment=True)
+        noise = torch.randn(actions.shape)
+        places = torch.from_numpy(samples.places[rows])
+        visible = self.learner.visible(places).sum()
+        inputs = (pixels, torch.from_numpy(tasks), torch.from_numpy(actions), places,
+                  torch.from_numpy(samples.state[rows]), noise)
+        told = dict.fromkeys(_TOLD, 0.0)
+        for part in self._parts:
+            with self.team.autocast():
+                losses = self.learner(*(x[part].to(self.team.device) for x in inputs))
+            seen = self.learner.visible(places[part]).sum()
+            losses = losses.weighed(self.team.share, float(seen / visible))
+            losses.total.backward()
+            for name in _TOLD:
+                told[name] += float(getattr(losses, name).detach())
+        return told
 
     def _choose_tasks(self, rng: np.random.Generator, samples: Samples, row: int) -> np.ndarray:
         """Take the task around which the situation was drawn, and others that are possible."""
