@@ -3,6 +3,8 @@
 
 """Fixtures that several test modules share."""
 
+from contextlib import suppress
+from importlib import import_module
 import os
 
 from goldens import SPEC
@@ -16,6 +18,10 @@ from vla_ros.tiny_checkpoint import write_checkpoint
 # The tests' networks are so small that a second thread only costs; read when torch is loaded, here
 # and in every process that a test starts.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+# Before any test draws: Mesa's LLVM and triton's are at peace only in this order.
+with suppress(ImportError):
+    import_module('triton')
 
 
 def pytest_report_header():

@@ -29,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Do what the options ask for."""
+    if arguments.ship:
+        return _ship(arguments)
+    if arguments.record:
+        return _record(arguments)
     import torch
     torch.set_num_threads(arguments.threads)
     if arguments.dagger:
@@ -64,6 +68,25 @@ def _play_and_correct(arguments: argparse.Namespace) -> None:
     run_rounds(plan, Path(arguments.start), Path(arguments.out), _draw(arguments, team),
                arguments.workers, lambda line: print(line, flush=True),
                lambda training: progress_line(training.step, plan.steps), team)
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    """Write the expert's demonstrations as a dataset."""
+    from vla_ros.training.record import record
+    record(Path(arguments.record), arguments.episodes, arguments.seed,
+           lambda done: print(f'episodes {done}/{arguments.episodes}', flush=True))
+    return 0
+
+
+def _ship(arguments: argparse.Namespace) -> int:
+    """Make what ships of a checkpoint."""
+    from vla_ros.training.card import ship
+    from vla_ros.training.card import Story
+    _demand(arguments, 'out', 'eval', 'commands', 'took')
+    story = Story(arguments.commands, arguments.took, arguments.machine, arguments.about)
+    size = ship(Path(arguments.ship), Path(arguments.out), Path(arguments.eval), story)
+    print(f'{arguments.out}: {size / 2**20:.1f} MiB')
+    return 0
 
 
 def _team(arguments: argparse.Namespace) -> Any:
@@ -136,9 +159,20 @@ def _parser() -> argparse.ArgumentParser:
     dagger.add_argument('--dagger', type=int, default=0, metavar='ROUNDS')
     dagger.add_argument('--start', metavar='DIR', help='the checkpoint that plays first')
     dagger.add_argument('--episodes', type=int, default=240, metavar='N',
-                        help='in each round (default: %(default)s)')
+                        help='in each round, or to be recorded (default: %(default)s)')
     dagger.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
                         help='processes that play (default: the cores)')
+    recording = parser.add_argument_group("the expert's demonstrations as a LeRobot dataset")
+    recording.add_argument('--record', metavar='DIR', help='writes --episodes of them')
+    ship = parser.add_argument_group('what ships of a checkpoint, with its card, in --out')
+    ship.add_argument('--ship', metavar='DIR', help='the checkpoint')
+    ship.add_argument('--eval', metavar='FILE', help='what vla_eval --json printed')
+    ship.add_argument('--commands', metavar='TEXT', help='how it was trained')
+    ship.add_argument('--took', metavar='TEXT', help='how long that took')
+    ship.add_argument('--machine', metavar='TEXT', default='', help='on what (default: this one)')
+    ship.add_argument('--about', metavar='TEXT', help='its data (default: %(default)s)',
+                      default='situations drawn from the simulator and episodes of the model '
+                              'itself, labelled by the scripted expert; seed 0')
     return parser
 
 

@@ -13,6 +13,7 @@ import shutil
 import numpy as np
 
 from vla_ros.sim.score import score
+from vla_ros.training.card import CHECKPOINT_FILES
 from vla_ros.training.loop import Report
 from vla_ros.training.loop import Training
 from vla_ros.training.loop import TrainingError
@@ -21,12 +22,6 @@ from vla_ros.training.rollouts import roll_out
 from vla_ros.training.rollouts import Rollouts
 from vla_ros.training.samples import Samples
 from vla_ros.training.team import Team
-
-#: What a checkpoint consists of; the state of the training is no part of it.
-CHECKPOINT_FILES = (
-    'added_tokens.json', 'config.json', 'dataset_statistics.json', 'generation_config.json',
-    'loss.png', 'model.safetensors', 'preprocessor_config.json', 'special_tokens_map.json',
-    'tokenizer.json', 'tokenizer_config.json')
 
 
 @dataclass(frozen=True)

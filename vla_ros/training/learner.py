@@ -66,7 +66,6 @@ class Prompts:
         return cls(torch.tensor(encoded[0][:start]), branches, lengths,
                    colors.repeat_interleave(len(COLORS)))
 
-
     def to(self, device: torch.device) -> 'Prompts':
         """Move all of them."""
         return Prompts(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))

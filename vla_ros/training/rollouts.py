@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from dataclasses import field
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from vla_ros.sim.tasks import ALL_TASKS
 from vla_ros.sim.tasks import Referee
 from vla_ros.sim.tasks import Situation
 from vla_ros.sim.world import World
+from vla_ros.training.disturbance import Disturbance
 from vla_ros.training.samples import make_sampler
 from vla_ros.training.samples import Sampler
 from vla_ros.training.samples import Samples
@@ -48,9 +48,6 @@ _PERIODS = (0.08, 0.16)
 # A situation is a new one when something has moved so far, m; where nothing does for so long, s,
 # nothing will.
 _MOVED, _STILL = 0.006, 2.0
-# A disturbance begins in a step with this probability, and pushes the targets of the joints (rad)
-# and the finger (m) aside for some steps.
-_DISTURBANCE, _STEPS, _PUSH = 0.06, (2, 7), np.array([0.06] * 6 + [0.012])
 
 
 @dataclass(frozen=True)
@@ -66,24 +63,6 @@ class Rollouts:
     samples: Samples
     episodes: list[Episode]
     disturbed: list[bool]
-
-
-@dataclass
-class _Disturbance:
-    """Pushes the targets aside for a while, again and again."""
-
-    rng: np.random.Generator
-    left: int = 0
-    push: np.ndarray = field(default_factory=lambda: np.zeros(7))
-
-    def apply(self, action: np.ndarray) -> np.ndarray:
-        if self.left == 0 and self.rng.random() < _DISTURBANCE:
-            self.left = int(self.rng.integers(*_STEPS))
-            self.push = _PUSH * self.rng.standard_normal(7)
-        if self.left == 0:
-            return action
-        self.left -= 1
-        return action + self.push
 
 
 class Player:
@@ -107,7 +86,7 @@ class Player:
         self._world.reset(scene)
         self._policy.reset()
         period = float(rng.uniform(*_PERIODS)) if disturbed else _PERIOD
-        disturb = _Disturbance(rng).apply if disturbed else lambda action: action
+        disturb = Disturbance(rng).apply if disturbed else lambda action: action
         seen: list[Samples] = []
         referee = self._pursue(first, period, disturb, seen)
         episode = Episode(rollout_seed(seed, number, index), referee.task,

@@ -1,0 +1,141 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Datasets in LeRobot's format, against the published schema.
+
+Source of the schema: huggingface/lerobot at 7427f318, ``src/lerobot/datasets``: ``utils.py``
+(paths, DatasetInfo), ``feature_utils.py`` (types of columns), ``dataset_writer.py`` (columns of
+an episode), ``utils/constants.py`` (DEFAULT_FEATURES), ``compute_stats.py`` (statistics).
+"""
+
+from io import BytesIO
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+
+pa = pytest.importorskip('pyarrow')
+pytest.importorskip('vla_ros.sim.world')
+
+from pyarrow import compute  # noqa: E402, I100
+from pyarrow import parquet  # noqa: E402
+from vla_ros.actions import ActionStatistics  # noqa: E402
+from vla_ros.sim.tasks import ALL_TASKS  # noqa: E402
+from vla_ros.tools.train import main  # noqa: E402
+from vla_ros.training.dataset import action_statistics  # noqa: E402
+from vla_ros.training.dataset import DatasetError  # noqa: E402
+from vla_ros.training.dataset import LeRobotDataset  # noqa: E402
+
+DEFAULT_FEATURES = {'timestamp': 'float32', 'frame_index': 'int64', 'episode_index': 'int64',
+                    'index': 'int64', 'task_index': 'int64'}
+INFO = {'codebase_version', 'fps', 'features', 'total_episodes', 'total_frames', 'total_tasks',
+        'chunks_size', 'data_files_size_in_mb', 'video_files_size_in_mb', 'data_path',
+        'video_path', 'robot_type', 'splits'}
+STATISTICS = {'min', 'max', 'mean', 'std', 'count', 'q01', 'q10', 'q50', 'q90', 'q99'}
+
+
+@pytest.fixture(scope='module')
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('recorded') / 'demonstrations'
+    assert main(['--record', str(folder), '--episodes', '3']) == 0
+    return folder
+
+
+def test_a_recording_has_the_published_schema(recorded):
+    info = json.loads((recorded / 'meta/info.json').read_text())
+    assert set(info) == INFO and info['codebase_version'] == 'v3.0'
+    kinds = {name: feature['dtype'] for name, feature in info['features'].items()}
+    assert DEFAULT_FEATURES.items() <= kinds.items()
+    assert all({'dtype', 'shape', 'names'} <= set(f) for f in info['features'].values())
+    episodes = parquet.read_table(recorded / 'meta/episodes/chunk-000/file-000.parquet')
+    rows = episodes.to_pylist()
+    end = 0
+    for index, row in enumerate(rows):
+        assert row['episode_index'] == index and row['dataset_from_index'] == end
+        end = row['dataset_to_index']
+        assert row['length'] == end - row['dataset_from_index']
+        assert row['tasks'] == [ALL_TASKS[index].instruction]
+        path = info['data_path'].format(chunk_index=row['data/chunk_index'],
+                                        file_index=row['data/file_index'])
+        frames = parquet.read_table(recorded / path)
+        mine = frames.filter(compute.equal(frames['episode_index'], index)).to_pydict()
+        assert mine['frame_index'] == list(range(row['length']))
+        assert mine['index'] == list(range(row['dataset_from_index'], end))
+        np.testing.assert_allclose(mine['timestamp'],
+                                   np.arange(row['length']) / info['fps'], atol=1e-4)
+    assert (info['total_episodes'], info['total_frames']) == (len(rows), end)
+    assert info['splits'] == {'train': f'0:{len(rows)}'}
+    for name, feature in info['features'].items():
+        column = frames.schema.field(name).type
+        if feature['dtype'] == 'image':
+            assert column == pa.struct([('bytes', pa.binary()), ('path', pa.string())])
+        elif feature['shape'] == [1]:
+            assert column == {'float32': pa.float32(), 'int64': pa.int64()}[feature['dtype']]
+        else:
+            assert column == pa.list_(pa.float32(), feature['shape'][0])
+    tasks = parquet.read_table(recorded / 'meta/tasks.parquet')
+    pandas = json.loads(tasks.schema.metadata[b'pandas'])
+    assert pandas['index_columns'] == ['task'] and tasks['task_index'].to_pylist() == [0, 1, 2]
+    statistics = json.loads((recorded / 'meta/stats.json').read_text())
+    assert set(statistics) == set(info['features'])
+    assert all(set(values) == STATISTICS for values in statistics.values())
+    assert np.shape(statistics['observation.images.camera']['mean']) == (3, 1, 1)
+    assert {f'stats/action/{name}' for name in STATISTICS} <= set(episodes.column_names)
+
+
+def test_what_was_recorded_is_read(recorded):
+    dataset = LeRobotDataset(recorded)
+    assert dataset.episode_count == 3 and dataset.name == 'demonstrations'
+    assert dataset[0].instruction == ALL_TASKS[0].instruction
+    last = dataset[len(dataset) - 1]
+    assert last.instruction == ALL_TASKS[2].instruction
+    assert last.image.shape == (224, 224, 3) and last.image.std() > 10
+    assert last.action.shape == (7,) and np.array_equal(last.action, dataset.actions[-1])
+    # Situations recur with the answer that the expert gives, not with what was done to the arm.
+    assert 0 <= dataset.actions[:, 6].min() and dataset.actions[:, 6].max() <= 0.04 + 1e-6
+
+
+def write_v21(folder, version='v2.1', kind='image'):
+    """Write two episodes as v2.1 does: a file for each, JSON lines for the rest."""
+    meta, data = folder / 'meta', folder / 'data/chunk-000'
+    meta.mkdir(parents=True)
+    data.mkdir(parents=True)
+    info = {'codebase_version': version, 'fps': 5, 'features': {
+        'observation.image': {'dtype': kind, 'shape': [4, 6, 3], 'names': None},
+        'action': {'dtype': 'float32', 'shape': [2], 'names': None}}}
+    (meta / 'info.json').write_text(json.dumps(info))
+    (meta / 'tasks.jsonl').write_text('{"task_index": 0, "task": "wave"}\n'
+                                      '{"task_index": 1, "task": "stop"}\n')
+    for episode in (0, 1):
+        pictures = []
+        for frame in range(2):
+            buffer = BytesIO()
+            Image.new('RGB', (6, 4), (10 * episode, frame, 7)).save(buffer, 'PNG')
+            pictures.append({'bytes': buffer.getvalue(), 'path': None})
+        parquet.write_table(pa.table({
+            'observation.image': pictures, 'action': [[episode, 5.0], [episode, 5.0]],
+            'task_index': [episode] * 2, 'episode_index': [episode] * 2}),
+            data / f'episode_{episode:06d}.parquet')
+    return folder
+
+
+def test_an_older_dataset_is_read_and_scaled(tmp_path):
+    dataset = LeRobotDataset(write_v21(tmp_path / 'mine'))
+    assert [dataset[i].instruction for i in range(4)] == ['wave', 'wave', 'stop', 'stop']
+    assert dataset[3].image[0, 0].tolist() == [10, 1, 7] and dataset[3].image.shape == (4, 6, 3)
+    statistics = action_statistics(dataset)['mine']
+    assert statistics['num_trajectories'] == 2 and statistics['num_transitions'] == 4
+    scale = ActionStatistics.from_dataset(statistics)
+    # The second number never changes, and comes back as what it is.
+    np.testing.assert_allclose(scale.unnormalize(scale.normalize(dataset.actions)),
+                               dataset.actions, atol=0.03)
+    assert np.isfinite(scale.normalize(dataset.actions)).all()
+
+
+@pytest.mark.parametrize(('settings', 'problem'), [
+    ({'version': 'v1.6'}, 'not one of v2.0, v2.1, v3.0'), ({'kind': 'video'}, 'stored as video')])
+def test_what_cannot_be_read_is_named(tmp_path, settings, problem):
+    with pytest.raises(DatasetError, match=problem):
+        LeRobotDataset(write_v21(tmp_path / 'mine', **settings))

@@ -1,0 +1,233 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The expert's demonstrations as a LeRobot dataset, v3.0, with pictures as PNG inside the Parquet.
+
+Source of the format: huggingface/lerobot, ``dataset_writer.py`` and ``dataset_metadata.py``.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vla_ros.sim.expert import Expert
+from vla_ros.sim.robot import JOINTS
+from vla_ros.sim.robot import Robot
+from vla_ros.sim.scene import draw_scene
+from vla_ros.sim.tasks import ALL_TASKS
+from vla_ros.sim.tasks import Referee
+from vla_ros.sim.world import World
+from vla_ros.training.dataset import DatasetError
+from vla_ros.training.dataset import need_pyarrow
+from vla_ros.training.disturbance import Disturbance
+from vla_ros.training.seeds import demonstration_seed
+
+CAMERA = 'observation.images.camera'
+_STATE = 'observation.state'
+_FPS = 10
+_SECONDS = 15.0
+_FILE_MB = 100
+_QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
+_COUNTERS = ('timestamp', 'frame_index', 'episode_index', 'index', 'task_index')
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """
+    One episode, T frames long.
+
+    :param pictures: uint8 (T, H, W, 3).
+    :param states: float32 (T, 7), where the joints are, rad and m.
+    :param actions: float32 (T, 7), where the expert would have them.
+    """
+
+    instruction: str
+    pictures: np.ndarray
+    states: np.ndarray
+    actions: np.ndarray
+
+
+def demonstrate(world: World, seed: int, index: int) -> Demonstration:
+    """Let the expert do a task while the arm is pushed aside now and then."""
+    rng = np.random.default_rng([17, seed, index])
+    task = ALL_TASKS[index % len(ALL_TASKS)]
+    expert, disturb = Expert(world.robot), Disturbance(rng).apply
+    world.reset(draw_scene(demonstration_seed(seed, index), (task.color,)))
+    referee = Referee(task, world.situation())
+    pictures, states, actions = [], [], []
+    while referee.decided is None and world.time < _SECONDS:
+        action = expert.act(task, world.situation())
+        pictures.append(world.render())
+        states.append(world.joint_positions())
+        actions.append(action)
+        # What was right is recorded, not what was done to the arm.
+        world.command(disturb(action))
+        world.step(1 / _FPS)
+        referee.observe(world.situation())
+    return Demonstration(task.instruction, np.stack(pictures), np.array(states, np.float32),
+                         np.array(actions, np.float32))
+
+
+def record(folder: Path, episodes: int, seed: int, report: Callable[[int], None]) -> None:
+    """
+    Write a dataset of demonstrations.
+
+    :raises DatasetError: the folder holds one already.
+    :raises UnsupportedError: pyarrow is missing.
+    """
+    need_pyarrow()
+    if (folder / 'meta').exists():
+        raise DatasetError(folder, 'there is one already; give another folder')
+    world = World(Robot.load())
+    write_dataset(folder, _count(report, (demonstrate(world, seed, index)
+                                          for index in range(episodes))))
+
+
+def _count(report: Callable[[int], None],
+           episodes: Iterator[Demonstration]) -> Iterator[Demonstration]:
+    for done, episode in enumerate(episodes, 1):
+        yield episode
+        report(done)
+
+
+def write_dataset(folder: Path, episodes: Iterator[Demonstration]) -> None:
+    """Write episodes in the format."""
+    import pyarrow
+    parquet = need_pyarrow()
+    tasks: dict[str, int] = {}
+    rows: list[dict[str, Any]] = []
+    seen: list[dict[str, np.ndarray]] = []
+    features = _features((1, 1))
+    writer, number, first = None, 0, 0
+    for index, episode in enumerate(episodes):
+        features = _features(episode.pictures.shape[1:3])
+        task = tasks.setdefault(episode.instruction, len(tasks))
+        columns = _columns(episode, index, first, task)
+        path = folder / f'data/chunk-000/file-{number:03d}.parquet'
+        if writer is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer = parquet.ParquetWriter(path, _schema(pyarrow, features))
+        writer.write_table(pyarrow.Table.from_pydict(columns, _schema(pyarrow, features)))
+        length = len(episode.actions)
+        seen.append(_values(episode, columns))
+        rows.append({'episode_index': index, 'tasks': [episode.instruction], 'length': length,
+                     'data/chunk_index': 0, 'data/file_index': number,
+                     'dataset_from_index': first, 'dataset_to_index': first + length,
+                     **_flat(_statistics([seen[-1]])),
+                     'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0})
+        first += length
+        if path.stat().st_size > (_FILE_MB - 10) * 2**20:
+            writer.close()
+            writer, number = None, number + 1
+    if writer is not None:
+        writer.close()
+    _write_meta(folder, features, tasks, rows, _statistics(seen), first)
+
+
+def _columns(episode: Demonstration, index: int, first: int, task: int) -> dict[str, Any]:
+    length = len(episode.actions)
+    frames = np.arange(length)
+    return {CAMERA: [{'bytes': _png(picture), 'path': f'frame-{frame:06d}.png'}
+                     for frame, picture in enumerate(episode.pictures)],
+            _STATE: episode.states.tolist(), 'action': episode.actions.tolist(),
+            'timestamp': (frames / _FPS).astype(np.float32), 'frame_index': frames,
+            'episode_index': np.full(length, index), 'index': first + frames,
+            'task_index': np.full(length, task)}
+
+
+def _png(picture: np.ndarray) -> bytes:
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def _features(size: tuple[int, ...]) -> dict[str, Any]:
+    """Describe the columns, as meta/info.json does."""
+    names = [f'{joint}.pos' for joint in JOINTS]
+    vector = {'dtype': 'float32', 'shape': [len(JOINTS)], 'names': names}
+    return {CAMERA: {'dtype': 'image', 'shape': [*size, 3],
+                     'names': ['height', 'width', 'channels']},
+            _STATE: vector, 'action': vector,
+            **{name: {'dtype': 'float32' if name == 'timestamp' else 'int64', 'shape': [1],
+                      'names': None} for name in _COUNTERS}}
+
+
+def _schema(pyarrow: Any, features: dict[str, Any]) -> Any:
+    """Describe the columns to Arrow, and to the library ``datasets``, which reads them."""
+    picture = pyarrow.struct([('bytes', pyarrow.binary()), ('path', pyarrow.string())])
+    vector = pyarrow.list_(pyarrow.float32(), len(JOINTS))
+    kinds = {'image': picture, 'int64': pyarrow.int64()}
+    fields, described = [], {}
+    for name, feature in features.items():
+        kind = feature['dtype']
+        is_vector = kind == 'float32' and feature['shape'] != [1]
+        fields.append((name, vector if is_vector else kinds.get(kind, pyarrow.float32())))
+        value = {'dtype': kind, '_type': 'Value'}
+        described[name] = ({'_type': 'Image'} if kind == 'image' else value if not is_vector else
+                           {'feature': value, 'length': len(JOINTS), '_type': 'Sequence'})
+    return pyarrow.schema(fields, {'huggingface': json.dumps({'info': {'features': described}})})
+
+
+def _values(episode: Demonstration, columns: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Take what the statistics are computed of: all numbers, and every 16th pixel."""
+    pixels = episode.pictures[:, ::4, ::4].reshape(-1, 3) / 255
+    numbers = {name: np.asarray(columns[name], np.float64).reshape(len(episode.actions), -1)
+               for name in (_STATE, 'action', *_COUNTERS)}
+    return {CAMERA: pixels, **numbers}
+
+
+def _statistics(parts: list[dict[str, np.ndarray]]) -> dict[str, dict[str, list]]:
+    """Compute the statistics of each column; those of pictures have the shape (3, 1, 1)."""
+    found = {}
+    for name in parts[0]:
+        values = np.concatenate([part[name] for part in parts])
+        frames = sum(len(part['action']) for part in parts)
+        numbers = {'min': values.min(0), 'max': values.max(0), 'mean': values.mean(0),
+                   'std': values.std(0)}
+        numbers |= {f'q{round(100 * q):02d}': np.quantile(values, q, 0) for q in _QUANTILES}
+        shape = (3, 1, 1) if name == CAMERA else (-1,)
+        found[name] = {key: value.reshape(shape).tolist() for key, value in numbers.items()}
+        found[name]['count'] = [frames]
+    return found
+
+
+def _flat(statistics: dict[str, dict[str, list]]) -> dict[str, list]:
+    return {f'stats/{name}/{key}': value for name, numbers in statistics.items()
+            for key, value in numbers.items()}
+
+
+def _write_meta(folder: Path, features: dict[str, Any], tasks: dict[str, int],
+                rows: list[dict[str, Any]], statistics: dict[str, Any], frames: int) -> None:
+    import pyarrow
+    parquet = need_pyarrow()
+    meta = folder / 'meta'
+    (meta / 'episodes/chunk-000').mkdir(parents=True)
+    parquet.write_table(pyarrow.Table.from_pylist(rows),
+                        meta / 'episodes/chunk-000/file-000.parquet')
+    table = pyarrow.table({'task_index': list(tasks.values()), 'task': list(tasks)})
+    # pandas, by which LeRobot reads it, makes the sentences the index.
+    table = table.replace_schema_metadata({'pandas': json.dumps({
+        'index_columns': ['task'], 'column_indexes': [], 'columns': [
+            {'name': 'task_index', 'field_name': 'task_index', 'pandas_type': 'int64',
+             'numpy_type': 'int64', 'metadata': None},
+            {'name': 'task', 'field_name': 'task', 'pandas_type': 'unicode',
+             'numpy_type': 'object', 'metadata': None}],
+        'creator': {'library': 'pyarrow', 'version': pyarrow.__version__},
+        'pandas_version': '2.0.0'})})
+    parquet.write_table(table, meta / 'tasks.parquet')
+    info = {'codebase_version': 'v3.0', 'robot_type': 'vla_ros_six_axis_arm', 'fps': _FPS,
+            'total_episodes': len(rows), 'total_frames': frames, 'total_tasks': len(tasks),
+            'chunks_size': 1000, 'data_files_size_in_mb': _FILE_MB,
+            'video_files_size_in_mb': 200, 'splits': {'train': f'0:{len(rows)}'},
+            'data_path': 'data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet',
+            'video_path': None, 'features': features}
+    for name, value in (('stats', statistics), ('info', info)):
+        (meta / f'{name}.json').write_text(json.dumps(value, indent=4) + '\n', encoding='utf-8')
