@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from vla_ros.errors import CheckpointError
@@ -49,6 +50,16 @@ def open_checkpoint(location: str) -> Checkpoint:
     statistics = folder / 'dataset_statistics.json'
     norm_stats = read_json(statistics) if statistics.is_file() else config.norm_stats
     return Checkpoint(folder, location, config, processor, norm_stats)
+
+
+def with_adapter_statistics(checkpoint: Checkpoint, adapters: Mapping[str, str]) -> Checkpoint:
+    """Add the datasets that adapters were trained on, where their folders tell of them."""
+    stats = dict(checkpoint.norm_stats)
+    for folder in adapters.values():
+        path = Path(folder) / 'dataset_statistics.json'
+        if path.is_file():
+            stats |= read_json(path)
+    return replace(checkpoint, norm_stats=stats)
 
 
 def _resolve(location: str) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 from vla_ros.errors import CheckpointError
 from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.checkpoint import open_checkpoint
+from vla_ros.model.checkpoint import with_adapter_statistics
 from vla_ros.model.oft import load_oft
 from vla_ros.model.oft import OftPolicy
 from vla_ros.model.openvla import load_openvla
@@ -35,7 +36,7 @@ def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
     config.progress(0.0, 'reading the checkpoint')
     # First: a download must not end in a message that this machine cannot run it.
     machine = choose_machine(config)
-    checkpoint = open_checkpoint(config.checkpoint)
+    checkpoint = with_adapter_statistics(open_checkpoint(config.checkpoint), config.adapters)
     parts = find_parts(checkpoint.folder)
     load = _LOADERS[_kind(config, checkpoint, parts)]
     with explain_memory(checkpoint.config, machine.device, machine.dtype):
@@ -48,7 +49,7 @@ def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
 
 def decodes_tokens(config: PolicyConfig) -> bool:
     """Tell from a checkpoint's folder whether it gives one action, token by token."""
-    checkpoint = open_checkpoint(config.checkpoint)
+    checkpoint = with_adapter_statistics(open_checkpoint(config.checkpoint), config.adapters)
     return _kind(config, checkpoint, find_parts(checkpoint.folder)) == 'tokens'
 
 

@@ -31,11 +31,15 @@ def train(arguments: argparse.Namespace) -> int:
     """Do what the options ask for."""
     if arguments.ship:
         return _ship(arguments)
+    if arguments.finetune:
+        _demand(arguments, 'dataset')
     if arguments.record:
         return _record(arguments)
     import torch
     torch.set_num_threads(arguments.threads)
-    if arguments.dagger:
+    if arguments.dataset:
+        _learn_recorded(arguments)
+    elif arguments.dagger:
         _play_and_correct(arguments)
     else:
         _clone(arguments)
@@ -87,6 +91,26 @@ def _ship(arguments: argparse.Namespace) -> int:
     size = ship(Path(arguments.ship), Path(arguments.out), Path(arguments.eval), story)
     print(f'{arguments.out}: {size / 2**20:.1f} MiB')
     return 0
+
+
+def _learn_recorded(arguments: argparse.Namespace) -> None:
+    """Train on a dataset: an adapter for a checkpoint, or the small model."""
+    from vla_ros.model.checkpoint import open_checkpoint
+    from vla_ros.training.dataset import LeRobotDataset
+    from vla_ros.training.tuning import start_small
+    from vla_ros.training.tuning import Tuning
+    from vla_ros.training.tuning import TuningPlan
+    _demand(arguments, 'out')
+    team, out = _team(arguments), Path(arguments.out)
+    dataset = LeRobotDataset(Path(arguments.dataset), arguments.camera)
+    checkpoint = (open_checkpoint(arguments.finetune) if arguments.finetune else
+                  team.leader_first(lambda: start_small(dataset, out)))
+    plan = TuningPlan(
+        steps=arguments.steps or (1000 if arguments.finetune else 6000), batch=arguments.batch,
+        learning_rate=arguments.learning_rate or 5e-4, seed=arguments.seed,
+        rank=arguments.lora_rank if arguments.finetune else 0)
+    training = Tuning(plan, checkpoint, dataset, out, team)
+    training.run(progress_line(training.step, plan.steps))
 
 
 def _team(arguments: argparse.Namespace) -> Any:
@@ -164,6 +188,14 @@ def _parser() -> argparse.ArgumentParser:
                         help='processes that play (default: the cores)')
     recording = parser.add_argument_group("the expert's demonstrations as a LeRobot dataset")
     recording.add_argument('--record', metavar='DIR', help='writes --episodes of them')
+    recorded = parser.add_argument_group('training on recorded data instead')
+    recorded.add_argument('--dataset', metavar='DIR', help='a LeRobot dataset, v2.0 to v3.0')
+    recorded.add_argument('--camera', metavar='NAME', default='',
+                          help='its feature with the pictures (default: the first one)')
+    recorded.add_argument('--finetune', metavar='CHECKPOINT',
+                          help='train a LoRA adapter of it, in --out (default: the small model '
+                               'from nothing)')
+    recorded.add_argument('--lora-rank', type=int, default=32, metavar='R')
     ship = parser.add_argument_group('what ships of a checkpoint, with its card, in --out')
     ship.add_argument('--ship', metavar='DIR', help='the checkpoint')
     ship.add_argument('--eval', metavar='FILE', help='what vla_eval --json printed')

@@ -3,6 +3,7 @@
 
 """The small model: its shape, its statistics, and its folder in the official layout."""
 
+from collections.abc import Mapping
 import json
 from pathlib import Path
 from typing import Any
@@ -99,13 +100,18 @@ def statistics(count: int = 0) -> dict[str, Any]:
         'num_trajectories': 0, 'num_transitions': count}}
 
 
-def write_folder(folder: Path) -> None:
-    """Write everything but the weights."""
+def write_folder(folder: Path, stats: Mapping[str, Any] | None = None) -> None:
+    """
+    Write everything but the weights.
+
+    :param stats: what dataset_statistics.json says; None: those of the simulator's samples.
+    """
+    stats = stats or statistics()
     folder.mkdir(parents=True, exist_ok=True)
     write_tokenizer(folder, ACTION_BINS)
-    _write(folder / 'config.json', model_config())
+    _write(folder / 'config.json', {**model_config(), 'norm_stats': stats})
     _write(folder / 'preprocessor_config.json', preprocessor_config())
-    _write(folder / 'dataset_statistics.json', statistics())
+    _write(folder / 'dataset_statistics.json', stats)
     _write(folder / 'generation_config.json',
            {'_from_model_config': True, 'bos_token_id': 1, 'eos_token_id': 2,
             'pad_token_id': model_config()['pad_token_id']})
