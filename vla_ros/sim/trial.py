@@ -3,6 +3,7 @@
 
 """Episodes over DDS: an examiner between a simulator and an inference node."""
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,9 +63,12 @@ class Examiner(Node):
 
         :param processes: those of the pair; one that ends by itself is an error at any time.
         """
-        super().__init__('vla_examiner', context=context)
+        # Several of them live in one process, which has one log.
+        super().__init__('vla_examiner', context=context, enable_rosout=False)
         #: Ages of the answered images when their commands went out, simulated seconds.
         self.ages: list[float] = []
+        #: How often the node held the arm, by the reason that it gave.
+        self.holds: Counter[str] = Counter()
         #: Called again and again while something is waited for.
         self.on_turn: Callable[[], None] = _nothing
         self._processes = processes
@@ -79,6 +83,7 @@ class Examiner(Node):
         self._lifecycle = self.create_client(ChangeState, '/vla_inference_node/change_state')
         self._is_active = True  # it is started so
         self._fault = ''
+        self._state = ''
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
     def await_pair(self, listeners: int = 2) -> None:
@@ -173,8 +178,12 @@ class Examiner(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
-            if values.get('state') == 'FAULT':
+            state = values.get('state', self._state)
+            if state == 'FAULT':
                 self._fault = f'FAULT: {status.message}'
+            if state == 'HOLD' and self._state != 'HOLD':
+                self.holds[status.message.split(':')[0]] += 1
+            self._state = state
 
     def _on_action(self, message: Any) -> None:
         self.ages.append(message.age_published)

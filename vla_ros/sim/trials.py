@@ -3,6 +3,7 @@
 
 """Many episodes on several pairs at once, each on a ROS domain of its own."""
 
+from collections import Counter
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ class Trials:
         self.episodes: list[Episode] = []
         #: Ages of the answered images when their commands went out, simulated seconds.
         self.ages: list[float] = []
+        #: How often the node held the arm, by the reason that it gave.
+        self.holds: Counter[str] = Counter()
         self._report = report
         self._lock = threading.Lock()
         self._left: SimpleQueue[tuple[int, Task]] = SimpleQueue()
@@ -83,3 +86,4 @@ class Trials:
                     self._report(episode)
             with self._lock:
                 self.ages += found.ages
+                self.holds += found.holds

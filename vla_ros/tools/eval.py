@@ -63,6 +63,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         trials.run(pair, min(arguments.jobs, len(plan)), Path(logs), environment)
     seconds = time.monotonic() - began
     result = score(trials.episodes) | _timing(trials.episodes, trials.ages, seconds)
+    result['holds'] = dict(trials.holds)
     if arguments.json:
         print(json.dumps(result))
     else:
@@ -128,6 +129,8 @@ def _print(result: dict[str, Any]) -> None:
     print(f'{result["simulated_s"]:.0f} s simulated in {result["wall_s"]:.0f} s; age of an image '
           f'when its command goes out, simulated: p50 {age["p50"]} s, p99 {age["p99"]} s, '
           f'n={result["answers"]}')
+    holds = ', '.join(f'{reason} {count}' for reason, count in result['holds'].items())
+    print(f'holds of the arm: {holds or "none"}')
 
 
 def _parser() -> argparse.ArgumentParser:
