@@ -130,3 +130,10 @@ def test_what_is_not_given_is_asked_for(capsys):
     assert main(['--dagger', '2', '--out', 'x', '--data', 'y']) == 2
     assert capsys.readouterr().err.splitlines() == [
         'vla_train: --start: got None, it must be given here']
+
+
+def test_a_missing_simulator_is_named(monkeypatch, capsys):
+    monkeypatch.setattr('vla_ros.tools.train.find_spec', lambda name: None)
+    assert main(['--out', 'x', '--data', 'y']) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        'vla_train: training: mujoco is not installed; pip install mujoco']

@@ -6,6 +6,7 @@
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
+from importlib.util import find_spec
 import os
 from pathlib import Path
 import sys
@@ -13,6 +14,7 @@ import time
 from typing import Any
 
 from vla_ros.errors import ParameterError
+from vla_ros.errors import UnsupportedError
 from vla_ros.tools.command_line import run_tool
 
 # A thread that spins while it waits for the other is slower wherever cores are shared.
@@ -31,6 +33,8 @@ def train(arguments: argparse.Namespace) -> int:
     """Do what the options ask for."""
     if arguments.ship:
         return _ship(arguments)
+    if find_spec('mujoco') is None:
+        raise UnsupportedError('training', 'mujoco is not installed', 'pip install mujoco')
     if arguments.finetune:
         _demand(arguments, 'dataset')
     if arguments.record:
