@@ -29,6 +29,8 @@ from vla_ros.sim.tasks import TaskError
 
 #: Simulated seconds that an answer takes.
 SECONDS = 0.08
+#: Those that were made, to be closed at the end.
+POLICIES = []
 
 
 class ExpertPolicy:
@@ -41,13 +43,15 @@ class ExpertPolicy:
         self._expert = Expert(Robot.load())
         self._changed = threading.Condition()
         self._now = (0.0, None)
-        context = Context()
+        context = self._context = Context()
         rclpy.init(context=context)
         self._node = rclpy.create_node('expert_eyes', context=context)
         self._node.create_subscription(Float64MultiArray, TOPIC, self._hear, 1)
-        executor = SingleThreadedExecutor(context=context)
-        executor.add_node(self._node)
-        threading.Thread(target=executor.spin, daemon=True).start()
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._executor.spin)
+        self._thread.start()
+        POLICIES.append(self)
 
     def infer(self, observation):
         """Answer the newest situation."""
@@ -66,6 +70,13 @@ class ExpertPolicy:
     def reset(self):
         """Keep nothing, so forget nothing."""
 
+    def close(self):
+        """Look no more."""
+        self._executor.shutdown()
+        self._thread.join()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
     def _hear(self, message):
         with self._changed:
             self._now = read_situation(message)
@@ -73,4 +84,7 @@ class ExpertPolicy:
 
 
 if __name__ == '__main__':
-    sys.exit(process.main(load=lambda config: ExpertPolicy()))
+    status = process.main(load=lambda config: ExpertPolicy())
+    for policy in POLICIES:
+        policy.close()
+    sys.exit(status)

@@ -85,9 +85,9 @@ def run_session(session: Session, log_folder: Path) -> Record:
 
             found.on_turn = turn
             found.await_pair()
-            _check_alone(found)
             began = time.monotonic()
             for seed, task in session.programme:
+                _check_alone(found)
                 _play(found, recorder, line, seed, task, signals)
             wall = time.monotonic() - began
         middleware = f'{rclpy.get_rmw_implementation_identifier()}, ROS domain {domain}'

@@ -178,7 +178,9 @@ class Examiner(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
-            state = values.get('state', self._state)
+            if 'state' not in values:
+                continue  # of the camera
+            state = values['state']
             if state == 'FAULT':
                 self._fault = f'FAULT: {status.message}'
             if state == 'HOLD' and self._state != 'HOLD':
