@@ -17,8 +17,8 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 from launch_ros.substitutions import FindPackageShare
 
+from vla_ros.demo.environment import ANSWER_WITHIN
 from vla_ros.demo.environment import demo_environment
-from vla_ros.demo.main import ANSWER_WITHIN
 from vla_ros.policy import DEVICES
 
 SHARE = FindPackageShare('vla_ros')

@@ -9,6 +9,9 @@ from vla_ros.fast_dds import profile_file
 from vla_ros.fast_dds import profile_in_use
 from vla_ros.fast_dds import profile_variable
 
+#: Simulated seconds after which time waits for an answer, on a machine that is too slow.
+ANSWER_WITHIN = 0.3
+
 
 def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables to set for the demo; none that the user has set already."""

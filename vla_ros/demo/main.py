@@ -10,14 +10,13 @@ from pathlib import Path
 import sys
 
 from vla_ros.demo.checkpoint import cache_folder
+from vla_ros.demo.environment import ANSWER_WITHIN
 from vla_ros.errors import UnsupportedError
 from vla_ros.policy import DEVICES
 from vla_ros.sim.pair import Pair
 from vla_ros.sim.pair import shipped_checkpoint
 from vla_ros.tools.command_line import run_tool
 
-#: Simulated seconds after which time waits for an answer, on a machine that is too slow.
-ANSWER_WITHIN = 0.3
 #: Instructions that may fail in a demo that went well.
 _MAY_FAIL = 1
 
