@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ('.ci', '.github', 'config', 'launch', 'msg', 'scripts', 'test', 'vla_ros')
 FILES = ('Dockerfile', 'package.xml', 'setup.cfg', 'setup.py')
 #: Data carries no comments, and a marker file is empty.
-EXEMPT = ('.json', '.npy', '.pyc', '.typed', '.png', '.jpg')
+EXEMPT = ('.json', '.npy', '.pyc', '.typed', '.png', '.jpg', '.safetensors')
 
 
 def sources():

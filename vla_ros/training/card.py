@@ -127,6 +127,8 @@ def _count(shape: list[int]) -> int:
 
 
 _CARD = """---
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
 license: apache-2.0
 tags: [robotics, vision-language-action]
 ---
