@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs rclpy')
-pytest.importorskip('mujoco', reason='needs mujoco')
+pytest.importorskip('vla_ros.sim.world', reason='needs mujoco')
 pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100

@@ -17,7 +17,7 @@ from PIL import Image
 import pytest
 
 rclpy = pytest.importorskip('rclpy', reason='needs rclpy: the demo runs ROS nodes')
-pytest.importorskip('mujoco', reason='needs mujoco: the demo simulates an arm')
+pytest.importorskip('vla_ros.sim.world', reason='needs mujoco: the demo simulates an arm')
 pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
 
 from vla_ros.sim.pair import free_domains  # noqa: E402
