@@ -11,7 +11,6 @@ import os
 from pathlib import Path
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -29,6 +28,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
+from vla_ros.sim.pair import is_free
 
 #: Seconds that anything may take on a busy machine before a test gives up on it.
 DEADLINE = 30.0
@@ -44,18 +44,7 @@ _domains = itertools.cycle(random.sample(range(1, 102), 101))
 
 def next_domain() -> int:
     """Give a ROS domain in which nobody is."""
-    return next(domain for domain in _domains if _is_free(domain))
-
-
-def _is_free(domain: int) -> bool:
-    # The ports on which the first participants of a domain are found (DDSI-RTPS, 9.6.1.1).
-    for participant in range(4):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(('', 7400 + 250 * domain + 10 + 2 * participant))
-            except OSError:
-                return False
-    return True
+    return next(domain for domain in _domains if is_free(domain))
 
 
 class NodeProcess:

@@ -101,10 +101,11 @@ def shipped_folder() -> Path:
 def free_domains(count: int) -> list[int]:
     """Give ROS domains on which nobody is on this machine, in random order."""
     candidates = random.sample(range(1, 102), 101)
-    return [domain for domain in candidates if _is_free(domain)][:count]
+    return [domain for domain in candidates if is_free(domain)][:count]
 
 
-def _is_free(domain: int) -> bool:
+def is_free(domain: int) -> bool:
+    """Tell whether nobody is on a ROS domain on this machine."""
     # The ports on which the first participants of a domain are found (DDSI-RTPS, 9.6.1.1).
     for participant in range(4):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
