@@ -72,6 +72,24 @@ def test_always_wrong_drafts_are_not_checked_any_more():
                    for chunk in bench._chunks[name])
 
 
+def test_the_next_frame_is_sent_ahead_as_in_the_node():
+    from vla_ros.bench.model import Bench
+    from vla_ros.bench.shapes import random_policy
+    from vla_ros.model.pixels import DevicePixels
+    policy = random_policy('tiny', PolicyConfig('tiny', device='cpu', clip_invalid=True))
+    loader = DevicePixels(policy.image_processor, policy.engine.pixels)
+    policy._load_pixels, sent = loader, []
+    policy.stage = lambda image: sent.append(loader.stage(image)) or sent[-1]
+    used = []
+    policy.infer, infer = lambda seen: used.append(seen.staged) or infer(seen), policy.infer
+    frame = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    bench = Bench(policy, Observation((frame,), 'pick up the cup'))
+    result = bench.measure(2)
+    # The first run has nothing yet; what each of the others sends serves the next one.
+    assert used[1] is None and used[2:] == sent[:-1] and None not in sent
+    assert result['token_agreement'] == 1.0
+
+
 def test_quantised_weights_are_compared_with_full_ones(golden_checkpoints, tmp_path, capsys):
     frames = [tmp_path / f'{number}.npy' for number in range(3)]
     for number, path in enumerate(frames):

@@ -20,6 +20,7 @@ from vla_ros.inference import Inference
 from vla_ros.parameters import NodeConfig
 from vla_ros.policy import ActionChunk
 from vla_ros.policy import PolicySpec
+from vla_ros.safety.state_machine import Reason
 from vla_ros.status import StatusBoard
 
 DEADLINE = 20.0
@@ -50,6 +51,9 @@ class Shell:
 
     def read_image(self, image):
         return image
+
+    def view_image(self, image):
+        return image if len(image) == 2 else None
 
     def publish_answer(self, answer):
         self.answers.put(answer)
@@ -110,6 +114,47 @@ def test_the_first_action_of_a_chunk_is_sent():
     assert answer.frame.received <= answer.started <= answer.ended
     assert (answer.order.instruction, answer.unnorm_key) == ('task 1', 'key')
     assert shell.wait_for_state('RUNNING').progress.last_age == 0.25
+    assert inference.stop(DEADLINE)
+
+
+def test_a_frame_is_sent_to_the_device_while_the_one_before_is_answered():
+    """From the camera's thread; one that must be decoded first is left to the worker."""
+    policy, staged, answered = Policy(), queue.Queue(), queue.Queue()
+    release = threading.Event()
+
+    def infer(observation):
+        answered.put(observation.staged)
+        assert release.wait(DEADLINE)
+        return Policy.infer(policy, observation)
+
+    policy.infer = infer
+    policy.stage = lambda image: staged.put(int(image[0, 0, 0])) or f'staged {image[0, 0, 0]}'
+    inference, shell = make(policy)
+    inference.configure()
+    inference.activate()
+    inference.frame(picture(3))
+    assert answered.get(timeout=DEADLINE) == 'staged 3'
+    inference.frame(picture(4))
+    assert [staged.get(timeout=DEADLINE) for _ in range(2)] == [3, 4]
+    release.set()
+    assert answered.get(timeout=DEADLINE) == 'staged 4'
+    inference.frame(picture(5)[:1])
+    assert answered.get(timeout=DEADLINE) is None
+    assert inference.stop(DEADLINE)
+    assert staged.empty()
+
+
+def test_a_clock_that_jumped_is_the_reason_even_if_its_image_was_found_stale_first():
+    inference, shell = make(Policy(), max_age=0.5, action_space='joint_position',
+                            joint_names=('a', 'b'))
+    inference.configure()
+    inference.activate()
+    inference.tick()
+    inference.hold(Reason.STALE_IMAGE, 'it was 50 s old')
+    shell.wait_for_state('HOLD')
+    shell.now = lambda: time.monotonic_ns() - 50_000_000_000
+    inference.tick()
+    assert shell.wait_for_state('HOLD').reason.startswith('clock jumped: the clock went back by')
     assert inference.stop(DEADLINE)
 
 

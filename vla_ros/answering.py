@@ -91,7 +91,8 @@ class Answerer:
         started = self._shell.now()
         rgb = self._shell.read_image(frame.image)
         self._check_image(frame, rgb)
-        chunk = policy.infer(self._observing.observe(rgb, order.instruction))
+        chunk = policy.infer(
+            self._observing.observe(rgb, order.instruction, frame.staged))
         ended = self._shell.now()
         self._board.inferred()
         self._mover.check_age(frame)

@@ -34,6 +34,7 @@ except ImportError:  # Humble
 from vla_ros import messages
 from vla_ros.camera_health import CameraView
 from vla_ros.camera_health import diagnose
+from vla_ros.camera_image import PIXEL_BYTES
 from vla_ros.errors import ImageError
 from vla_ros.iceoryx2_camera import FrameReceiver
 from vla_ros.iceoryx2_camera import SharedFrame
@@ -105,6 +106,15 @@ class Camera:
         :raises ImageError: it cannot be read.
         """
         return decode(image) if self._source == 'compressed' else messages.image_rgb(image)
+
+    def view(self, image: Any) -> Optional[np.ndarray]:
+        """Give the same where it is a view; None where it takes work, or the image is damaged."""
+        if self._source == 'compressed' or image.encoding not in PIXEL_BYTES:
+            return None
+        try:
+            return messages.image_rgb(image)
+        except ImageError:
+            return None
 
     def problem(self) -> str:
         """Say why no image arrives; empty if images do, or may come any moment."""

@@ -12,6 +12,8 @@ import time
 from typing import Any
 from typing import Optional
 
+import numpy as np
+
 from vla_ros.adapter_choice import AdapterChoice
 from vla_ros.answering import Answerer
 from vla_ros.errors import Cancelled
@@ -82,6 +84,7 @@ class Inference:
         self._starting = threading.Lock()
         self._is_stopped = False
         self._worker: Optional[Worker[Frame]] = None
+        self._stage: Optional[Callable[[np.ndarray], Any]] = None
 
     @property
     def instruction(self) -> str:
@@ -139,7 +142,7 @@ class Inference:
         """
         if self._worker is not None and not self._worker.stop(_CLEANUP_TIMEOUT):
             return False
-        self._worker = None
+        self._worker = self._stage = None
         self._answerer.begin()
         self._board.loading('the policy was unloaded')
         self._gate.handle(Event.CLEANUP)
@@ -166,7 +169,8 @@ class Inference:
 
     def frame(self, image: Any) -> None:
         """Take a frame in; the worker will answer it unless a newer one comes first."""
-        frame = Frame(image, self._shell.now(), time.monotonic())
+        received, arrived = self._shell.now(), time.monotonic()
+        frame = Frame(image, received, arrived, self._send_ahead(image))
         self._mover.frame(frame)
         self._board.frame()
         worker = self._worker
@@ -245,7 +249,14 @@ class Inference:
         policy = self._load_policy(self._config.policy_config(
             self._adapters.folders, self._adapters.begin(), progress))
         self._board.adapter(self._adapters.in_place)
+        self._stage = getattr(policy, 'stage', None)
         return policy
+
+    def _send_ahead(self, image: Any) -> Any:
+        """Send a frame to the device while the one before is still being answered."""
+        stage = self._stage
+        rgb = None if stage is None else self._shell.view_image(image)
+        return None if stage is None or rgb is None else stage(rgb)
 
     def _report(self, fraction: float, activity: str) -> None:
         self._board.loading(activity, 100.0 * fraction)

@@ -29,6 +29,7 @@ from vla_ros.safety.frames import ClockWatch
 from vla_ros.safety.gates import Held
 from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.state_machine import Reason
+from vla_ros.safety.state_machine import State
 from vla_ros.shell import Frame
 from vla_ros.shell import Shell
 from vla_ros.status import Status
@@ -184,10 +185,11 @@ class Mover:
 
     def _step(self, jump: str, order: Order) -> Optional[Held]:
         """Send what is due; called under the gate's lock."""
-        if order.state.is_moving:
-            held = self._find_problem(jump)
-            if held is not None:
-                return held
+        held = self._find_jump(jump, order.state)
+        if held is None and order.state.is_moving:
+            held = self._find_stale_input()
+        if held is not None:
+            return held
         if self._is_closed:
             return None
         if self._arm is None:
@@ -204,11 +206,17 @@ class Mover:
             self._note_command(command)
         return None
 
-    def _find_problem(self, jump: str) -> Optional[Held]:
-        if jump:
-            if self._arm is not None:
-                self._arm.forget()
-            return Held(Reason.CLOCK_JUMPED, jump)
+    def _find_jump(self, jump: str, state: State) -> Optional[Held]:
+        if not jump or state.reason is Reason.CLOCK_JUMPED:
+            return None
+        if self._arm is not None:
+            self._arm.forget()
+        # An image of the new time may come before the clock, look stale and hold the arm: then it
+        # is said now why.
+        is_news = state.is_moving or state.mode is Mode.HOLD
+        return Held(Reason.CLOCK_JUMPED, jump) if is_news else None
+
+    def _find_stale_input(self) -> Optional[Held]:
         age = self._age(self._newest) if self._newest is not None else 0.0
         if 0.0 < self._config.max_age < age:
             return Held(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import logging
 import time
+from typing import Any
 
 import numpy as np
 
@@ -79,17 +80,18 @@ class Observing:
         """Take the robot's state in, as the checkpoint was trained on it."""
         self._state = (time.monotonic(), tuple(values))
 
-    def observe(self, image: np.ndarray, instruction: str) -> Observation:
+    def observe(self, image: np.ndarray, instruction: str, staged: Any = None) -> Observation:
         """
         Make an observation of a main image and the newest of everything else.
 
         :param image: uint8 (H, W, 3) RGB.
+        :param staged: for :attr:`vla_ros.policy.Observation.staged`.
         :raises MissingInput: something has not come, not for long, or is not usable.
         """
         now = time.monotonic()
         extra = tuple(self._newest_image(topic, now) for topic in self._config.extra_topics)
         return Observation((image, *extra), instruction,
-                           self._proprio(now) if self._proprio_dim else None)
+                           self._proprio(now) if self._proprio_dim else None, staged)
 
     def _check_proprio(self, spec: PolicySpec) -> None:
         names, topic, wanted = (self._config.proprio_joint_names, self._config.proprio_topic,

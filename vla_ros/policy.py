@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
 from typing import Protocol
 
 import numpy as np
@@ -45,11 +46,13 @@ class Observation:
         views of a message's memory: valid only while ``infer`` runs, never written to.
     :param instruction: the task as a sentence, as the user gave it.
     :param proprio: the robot's state as the checkpoint was trained on it, float64 (P,), or None.
+    :param staged: what :attr:`StagingPolicy.stage` gave for the first image, if it was sent ahead.
     """
 
     images: tuple[np.ndarray, ...]
     instruction: str
     proprio: np.ndarray | None = None
+    staged: Any = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,19 @@ class AdaptablePolicy(Policy, Protocol):
         Make another adapter the active one, None for the base alone.
 
         :raises ParameterError: there is none of that name, or the only one was merged.
+        """
+
+
+class StagingPolicy(Policy, Protocol):
+    """A policy to whose device a frame can be sent while it still answers the one before."""
+
+    @property
+    def stage(self) -> Callable[[np.ndarray], Any] | None:
+        """
+        What sends a frame, uint8 (H, W, 3) RGB, ahead; None on a machine where nothing is gained.
+
+        It may be called from any thread, and reads the frame before it returns. What it gives goes
+        into :attr:`Observation.staged`; None if this frame has to wait for its inference.
         """
 
 

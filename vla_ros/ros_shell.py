@@ -107,6 +107,10 @@ class RosShell:
         """Give the pixels of an image, uint8 (H, W, 3) RGB."""
         return self._camera.read(image)
 
+    def view_image(self, image: Any) -> Optional[np.ndarray]:
+        """Give the pixels of an image if they only have to be looked at, or None."""
+        return self._camera.view(image)
+
     def read_button(self) -> Optional[bool]:
         """Take what the emergency stop has said since: pressed or not; None if nothing."""
         taken = self.button.handle.take_message(Bool, False)

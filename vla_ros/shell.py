@@ -25,11 +25,13 @@ class Frame:
     :param image: the message, untouched until the worker reads it.
     :param received: nanoseconds of ROS time.
     :param arrived: monotonic seconds.
+    :param staged: for :attr:`vla_ros.policy.Observation.staged`, if the frame was sent ahead.
     """
 
     image: Any
     received: int
     arrived: float
+    staged: Any = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,9 @@ class Shell(Protocol):
 
     def read_image(self, image: Any) -> np.ndarray:
         """Give uint8 (H, W, 3) RGB, or raise :class:`vla_ros.errors.ImageError`."""
+
+    def view_image(self, image: Any) -> Optional[np.ndarray]:
+        """Give the same if it takes no work, or None; raise nothing."""
 
     def read_button(self) -> Optional[bool]:
         """Take what the emergency stop has said since: pressed or not; None if nothing."""

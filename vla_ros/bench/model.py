@@ -6,6 +6,8 @@
 import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +142,9 @@ class Bench:
         vocabulary = self.policy.engine.network.config.language_model.vocab_size
         self._wrong = [(token + 1) % vocabulary for token in self._tokens]
         self._record = DraftRecord()
+        # In place of the camera's thread, which sends the next frame ahead.
+        self._camera = ThreadPoolExecutor(1)
+        self._coming: Future | None = None
 
     def measure(self, rounds: int) -> dict[str, Any]:
         """Time all variants in turns, then the machine's ceilings."""
@@ -212,7 +217,10 @@ class Bench:
         profiler.export_chrome_trace(str(path))
 
     def _keep(self, name: str) -> None:
-        self._chunks[name].append(self.policy.infer(self.observation))
+        staged = None if self._coming is None else self._coming.result()
+        if self.policy.stage is not None:
+            self._coming = self._camera.submit(self.policy.stage, self.observation.images[0])
+        self._chunks[name].append(self.policy.infer(replace(self.observation, staged=staged)))
 
     def _agreement(self) -> dict[str, Any]:
         """Compare the tokens of all variants with those of the plain way."""

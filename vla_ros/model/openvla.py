@@ -88,6 +88,7 @@ class OpenVlaPolicy:
         self.engine = Engine(network, _sequence_limit(network, statistics.dim), statistics.dim)
         self.image_processor = checkpoint.image_processor
         self._load_pixels = choose_pixel_loader(self.image_processor, self.engine.pixels)
+        self.stage = self._load_pixels.stage
         self._clock = choose_clock(network.device)
         self._prompt = Prompt('', (), ())
         self._instruction: str | None = None
@@ -110,7 +111,7 @@ class OpenVlaPolicy:
         clock.start()
         prompt = self._read(observation.instruction)
         self.engine.set_prompt(prompt.model_ids)
-        self._load_pixels(observation.images[0], clock)
+        self._load_pixels(observation.images[0], clock, observation.staged)
         decoded = self.engine.run(clock)
         token_ids, margins = decoded.token_ids, decoded.margins
         token_ids = self._end_early(token_ids)

@@ -9,6 +9,7 @@ rounded to a byte. That is repeated here with integer operations of PyTorch, so 
 very bits of Pillow, which are those that the networks were trained on.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import logging
 import math
@@ -22,6 +23,8 @@ from torch import Tensor
 from vla_ros.errors import ObservationError
 from vla_ros.frame_buffers import FrameProcessor
 from vla_ros.model.stages import StageClock
+from vla_ros.model.upload import Staged
+from vla_ros.model.upload import Uploads
 from vla_ros.preprocess import ImageProcessor
 from vla_ros.preprocess import TowerTransform
 
@@ -34,20 +37,32 @@ _BICUBIC_SUPPORT = 2.0
 _COMPARED_PIXELS = 500
 
 
+#: Sends a frame, uint8 (H, W, 3) RGB, to the device ahead of its turn; None if it has to wait.
+Stage = Callable[[np.ndarray], Staged | None]
+
+
 class PixelLoader(Protocol):
     """Fills the network's input from frames."""
 
-    def __call__(self, image: np.ndarray, clock: StageClock) -> None:
+    @property
+    def stage(self) -> Stage | None:
+        """What sends frames ahead, to be called from any thread; None where nothing is gained."""
+
+    def __call__(self, image: np.ndarray, clock: StageClock, staged: Staged | None = None) -> None:
         """
         Preprocess a frame.
 
         :param image: uint8 (H, W, 3) RGB.
         :param clock: gets the stage ``preprocess``, and before it ``upload`` where there is one.
+        :param staged: what :attr:`stage` gave for this frame, if it was sent ahead.
         """
 
 
 class HostPixels:
     """Preprocesses with Pillow on the host, and uploads the result where that is needed."""
+
+    #: Pillow reads the frame where it is.
+    stage: Stage | None = None
 
     def __init__(self, processor: ImageProcessor, pixels: Tensor) -> None:
         """
@@ -62,7 +77,7 @@ class HostPixels:
             pixels.shape, dtype=torch.float32, pin_memory=pixels.device.type == 'cuda')
         self._array = self._staged[0].numpy()
 
-    def __call__(self, image: np.ndarray, clock: StageClock) -> None:
+    def __call__(self, image: np.ndarray, clock: StageClock, staged: Staged | None = None) -> None:
         """Preprocess a frame, uint8 (H, W, 3) RGB."""
         self._process(image, self._array)
         if self._staged is not self._pixels:
@@ -230,59 +245,13 @@ def find_geometry(tower: TowerTransform, fill: tuple[int, int, int] | None, heig
                     (slice(top, top + crop_height), slice(left, left + crop_width)))
 
 
-class Frames:
-    """A frame on the host, and what is made of it on the device; both kept for the next one."""
-
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Allocate a frame on both sides."""
-        self.frame = torch.empty(shape, dtype=torch.uint8, device=device)
-        self._host = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == 'cuda')
-        self._array = self._host.numpy()
-
-    def upload(self, image: np.ndarray) -> None:
-        """Copy a frame out of its message, once, and send it to the device."""
-        np.copyto(self._array, image)
-        self.frame.copy_(self._host)
-
-    def release(self) -> None:
-        """Note that the frame on the device was read."""
-
-
-class StreamedFrames(Frames):
-    """Frames that are uploaded on a stream of their own, beside whatever the GPU computes."""
-
-    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
-        """Allocate a frame on both sides."""
-        super().__init__(shape, device)
-        self._stream = torch.cuda.Stream(device)
-        self._uploaded = torch.cuda.Event()
-        self._read = torch.cuda.Event()
-
-    def upload(self, image: np.ndarray) -> None:
-        """Copy a frame out of its message, once, and send it; who computes waits for it."""
-        # The pinned memory is free once the previous upload is done, the frame on the device
-        # once it was read.
-        self._uploaded.synchronize()
-        np.copyto(self._array, image)
-        with torch.cuda.stream(self._stream):
-            self._stream.wait_event(self._read)
-            self.frame.copy_(self._host, non_blocking=True)
-            self._uploaded.record()
-        torch.cuda.current_stream(self.frame.device).wait_event(self._uploaded)
-
-    def release(self) -> None:
-        """Note that the frame on the device was read."""
-        self._read.record()
-
-
 class FrameSize:
     """Everything that preprocesses frames of one size on a device."""
 
     def __init__(self, processor: ImageProcessor, shape: tuple[int, ...], pixels: Tensor,
                  geometries: dict[tuple, Geometry]) -> None:
-        """Allocate the frames, and the tables of normalised values."""
-        kind = StreamedFrames if pixels.device.type == 'cuda' else Frames
-        self.frames = kind(shape, pixels.device)
+        """Allocate room for frames, and the tables of normalised values."""
+        self.uploads = Uploads(shape, pixels.device)
         self._pixels = pixels
         self._geometries = geometries
         self._towers = [
@@ -290,13 +259,12 @@ class FrameSize:
             processor.towers]
         self._offsets = 256 * torch.arange(3, device=pixels.device)[:, None, None]
 
-    def shape(self) -> None:
-        """Fill the network's pixels from the frame."""
-        shaped = {key: geometry(self.frames.frame).permute(2, 0, 1) + self._offsets
+    def fill(self, frame: Tensor) -> None:
+        """Fill the network's pixels from a frame on the device, uint8 (H, W, 3)."""
+        shaped = {key: geometry(frame).permute(2, 0, 1) + self._offsets
                   for key, geometry in self._geometries.items()}
         for index, (key, table) in enumerate(self._towers):
             self._pixels[0, 3 * index:3 * index + 3] = table[shaped[key]]
-        self.frames.release()
 
 
 class DevicePixels:
@@ -318,7 +286,14 @@ class DevicePixels:
         self._size: FrameSize | None = None
         self._shape: tuple[int, ...] = ()
 
-    def __call__(self, image: np.ndarray, clock: StageClock) -> None:
+    def stage(self, image: np.ndarray) -> Staged | None:
+        """Send a frame ahead; None for the first frame of a size, which has to wait its turn."""
+        size = self._size
+        if size is None or image.shape != size.uploads.shape:
+            return None
+        return size.uploads.stage(image)
+
+    def __call__(self, image: np.ndarray, clock: StageClock, staged: Staged | None = None) -> None:
         """Preprocess a frame, uint8 (H, W, 3) RGB."""
         if image.shape != self._shape:
             self._size = self._prepare(image.shape)
@@ -326,9 +301,11 @@ class DevicePixels:
         if self._size is None:
             self._on_host(image, clock)
             return
-        self._size.frames.upload(image)
+        slot = self._size.uploads.claim(image, staged)
+        slot.receive()
         clock.finish('upload')
-        self._size.shape()
+        self._size.fill(slot.frame)
+        slot.release()
         clock.finish('preprocess')
 
     def _prepare(self, shape: tuple[int, ...]) -> FrameSize | None:
