@@ -87,7 +87,6 @@ def run_session(session: Session, log_folder: Path) -> Record:
             found.await_pair()
             began = time.monotonic()
             for seed, task in session.programme:
-                _check_alone(found)
                 _play(found, recorder, line, seed, task, signals)
             wall = time.monotonic() - began
         middleware = f'{rclpy.get_rmw_implementation_identifier()}, ROS domain {domain}'
@@ -109,6 +108,8 @@ def _play(found: Examiner, recorder: Recorder, line: LiveLine, seed: int, task: 
     def turn() -> None:
         if signals:
             sys.exit(128 + signals[0])
+        # Again and again: it can take seconds until somebody is seen.
+        _check_alone(found)
         done = sum(turn.succeeded for turn in record.turns)
         line.show(describe_state(task.instruction, recorder.now - began, recorder.diagnostics,
                                  done, len(record.turns)))
