@@ -164,13 +164,14 @@ class Observer:
                   and reason in self.diagnostics[-1]['message'], f'{state} {reason}', node)
         return self.diagnostics[-1]
 
-    def poll(self, condition: Callable[[], bool], what: str, node: NodeProcess) -> None:
-        """Wait until something holds that no message tells of."""
+    def poll(self, condition: Callable[[], Any], what: str, node: NodeProcess) -> Any:
+        """Wait until something holds that no message tells of, and give it."""
         pause = threading.Event()
         end = time.monotonic() + DEADLINE
-        while not condition():
+        while not (found := condition()):
             assert time.monotonic() < end, node.report(f'not within {DEADLINE} s: {what}')
             pause.wait(0.01)
+        return found
 
     def wait_for_match(self, publisher: Any, node: NodeProcess) -> None:
         """Wait until the node listens to a publisher, of which rclpy on Humble gives no event."""

@@ -245,8 +245,9 @@ def test_a_hanging_inference_is_a_fault_and_holds(tmp_path):
         arm.wait_for('FAULT', 'inference hangs: no answer for')
         assert_held(arm)
         assert 'fault' in arm.call('rearm').message
-        arm.observer.poll(lambda: list(tmp_path.glob('*.mcap')), 'a black box', arm.node)
-        moments, picture = timeline(next(tmp_path.glob('*fault*.mcap')))
+        path, = arm.observer.poll(lambda: list(tmp_path.glob('*fault*.mcap')), 'a black box',
+                                  arm.node)
+        moments, picture = timeline(path)
     assert picture is not None
     assert {'event', 'frame', 'answer', '/arm/joint_command', '/joint_states'} <= {
         moment.what for moment in moments}
