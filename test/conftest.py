@@ -13,6 +13,7 @@ import pytest
 
 import vla_ros
 import vla_ros.model  # noqa: F401  sets how OpenMP waits, before any test loads torch
+from vla_ros.shared_memory import remove_orphans
 from vla_ros.tiny_checkpoint import write_checkpoint
 
 # The tests' networks are so small that a second thread only costs; read when torch is loaded, here
@@ -27,6 +28,11 @@ with suppress(ImportError):
 def pytest_report_header():
     """Say which copy of the package is tested: that of a build, or the sources."""
     return f'vla_ros {vla_ros.__version__} from {vla_ros.__path__[0]}'
+
+
+def pytest_sessionfinish():
+    """Remove what the processes that were killed here left in shared memory."""
+    remove_orphans()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -6,10 +6,8 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
-import itertools
 import os
 from pathlib import Path
-import random
 import signal
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from domains import next_domain
 import numpy as np
 import rclpy
 from rclpy.context import Context
@@ -28,7 +27,6 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from vla_ros.sim.pair import is_free
 
 #: Seconds that anything may take on a busy machine before a test gives up on it.
 DEADLINE = 30.0
@@ -37,14 +35,6 @@ NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
 
 _NODE = Path(__file__).with_name('fake_policy_node.py')
-
-# Runs that share a machine start at different places, and no two tests of one run meet.
-_domains = itertools.cycle(random.sample(range(1, 102), 101))
-
-
-def next_domain() -> int:
-    """Give a ROS domain in which nobody is."""
-    return next(domain for domain in _domains if is_free(domain))
 
 
 class NodeProcess:

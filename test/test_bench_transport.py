@@ -5,8 +5,8 @@
 
 import json
 import math
-import os
 
+from domains import next_domain
 import pytest
 
 from vla_ros.bench import transport as bench
@@ -20,7 +20,7 @@ pytest.importorskip('rclpy')
 @pytest.fixture(autouse=True)
 def domain(monkeypatch):
     """Keep away from other tests, and from what this shell is set up for."""
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 101))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(next_domain()))
     for name in ('RMW_IMPLEMENTATION', 'ROS_LOCALHOST_ONLY'):
         monkeypatch.delenv(name, raising=False)
 

@@ -21,13 +21,13 @@ pytest.importorskip('vla_ros.sim.world', reason='needs mujoco')
 pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
+from domains import next_domain  # noqa: E402
 from expert_pair import expert_pair  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
 from vla_ros.demo.environment import demo_environment  # noqa: E402
 from vla_ros.demo.processes import Processes  # noqa: E402
-from vla_ros.sim.pair import free_domains  # noqa: E402
 from vla_ros.sim.pair import NODE  # noqa: E402
 from vla_ros.sim.pair import shipped_folder  # noqa: E402
 from vla_ros.sim.pair import SIM  # noqa: E402
@@ -91,7 +91,7 @@ class Loop:
 
 @pytest.fixture(scope='module')
 def loop(tmp_path_factory):
-    domain, = free_domains(1)
+    domain = next_domain()
     environment = {**ENVIRONMENT, 'ROS_DOMAIN_ID': str(domain)}
     pair = expert_pair(speed=1.0, answer_within=0.0)
     with Processes(tmp_path_factory.mktemp('logs'), environment) as processes:

@@ -20,7 +20,7 @@ rclpy = pytest.importorskip('rclpy', reason='needs rclpy: the demo runs ROS node
 pytest.importorskip('vla_ros.sim.world', reason='needs mujoco: the demo simulates an arm')
 pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
 
-from vla_ros.sim.pair import free_domains  # noqa: E402
+from domains import next_domain  # noqa: E402, I100
 
 DEMO = Path(__file__).with_name('expert_demo.py')
 LAYOUT = Path(__file__).parents[1] / 'config' / 'foxglove' / 'vla_ros.json'
@@ -28,7 +28,7 @@ PATIENCE = 120
 
 
 def start(folder, *command, domain=None):
-    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain or free_domains(1)[0]),
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain or next_domain()),
                    'XDG_CACHE_HOME': str(folder), 'PYTHONUNBUFFERED': '1'}
     return subprocess.Popen([sys.executable, *command], env=environment, text=True,
                             cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -142,7 +142,7 @@ def test_a_node_that_cannot_work_is_reported_in_one_line(tmp_path):
 def test_someone_elses_commands_are_not_taken_for_its_own(tmp_path):
     from rclpy.context import Context
     from sensor_msgs.msg import JointState
-    domain, = free_domains(1)
+    domain = next_domain()
     context = Context()
     rclpy.init(context=context, domain_id=domain)
     node = rclpy.create_node('driver', context=context)

@@ -4,11 +4,11 @@
 """demo.launch.py as a user starts it: the arm does what it is told, and everything ends."""
 
 import os
-import random
 import shutil
 import subprocess
 import sys
 
+from domains import next_domain
 import pytest
 
 pytest.importorskip('launch_ros', reason='launch_ros is part of a ROS 2 installation')
@@ -20,7 +20,7 @@ DEADLINE = 180.0
 
 
 def test_the_demo_is_launched_fulfils_an_instruction_and_ends(tmp_path):
-    environment = {**os.environ, 'ROS_DOMAIN_ID': str(random.randint(1, 101)),
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(next_domain()),
                    'ROS_LOG_DIR': str(tmp_path / 'log'), 'PYTHONUNBUFFERED': '1'}
     # By the Python of the tests: that of ros2 itself may lack what a virtual environment has.
     ended = subprocess.run(

@@ -36,6 +36,7 @@ DESKTOP = Machine(
     rmw='rmw_fastrtps_cpp',
     environment={'ROS_DISTRO': 'jazzy', 'FASTRTPS_DEFAULT_PROFILES_FILE': '/x/fastdds.xml'},
     shared_memory=(16 * GIB, 15 * GIB),
+    orphaned=0,
     receive_buffer=64 * 2 ** 20)
 
 
@@ -88,6 +89,7 @@ def test_a_machine_that_lacks_nothing_has_nothing_to_fix():
     (replace(DESKTOP, shared_memory=None), '/dev/shm', 'warning', 'is not there'),
     (replace(DESKTOP, shared_memory=(64 * 2 ** 20, 60 * 2 ** 20)), '/dev/shm', 'warning',
      '60 MiB free of 64 MiB'),
+    (replace(DESKTOP, orphaned=210 * 2 ** 20), '/dev/shm', 'ok', '210 MiB are of processes'),
     (replace(DESKTOP, receive_buffer=212992), 'rmem_max', 'warning', 'sysctl'),
     (replace(DESKTOP, receive_buffer=None), 'rmem_max', 'warning', 'cannot be read'),
 ])

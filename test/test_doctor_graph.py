@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+from domains import next_domain
 import pytest
 
 from vla_ros.doctor.graph import Endpoint
@@ -90,7 +91,7 @@ rclpy.spin(node)
 
 def test_a_running_graph():
     pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
-    environment = {**os.environ, 'ROS_DOMAIN_ID': str(1 + os.getpid() % 101),
+    environment = {**os.environ, 'ROS_DOMAIN_ID': str(next_domain()),
                    'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     camera = subprocess.Popen([sys.executable, '-c', CAMERA_PROCESS], env=environment,
                               stderr=subprocess.DEVNULL)

@@ -4,7 +4,6 @@
 """A node that is killed comes back by launch, loads, and commands again."""
 
 import os
-import random
 import signal
 import threading
 import time
@@ -16,7 +15,8 @@ for _name in ('launch_testing', 'launch_ros'):
     pytest.importorskip(_name, reason=f'{_name} is part of a ROS 2 installation')
 pytest.importorskip('torch', reason='needs torch: the real policy runs')
 
-from launch import LaunchDescription  # noqa: E402, I100
+from domains import next_domain  # noqa: E402, I100
+from launch import LaunchDescription  # noqa: E402
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import RegisterEventHandler  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
@@ -37,7 +37,7 @@ from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
 from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
 
 DEADLINE = 120.0
-DOMAIN = random.randint(1, 101)
+DOMAIN = next_domain()
 # Launch changes the environment of its own process, which is that of the other tests, too.
 ENVIRONMENT = dict(os.environ)
 

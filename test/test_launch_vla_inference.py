@@ -5,7 +5,6 @@
 
 import os
 from pathlib import Path
-import random
 import tempfile
 import threading
 import unittest
@@ -16,7 +15,8 @@ for _name in ('launch_testing', 'launch_ros'):
     pytest.importorskip(_name, reason=f'{_name} is part of a ROS 2 installation')
 pytest.importorskip('torch', reason='needs torch: the real policy runs')
 
-from launch import LaunchDescription  # noqa: E402, I100
+from domains import next_domain  # noqa: E402, I100
+from launch import LaunchDescription  # noqa: E402
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.substitutions import PathJoinSubstitution  # noqa: E402
@@ -37,7 +37,7 @@ from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
 from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
 
 DEADLINE = 120.0
-DOMAIN = random.randint(1, 101)
+DOMAIN = next_domain()
 # YAML of its own would make a mapping, a comment and a string without quotes of it.
 INSTRUCTION = 'put bob\'s "red" cup: here # 5'
 # Launch changes the environment of its own process, which is that of the other tests, too.

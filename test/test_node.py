@@ -12,11 +12,11 @@ import pytest
 
 pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
 
-from lifecycle_msgs.msg import Transition  # noqa: E402, I100
+from domains import next_domain  # noqa: E402, I100
+from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from lifecycle_msgs.srv import GetState  # noqa: E402
 from node_harness import camera_image  # noqa: E402
-from node_harness import next_domain  # noqa: E402
 from node_harness import NodeProcess  # noqa: E402
 from node_harness import Observer  # noqa: E402
 from node_harness import RELIABLE  # noqa: E402

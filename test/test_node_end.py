@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
 
-from node_harness import camera_image  # noqa: E402, I100
-from node_harness import next_domain  # noqa: E402
+from domains import next_domain  # noqa: E402, I100
+from node_harness import camera_image  # noqa: E402
 from node_harness import NodeProcess  # noqa: E402
 from node_harness import running_node  # noqa: E402
 

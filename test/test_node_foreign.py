@@ -33,8 +33,8 @@ from cyclonedds.pub import DataWriter  # noqa: E402
 from cyclonedds.sub import DataReader  # noqa: E402
 from cyclonedds.topic import Topic  # noqa: E402
 from cyclonedds.util import duration  # noqa: E402
+from domains import next_domain  # noqa: E402
 from node_harness import DEADLINE  # noqa: E402
-from node_harness import next_domain  # noqa: E402
 from node_harness import NodeProcess  # noqa: E402
 
 # IgnoreTypeInformation: without it CycloneDDS discovers Fast DDS 3 but cannot read its description

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
 
-from node_harness import next_domain  # noqa: E402, I100
+from domains import next_domain  # noqa: E402, I100
 from node_harness import running_node  # noqa: E402
 import rclpy  # noqa: E402
 from rclpy.context import Context  # noqa: E402

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 
+from domains import next_domain
 from node_harness import DEADLINE
 from node_harness import NEWEST
-from node_harness import next_domain
 from node_harness import Observer
 from node_harness import RELIABLE
 import numpy as np

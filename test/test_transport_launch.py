@@ -6,7 +6,6 @@
 import json
 import os
 from pathlib import Path
-import random
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,8 @@ import pytest
 for _name in ('launch_testing', 'launch_ros'):
     pytest.importorskip(_name, reason=f'{_name} is part of a ROS 2 installation')
 
-from launch import LaunchDescription  # noqa: E402, I100
+from domains import next_domain  # noqa: E402, I100
+from launch import LaunchDescription  # noqa: E402
 from launch.actions import ExecuteProcess  # noqa: E402
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import RegisterEventHandler  # noqa: E402
@@ -31,7 +31,7 @@ from vla_ros.transport.plan import transport_in_use  # noqa: E402
 from vla_ros.transport.plan import TRANSPORTS  # noqa: E402
 
 DEADLINE = 60.0
-DOMAIN = str(random.randint(1, 101))
+DOMAIN = str(next_domain())
 LAUNCH_FILE = Path(__file__).parents[1] / 'launch' / 'transport.launch.py'
 # Launch changes the environment of its own process, which is that of the other tests, too.
 ENVIRONMENT = dict(os.environ)

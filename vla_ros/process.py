@@ -19,6 +19,7 @@ from vla_ros.errors import VlaError
 from vla_ros.policy import load_policy
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
+from vla_ros.shared_memory import remove_orphans
 
 #: Seconds that an inference under way is given to end.
 _STOP_TIMEOUT = 0.25
@@ -56,6 +57,8 @@ def main(arguments: Optional[Sequence[str]] = None,
     # A thread that wants to go on waits so long for one that computes in Python: an emergency stop
     # and the motion must not wait the usual 5 ms, several times over, for the worker.
     sys.setswitchinterval(_SWITCH_INTERVAL)
+    # A node that is killed and started again, over and over, must not fill the shared memory.
+    remove_orphans()
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = VlaInferenceNode(load)

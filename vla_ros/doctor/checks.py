@@ -128,6 +128,9 @@ def check_shared_memory(machine: Machine) -> Finding:
         return Finding('/dev/shm', WARNING, 'is not there: images go through sockets', fix)
     total, free = machine.shared_memory
     found = f'{free / _MIB:.0f} MiB free of {total / _MIB:.0f} MiB'
+    if machine.orphaned:
+        found += (f', {machine.orphaned / _MIB:.0f} MiB are of processes that were killed: '
+                  'vla_inference_node frees them when it starts')
     if free < 2 * _SEGMENT:
         return Finding('/dev/shm', WARNING, f'{found}: a camera and a node take '
                        f'{_SEGMENT // _MIB} MiB each', fix)

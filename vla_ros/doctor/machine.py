@@ -15,7 +15,9 @@ import re
 import shutil
 import sys
 
-_SHARED_MEMORY = Path('/dev/shm')
+from vla_ros.shared_memory import find_orphans
+from vla_ros.shared_memory import SHARED_MEMORY
+
 _RECEIVE_BUFFER = Path('/proc/sys/net/core/rmem_max')
 _NVIDIA_DRIVER = Path('/proc/driver/nvidia/version')
 
@@ -77,6 +79,7 @@ class Machine:
     :param rmw: middleware that rclpy is bound to, empty without rclpy.
     :param environment: variables of the process.
     :param shared_memory: total and free bytes of /dev/shm, None without it.
+    :param orphaned: bytes of it that Fast DDS took for processes that were killed since.
     :param receive_buffer: largest socket buffer that the kernel grants [bytes], None if unknown.
     """
 
@@ -89,6 +92,7 @@ class Machine:
     rmw: str
     environment: Mapping[str, str]
     shared_memory: tuple[int, int] | None
+    orphaned: int
     receive_buffer: int | None
 
 
@@ -107,6 +111,7 @@ def look_at_machine() -> Machine:
         rmw=_middleware() if modules['rclpy'].works else '',
         environment=dict(os.environ),
         shared_memory=_shared_memory(),
+        orphaned=sum(segment.stat().st_size for segment in find_orphans()),
         receive_buffer=int(_read(_RECEIVE_BUFFER) or 0) or None)
 
 
@@ -169,7 +174,7 @@ def _middleware() -> str:
 
 def _shared_memory() -> tuple[int, int] | None:
     try:
-        usage = shutil.disk_usage(_SHARED_MEMORY)
+        usage = shutil.disk_usage(SHARED_MEMORY)
     except OSError:
         return None
     return usage.total, usage.free

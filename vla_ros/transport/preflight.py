@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
-import fcntl
 import os
 from pathlib import Path
 import re
@@ -23,6 +22,9 @@ from typing import Any
 from typing import Optional
 
 from vla_ros.errors import UnsupportedError
+from vla_ros.shared_memory import is_locked
+from vla_ros.shared_memory import remove_orphans
+from vla_ros.shared_memory import SHARED_MEMORY
 from vla_ros.transport.plan import Check
 from vla_ros.transport.plan import ConfigurationCheck
 from vla_ros.transport.plan import File
@@ -45,7 +47,6 @@ _FILLING = 'Reserving '
 _BUSY_LIMIT = 10.0
 
 _MIB = 2 ** 20
-_SHARED_MEMORY = Path('/dev/shm')
 _RECEIVE_BUFFER = Path('/proc/sys/net/core/rmem_max')
 _ASK_MIDDLEWARE = 'import rclpy; print(rclpy.get_rmw_implementation_identifier())'
 
@@ -191,6 +192,7 @@ def _check_middleware(check: MiddlewareCheck, environment: Mapping[str, str]) ->
 
 
 def _check_shared_memory(check: SharedMemoryCheck, environment: Mapping[str, str]) -> str:
+    remove_orphans()
     problem = _lack_of_shared_memory(check.needed)
     if not problem:
         return ''
@@ -205,7 +207,7 @@ _MORE_SHARED_MEMORY = ('in a container run with --shm-size=1g, else sudo mount -
 
 def _lack_of_shared_memory(needed: int) -> str:
     try:
-        free = shutil.disk_usage(_SHARED_MEMORY).free
+        free = shutil.disk_usage(SHARED_MEMORY).free
     except OSError:
         return f'need {needed / _MIB:.0f} MiB of /dev/shm, which is not there'
     if free >= needed:
@@ -255,23 +257,6 @@ _CHECKS: dict[type, Callable[[Any, Mapping[str, str]], str]] = {
     ProfileCheck: _check_profile,
     ConfigurationCheck: _check_configuration,
 }
-
-
-def is_locked(path: Path) -> bool:
-    """Say whether a process holds a lock file."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return True  # another user's
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
 
 
 def _launch(process: Process, environment: Mapping[str, str]) -> Optional[Daemon]:

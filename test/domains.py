@@ -1,0 +1,23 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""ROS domains: each test gets one in which nobody is."""
+
+import itertools
+import os
+import random
+
+from vla_ros.sim.pair import is_free
+
+# Where pytest-xdist runs tests side by side, each of its workers has domains of its own: it takes
+# a while from finding one free to being there.
+_WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+_WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+_OURS = range(1 + _WORKER, 102, _WORKERS)
+# Runs that share a machine start at different places, and no two tests of one run meet.
+_domains = itertools.cycle(random.sample(_OURS, len(_OURS)))
+
+
+def next_domain() -> int:
+    """Give a ROS domain in which nobody is."""
+    return next(domain for domain in _domains if is_free(domain))
