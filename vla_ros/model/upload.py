@@ -8,7 +8,6 @@ import threading
 
 import numpy as np
 import torch
-from torch import Tensor
 
 # One that is being answered, one that waits to be, and one that is written.
 _SLOTS = 3
