@@ -177,8 +177,6 @@ def test_what_stops_coming_holds_with_its_name_and_goes_on_when_it_comes_again(o
 @pytest.mark.parametrize('changes, reason', [
     ({'proprio__topic': '""'}, 'it wants the state of the robot, 8 numbers (of libero: position '
      'of the end effector, its rotation as axis-angle, two gripper joints)'),
-    ({'proprio__topic': '""', 'proprio__joint_names': '[a, b]'}, '8 names'),
-    ({'use_proprio': 'false'}, 'proprio.topic'),
     ({'action__transforms': '[gripper_invert]', 'datasets_file': '/no/such/file.yaml'},
      '/no/such/file.yaml'),
     ({'policy': 'remote'}, 'url')])
