@@ -19,8 +19,8 @@ from vla_ros.training.layout import DATASET  # noqa: E402
 from vla_ros.training.layout import IMAGE_SIZE  # noqa: E402
 from vla_ros.training.layout import write_weights  # noqa: E402
 from vla_ros.training.loop import Training  # noqa: E402
-from vla_ros.training.loop import TrainingError  # noqa: E402
 from vla_ros.training.loop import TrainingPlan  # noqa: E402
+from vla_ros.training.resumable import TrainingError  # noqa: E402
 from vla_ros.training.samples import make_sampler  # noqa: E402
 from vla_ros.training.samples import Samples  # noqa: E402
 

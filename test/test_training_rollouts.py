@@ -20,8 +20,8 @@ from vla_ros.training.dagger import DaggerPlan  # noqa: E402
 from vla_ros.training.dagger import RoundPlan  # noqa: E402
 from vla_ros.training.dagger import run_rounds  # noqa: E402
 from vla_ros.training.loop import Training  # noqa: E402
-from vla_ros.training.loop import TrainingError  # noqa: E402
 from vla_ros.training.loop import TrainingPlan  # noqa: E402
+from vla_ros.training.resumable import TrainingError  # noqa: E402
 from vla_ros.training.rollouts import Player  # noqa: E402
 from vla_ros.training.samples import make_sampler  # noqa: E402
 from vla_ros.training.samples import Samples  # noqa: E402

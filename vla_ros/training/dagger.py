@@ -14,10 +14,10 @@ import numpy as np
 
 from vla_ros.sim.score import score
 from vla_ros.training.card import CHECKPOINT_FILES
-from vla_ros.training.loop import Report
 from vla_ros.training.loop import Training
-from vla_ros.training.loop import TrainingError
 from vla_ros.training.loop import TrainingPlan
+from vla_ros.training.resumable import Report
+from vla_ros.training.resumable import TrainingError
 from vla_ros.training.rollouts import roll_out
 from vla_ros.training.rollouts import Rollouts
 from vla_ros.training.samples import Samples

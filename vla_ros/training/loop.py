@@ -1,37 +1,31 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The training loop: every step is a function of seed and step number, so it can be resumed."""
+"""The training of the small model on situations that the expert has labelled."""
 
-from collections.abc import Callable
-from dataclasses import asdict
 from dataclasses import dataclass
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from vla_ros.errors import VlaError
 from vla_ros.model.checkpoint import open_checkpoint
 from vla_ros.model.weights import load_weights
 from vla_ros.policy import ignore_progress
-from vla_ros.training.curve import draw_curve
 from vla_ros.training.layout import write_folder
 from vla_ros.training.layout import write_weights
 from vla_ros.training.learner import Learner
 from vla_ros.training.learner import PixelTable
+from vla_ros.training.resumable import Report
+from vla_ros.training.resumable import ResumableTraining
+from vla_ros.training.resumable import STATE_FILE
 from vla_ros.training.samples import Samples
 from vla_ros.training.team import Team
 
-_SAVE_EVERY = 100
 _AVERAGING = 0.998
-_STATE = 'training_state.pt'
 _TOLD = ('action', 'places', 'state', 'accuracy')
-
-
-class TrainingError(VlaError):
-    """A training that cannot begin or go on as asked."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +52,8 @@ class TrainingPlan:
         return rng.choice(count, self.batch, replace=False)
 
 
-#: Told after each step: step number and losses by name.
-Report = Callable[[int, dict[str, float]], None]
-
-
-class Training:
-    """A learner, its optimiser, its running average and how far it is."""
+class Training(ResumableTraining):
+    """A learner, its optimiser and its running average."""
 
     def __init__(self, plan: TrainingPlan, folder: Path, start: Path | None = None,
                  team: Team = Team()) -> None:
@@ -75,10 +65,7 @@ class Training:
         :param team: who computes.
         :raises TrainingError: the folder holds a training of another plan.
         """
-        self.plan = plan
-        self.folder = folder
-        self.team = team
-        self._parts = team.parts(plan.batch)
+        super().__init__(plan, folder, team)
         if team.is_leader:
             write_folder(folder)
         team.wait()
@@ -96,50 +83,30 @@ class Training:
         self._optimizer = torch.optim.AdamW(
             [{'params': decayed, 'weight_decay': 0.02}, {'params': others, 'weight_decay': 0.0}],
             lr=plan.learning_rate, betas=(0.9, 0.98))
-        self.step = 0
-        self.curve: list[dict[str, float]] = []
-        if self._state_file.is_file():
-            self._resume()
-
-    @property
-    def _state_file(self) -> Path:
-        return self.folder / _STATE
+        self.resume()
 
     def run(self, samples: Samples, report: Report) -> None:
         """Train to the end of the plan, saving on the way."""
-        while self.step < self.plan.steps:
-            losses = self._advance(samples)
-            self.curve.append(losses)
-            if not self.team.is_leader:
-                continue
-            report(self.step, losses)
-            if self.step % _SAVE_EVERY == 0 or self.step == self.plan.steps:
-                self.save()
-        self.team.wait()
+        self.train(lambda: self._advance(samples), report)
 
-    def save(self) -> None:
-        """Write the checkpoint with the averaged weights, the state and the loss curve."""
-        state = {'plan': asdict(self.plan), 'step': self.step, 'curve': self.curve,
-                 'learner': self.learner.state_dict(), 'average': self._average,
-                 'optimizer': self._optimizer.state_dict()}
-        unfinished = self._state_file.with_suffix('.unfinished')
-        torch.save(state, unfinished)
-        unfinished.replace(self._state_file)
+    def state(self) -> dict[str, Any]:
+        """Give what has to be kept to go on."""
+        return {'learner': self.learner.state_dict(), 'average': self._average,
+                'optimizer': self._optimizer.state_dict()}
+
+    def take_state(self, state: dict[str, Any]) -> None:
+        """Go on with what was kept."""
+        self.learner.load_state_dict(state['learner'])
+        self._optimizer.load_state_dict(state['optimizer'])
+        self._average = state['average']
+
+    def write(self) -> None:
+        """Write the checkpoint, with the averaged weights."""
         current = {name: value.detach().clone()
                    for name, value in self.learner.network.named_parameters()}
         self._put(self._average)
         write_weights(self.learner.network, self.folder)
         self._put(current)
-        draw_curve(self.curve, self.folder / 'loss.png')
-
-    def _resume(self) -> None:
-        state = torch.load(self._state_file, self.team.device, weights_only=True)
-        if state['plan'] != asdict(self.plan):
-            raise TrainingError(f'{self.folder} holds an interrupted training of another plan '
-                                f'({state["plan"]}); give the same options or another folder')
-        self.learner.load_state_dict(state['learner'])
-        self._optimizer.load_state_dict(state['optimizer'])
-        self._average, self.step, self.curve = state['average'], state['step'], state['curve']
 
     def _put(self, values: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
@@ -160,8 +127,8 @@ class Training:
         self.team.add_gradients(self.learner.parameters())
         torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
         self._optimizer.step()
-        self.step += 1
-        keep = min(_AVERAGING, self.step / (self.step + 20))
+        done = self.step + 1
+        keep = min(_AVERAGING, done / (done + 20))
         with torch.no_grad():
             for name, parameter in self.learner.network.named_parameters():
                 self._average[name].lerp_(parameter, 1 - keep)
@@ -178,7 +145,7 @@ class Training:
         inputs = (pixels, torch.from_numpy(tasks), torch.from_numpy(actions), places,
                   torch.from_numpy(samples.state[rows]), noise)
         told = dict.fromkeys(_TOLD, 0.0)
-        for part in self._parts:
+        for part in self.parts:
             with self.team.autocast():
                 losses = self.learner(*(x[part].to(self.team.device) for x in inputs))
             seen = self.learner.visible(places[part]).sum()
@@ -202,8 +169,8 @@ class Training:
 
 def _take_over(learner: Learner, start: Path) -> None:
     """Begin with the averaged weights of a checkpoint, and its helpers if it still has them."""
-    if (start / _STATE).is_file():
-        state = torch.load(start / _STATE, weights_only=True)
+    if (start / STATE_FILE).is_file():
+        state = torch.load(start / STATE_FILE, weights_only=True)
         learner.load_state_dict(state['learner'])
         learner.network.load_state_dict(state['average'])
     else:

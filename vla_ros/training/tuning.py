@@ -8,7 +8,6 @@ As ``vla-scripts/finetune.py`` of openvla/openvla does it: AdamW with a constant
 cross-entropy of the action tokens and the end. Every step is a function of seed and step number.
 """
 
-from dataclasses import asdict
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -25,13 +24,12 @@ from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.checkpoint import open_checkpoint
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.prompts import choose_template
-from vla_ros.training.curve import draw_curve
 from vla_ros.training.dataset import action_statistics
 from vla_ros.training.dataset import LeRobotDataset
 from vla_ros.training.layout import write_folder
 from vla_ros.training.learner import initialise
-from vla_ros.training.loop import Report
-from vla_ros.training.loop import TrainingError
+from vla_ros.training.resumable import Report
+from vla_ros.training.resumable import ResumableTraining
 from vla_ros.training.team import Team
 from vla_ros.training.tunable import IGNORED
 from vla_ros.training.tunable import Lesson
@@ -39,7 +37,6 @@ from vla_ros.training.tunable import load_tunable
 from vla_ros.training.tunable import pad
 from vla_ros.training.tunable import TunableVla
 
-_SAVE_EVERY = 100
 # All linear layers but the head, as the official script has it.
 _LINEAR = (r'.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj'
            r'|fc1|fc2|fc3)')
@@ -60,8 +57,8 @@ class TuningPlan:
     seed: int = 0
 
 
-class Tuning:
-    """A model, its optimiser and how far it is; what is trained is saved in ``folder``."""
+class Tuning(ResumableTraining):
+    """A model and its optimiser; what is trained is saved in ``folder``."""
 
     def __init__(self, plan: TuningPlan, checkpoint: Checkpoint, dataset: LeRobotDataset,
                  folder: Path, team: Team = Team()) -> None:
@@ -72,8 +69,8 @@ class Tuning:
         :raises TrainingError: the folder holds a training of another plan.
         :raises UnsupportedError: peft is missing.
         """
-        self.plan, self.folder, self.team, self.dataset = plan, folder, team, dataset
-        self._parts = team.parts(plan.batch)
+        super().__init__(plan, folder, team)
+        self.dataset = dataset
         self._processor = checkpoint.image_processor
         self._statistics = action_statistics(dataset)
         self._scale = ActionStatistics.from_dataset(self._statistics[dataset.name])
@@ -89,35 +86,26 @@ class Tuning:
         self._trained = {name: parameter for name, parameter in self.model.named_parameters()
                          if parameter.requires_grad}
         self._optimizer = torch.optim.AdamW(self._trained.values(), lr=plan.learning_rate)
-        self.step = 0
-        self.curve: list[dict[str, float]] = []
-        if self._state_file.is_file():
-            self._resume()
-
-    @property
-    def _state_file(self) -> Path:
-        return self.folder / 'training_state.pt'
+        self.resume()
 
     def run(self, report: Report) -> None:
         """Train to the end of the plan, saving on the way."""
-        while self.step < self.plan.steps:
-            losses = self._advance()
-            self.curve.append(losses)
-            if not self.team.is_leader:
-                continue
-            report(self.step, losses)
-            if self.step % _SAVE_EVERY == 0 or self.step == self.plan.steps:
-                self.save()
-        self.team.wait()
+        self.train(self._advance, report)
 
-    def save(self) -> None:
-        """Write what is trained, the statistics of its actions, and the state."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        unfinished = self._state_file.with_suffix('.unfinished')
-        torch.save({'plan': asdict(self.plan), 'step': self.step, 'curve': self.curve,
-                    'trained': {name: p.detach() for name, p in self._trained.items()},
-                    'optimizer': self._optimizer.state_dict()}, unfinished)
-        unfinished.replace(self._state_file)
+    def state(self) -> dict[str, Any]:
+        """Give what has to be kept to go on."""
+        return {'trained': {name: p.detach() for name, p in self._trained.items()},
+                'optimizer': self._optimizer.state_dict()}
+
+    def take_state(self, state: dict[str, Any]) -> None:
+        """Go on with what was kept."""
+        with torch.no_grad():
+            for name, parameter in self._trained.items():
+                parameter.copy_(state['trained'][name])
+        self._optimizer.load_state_dict(state['optimizer'])
+
+    def write(self) -> None:
+        """Write what is trained, and the statistics of its actions."""
         if self.plan.rank:
             self.model.save_pretrained(str(self.folder), save_embedding_layers=False)
         else:
@@ -126,7 +114,6 @@ class Tuning:
                       self.folder / 'model.safetensors', {'format': 'pt'})
         (self.folder / 'dataset_statistics.json').write_text(
             json.dumps(self._statistics, indent=2) + '\n', encoding='utf-8')
-        draw_curve(self.curve, self.folder / 'loss.png')
 
     def batch(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
@@ -148,7 +135,7 @@ class Tuning:
         rows = rng.choice(count, self.plan.batch, replace=count < self.plan.batch)
         self._optimizer.zero_grad(set_to_none=True)
         told = {'action': 0.0}
-        for part in self._parts:
+        for part in self.parts:
             inputs = (x.to(self.team.device) for x in self.batch(rows[part]))
             with self.team.autocast():
                 loss = self.model(*inputs) * self.team.share
@@ -156,19 +143,7 @@ class Tuning:
             told['action'] += float(loss.detach())
         self.team.add_gradients(self._trained.values())
         self._optimizer.step()
-        self.step += 1
         return self.team.add(told)
-
-    def _resume(self) -> None:
-        state = torch.load(self._state_file, self.team.device, weights_only=True)
-        if state['plan'] != asdict(self.plan):
-            raise TrainingError(f'{self.folder} holds an interrupted training of another plan '
-                                f'({state["plan"]}); give the same options or another folder')
-        with torch.no_grad():
-            for name, parameter in self._trained.items():
-                parameter.copy_(state['trained'][name])
-        self._optimizer.load_state_dict(state['optimizer'])
-        self.step, self.curve = state['step'], state['curve']
 
 
 def start_small(dataset: LeRobotDataset, folder: Path) -> Checkpoint:
