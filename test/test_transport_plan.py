@@ -13,20 +13,20 @@ import pytest
 
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
+from vla_ros.transport.fastrtps import fast_dds_profile
+from vla_ros.transport.fastrtps import segment_size
+from vla_ros.transport.iceoryx import roudi_configuration
 from vla_ros.transport.plan import ConfigurationCheck
 from vla_ros.transport.plan import DEFAULT_FRAME
 from vla_ros.transport.plan import DISTRIBUTIONS
-from vla_ros.transport.plan import fast_dds_profile
 from vla_ros.transport.plan import FrameSize
-from vla_ros.transport.plan import make_plan
 from vla_ros.transport.plan import MiddlewareCheck
 from vla_ros.transport.plan import ProfileCheck
 from vla_ros.transport.plan import ReceiveBufferCheck
-from vla_ros.transport.plan import roudi_configuration
-from vla_ros.transport.plan import segment_size
 from vla_ros.transport.plan import SharedMemoryCheck
-from vla_ros.transport.plan import transport_in_use
 from vla_ros.transport.plan import TRANSPORTS
+from vla_ros.transport.planner import make_plan
+from vla_ros.transport.planner import transport_in_use
 
 LARGEST = FrameSize.parse('3840x2160')
 VGA = FrameSize.parse('640x480')

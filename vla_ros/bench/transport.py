@@ -28,8 +28,8 @@ from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.transport.plan import DEFAULT_DISTRIBUTION
 from vla_ros.transport.plan import FrameSize
-from vla_ros.transport.plan import make_plan
 from vla_ros.transport.plan import MiddlewareCheck
+from vla_ros.transport.planner import make_plan
 from vla_ros.transport.preflight import make_check
 from vla_ros.transport.preflight import prepare
 

@@ -24,10 +24,10 @@ from vla_ros.tools.command_line import run_tool
 from vla_ros.transport.plan import DEFAULT_DISTRIBUTION
 from vla_ros.transport.plan import DEFAULT_FRAME
 from vla_ros.transport.plan import FrameSize
-from vla_ros.transport.plan import make_plan
 from vla_ros.transport.plan import Plan
 from vla_ros.transport.plan import ROUDI_MODES
 from vla_ros.transport.plan import TRANSPORTS
+from vla_ros.transport.planner import make_plan
 from vla_ros.transport.preflight import Daemon
 from vla_ros.transport.preflight import make_check
 from vla_ros.transport.preflight import prepare

@@ -28,10 +28,10 @@ from vla_ros.tools.transport import READY
 from vla_ros.transport.plan import DEFAULT_DISTRIBUTION
 from vla_ros.transport.plan import DEFAULT_FRAME
 from vla_ros.transport.plan import FrameSize
-from vla_ros.transport.plan import make_plan
 from vla_ros.transport.plan import ROUDI_MODES
-from vla_ros.transport.plan import transport_in_use
 from vla_ros.transport.plan import TRANSPORTS
+from vla_ros.transport.planner import make_plan
+from vla_ros.transport.planner import transport_in_use
 
 
 class TransportReady(Event):

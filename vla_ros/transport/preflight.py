@@ -25,6 +25,7 @@ from vla_ros.errors import UnsupportedError
 from vla_ros.shared_memory import is_locked
 from vla_ros.shared_memory import remove_orphans
 from vla_ros.shared_memory import SHARED_MEMORY
+from vla_ros.transport.iceoryx import refuse_without
 from vla_ros.transport.plan import Check
 from vla_ros.transport.plan import ConfigurationCheck
 from vla_ros.transport.plan import File
@@ -34,7 +35,6 @@ from vla_ros.transport.plan import Plan
 from vla_ros.transport.plan import Process
 from vla_ros.transport.plan import ProfileCheck
 from vla_ros.transport.plan import ReceiveBufferCheck
-from vla_ros.transport.plan import refuse_without
 from vla_ros.transport.plan import SharedMemoryCheck
 
 #: Seconds after which a pre-flight has failed, whatever it waits for in the middleware.
