@@ -16,13 +16,13 @@ import time
 import pytest
 
 from vla_ros.errors import UnsupportedError
+from vla_ros.transport.checks import make_check
 from vla_ros.transport.plan import FrameSize
 from vla_ros.transport.plan import MiddlewareCheck
 from vla_ros.transport.plan import ProfileCheck
 from vla_ros.transport.plan import ReceiveBufferCheck
 from vla_ros.transport.plan import SharedMemoryCheck
 from vla_ros.transport.planner import make_plan
-from vla_ros.transport.preflight import make_check
 from vla_ros.transport.preflight import prepare
 
 LIMIT = 5.0

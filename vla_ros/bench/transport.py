@@ -26,11 +26,11 @@ from typing import Any
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
+from vla_ros.transport.checks import make_check
 from vla_ros.transport.plan import DEFAULT_DISTRIBUTION
 from vla_ros.transport.plan import FrameSize
 from vla_ros.transport.plan import MiddlewareCheck
 from vla_ros.transport.planner import make_plan
-from vla_ros.transport.preflight import make_check
 from vla_ros.transport.preflight import prepare
 
 HELP = 'how many images arrive, how old, and at what cost, by transport'

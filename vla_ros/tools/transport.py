@@ -21,6 +21,7 @@ from typing import Optional
 
 from vla_ros.errors import UnsupportedError
 from vla_ros.tools.command_line import run_tool
+from vla_ros.transport.checks import make_check
 from vla_ros.transport.plan import DEFAULT_DISTRIBUTION
 from vla_ros.transport.plan import DEFAULT_FRAME
 from vla_ros.transport.plan import FrameSize
@@ -28,10 +29,9 @@ from vla_ros.transport.plan import Plan
 from vla_ros.transport.plan import ROUDI_MODES
 from vla_ros.transport.plan import TRANSPORTS
 from vla_ros.transport.planner import make_plan
-from vla_ros.transport.preflight import Daemon
-from vla_ros.transport.preflight import make_check
 from vla_ros.transport.preflight import prepare
 from vla_ros.transport.preflight import write_files
+from vla_ros.transport.roudi import Daemon
 
 #: What ``--run`` prints once nodes can be started.
 READY = 'transport ready'
