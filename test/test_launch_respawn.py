@@ -15,31 +15,24 @@ for _name in ('launch_testing', 'launch_ros'):
     pytest.importorskip(_name, reason=f'{_name} is part of a ROS 2 installation')
 pytest.importorskip('torch', reason='needs torch: the real policy runs')
 
-from domains import next_domain  # noqa: E402, I100
-from launch import LaunchDescription  # noqa: E402
+from launch import LaunchDescription  # noqa: E402, I100
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import RegisterEventHandler  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.event_handlers import OnProcessStart  # noqa: E402
 from launch.substitutions import PathJoinSubstitution  # noqa: E402
+from launch_harness import Afterwards  # noqa: E402
+from launch_harness import Beside  # noqa: E402
+from launch_harness import DEADLINE  # noqa: E402
 from launch_ros.substitutions import FindPackageShare  # noqa: E402
 import launch_testing  # noqa: E402
 from launch_testing.actions import ReadyToTest  # noqa: E402
 from node_harness import camera_image  # noqa: E402
-import rclpy  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
-from rclpy.task import Future  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
 from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
-
-DEADLINE = 120.0
-DOMAIN = next_domain()
-# Launch changes the environment of its own process, which is that of the other tests, too.
-ENVIRONMENT = dict(os.environ)
 
 #: Told of each start of the node.
 started = threading.Condition()
@@ -62,7 +55,7 @@ def generate_test_description():
     arguments = {'checkpoint': str(ensure_checkpoint(checkpoint_folder())), 'device': 'cpu',
                  'instruction': 'pick up the cup', 'respawn': 'true'}
     return LaunchDescription([
-        SetEnvironmentVariable('ROS_DOMAIN_ID', str(DOMAIN)),
+        SetEnvironmentVariable('ROS_DOMAIN_ID', str(Beside.domain)),
         SetEnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'),
         RegisterEventHandler(OnProcessStart(on_start=on_start)),
         IncludeLaunchDescription(launch_file, launch_arguments=arguments.items()),
@@ -70,13 +63,11 @@ def generate_test_description():
     ])
 
 
-class TestRespawn(unittest.TestCase):
+class TestRespawn(Beside, unittest.TestCase):
     """While it is launched."""
 
     def setUp(self):
-        self.context = Context()
-        rclpy.init(context=self.context, domain_id=DOMAIN)
-        self.node = rclpy.create_node('respawn_test', context=self.context)
+        super().setUp()
         self.heard = threading.Condition()
         self.times = []
         self.node.create_subscription(JointState, '/arm/joint_command', self.hear,
@@ -84,20 +75,6 @@ class TestRespawn(unittest.TestCase):
         camera = self.node.create_publisher(Image, '/camera/image_raw', QoSProfile(depth=1))
         image = camera_image(200, size=(224, 224))
         self.node.create_timer(0.1, lambda: camera.publish(image))
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.leaving = Future()
-        self.spinning = threading.Thread(target=self.executor.spin_until_future_complete,
-                                         args=(self.leaving,))
-        self.spinning.start()
-
-    def tearDown(self):
-        # In this order: rclpy protects no thread that still spins.
-        self.leaving.set_result(None)
-        self.spinning.join()
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
 
     def hear(self, command):
         with self.heard:
@@ -123,13 +100,8 @@ class TestRespawn(unittest.TestCase):
 
 
 @launch_testing.post_shutdown_test()
-class TestEnd(unittest.TestCase):
+class TestEnd(Afterwards, unittest.TestCase):
     """After it was asked to end."""
-
-    @classmethod
-    def tearDownClass(cls):
-        os.environ.clear()
-        os.environ.update(ENVIRONMENT)
 
     def test_it_is_not_started_again_when_launch_ends(self):
         self.assertEqual(len(pids), 2)

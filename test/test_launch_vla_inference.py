@@ -3,7 +3,6 @@
 
 """vla_inference.launch.py on a ROS installation, with a tiny checkpoint of the real class."""
 
-import os
 from pathlib import Path
 import tempfile
 import threading
@@ -15,33 +14,27 @@ for _name in ('launch_testing', 'launch_ros'):
     pytest.importorskip(_name, reason=f'{_name} is part of a ROS 2 installation')
 pytest.importorskip('torch', reason='needs torch: the real policy runs')
 
-from domains import next_domain  # noqa: E402, I100
-from launch import LaunchDescription  # noqa: E402
+from launch import LaunchDescription  # noqa: E402, I100
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.substitutions import PathJoinSubstitution  # noqa: E402
+from launch_harness import Afterwards  # noqa: E402
+from launch_harness import Beside  # noqa: E402
+from launch_harness import DEADLINE  # noqa: E402
 from launch_ros.substitutions import FindPackageShare  # noqa: E402
 import launch_testing  # noqa: E402
 from launch_testing.actions import ReadyToTest  # noqa: E402
 from launch_testing.asserts import assertExitCodes  # noqa: E402
 from node_harness import camera_image  # noqa: E402
 from rcl_interfaces.srv import GetParameters  # noqa: E402
-import rclpy  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
-from rclpy.task import Future  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
 from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
 
-DEADLINE = 120.0
-DOMAIN = next_domain()
 # YAML of its own would make a mapping, a comment and a string without quotes of it.
 INSTRUCTION = 'put bob\'s "red" cup: here # 5'
-# Launch changes the environment of its own process, which is that of the other tests, too.
-ENVIRONMENT = dict(os.environ)
 FOLDER = tempfile.TemporaryDirectory()
 
 
@@ -62,34 +55,15 @@ def generate_test_description():
     arguments = {'params_file': str(parameters), 'instruction': INSTRUCTION, 'device': 'cpu',
                  'namespace': 'robot', 'log_level': 'warn'}
     return LaunchDescription([
-        SetEnvironmentVariable('ROS_DOMAIN_ID', str(DOMAIN)),
+        SetEnvironmentVariable('ROS_DOMAIN_ID', str(Beside.domain)),
         SetEnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'),
         IncludeLaunchDescription(launch_file, launch_arguments=arguments.items()),
         ReadyToTest(),
     ])
 
 
-class TestLaunchedNode(unittest.TestCase):
+class TestLaunchedNode(Beside, unittest.TestCase):
     """While it runs."""
-
-    def setUp(self):
-        self.context = Context()
-        rclpy.init(context=self.context, domain_id=DOMAIN)
-        self.node = rclpy.create_node('launch_test', context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.leaving = Future()
-        self.spinning = threading.Thread(target=self.executor.spin_until_future_complete,
-                                         args=(self.leaving,))
-        self.spinning.start()
-
-    def tearDown(self):
-        # In this order: rclpy protects no thread that still spins.
-        self.leaving.set_result(None)
-        self.spinning.join()
-        self.executor.shutdown()
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self.context)
 
     def test_arguments_override_the_file_only_where_they_are_given(self):
         names = ['instruction', 'checkpoint', 'device', 'status.period', 'use_sim_time']
@@ -122,14 +96,13 @@ class TestLaunchedNode(unittest.TestCase):
 
 
 @launch_testing.post_shutdown_test()
-class TestEnd(unittest.TestCase):
+class TestEnd(Afterwards, unittest.TestCase):
     """After it was asked to end."""
 
     @classmethod
     def tearDownClass(cls):
         FOLDER.cleanup()
-        os.environ.clear()
-        os.environ.update(ENVIRONMENT)
+        super().tearDownClass()
 
     def test_it_ended_well(self, proc_info):
         assertExitCodes(proc_info)

@@ -23,6 +23,7 @@ from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import RegisterEventHandler  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
+from launch_harness import Afterwards  # noqa: E402
 import launch_testing  # noqa: E402
 from launch_testing.actions import ReadyToTest  # noqa: E402
 from launch_testing.asserts import assertExitCodes  # noqa: E402
@@ -33,8 +34,6 @@ from vla_ros.transport.planner import transport_in_use  # noqa: E402
 DEADLINE = 60.0
 DOMAIN = str(next_domain())
 LAUNCH_FILE = Path(__file__).parents[1] / 'launch' / 'transport.launch.py'
-# Launch changes the environment of its own process, which is that of the other tests, too.
-ENVIRONMENT = dict(os.environ)
 PLANNED = ('RMW_IMPLEMENTATION', 'FASTDDS_DEFAULT_PROFILES_FILE', 'CYCLONEDDS_URI')
 LEFT_OUT = {
     'cyclonedds': not os.environ.get('AMENT_PREFIX_PATH') or subprocess.run(
@@ -93,13 +92,8 @@ class TestImages(unittest.TestCase):
 
 
 @launch_testing.post_shutdown_test()
-class TestEnd(unittest.TestCase):
+class TestEnd(Afterwards, unittest.TestCase):
     """After it was asked to end."""
-
-    @classmethod
-    def tearDownClass(cls):
-        os.environ.clear()
-        os.environ.update(ENVIRONMENT)
 
     def test_everything_ended_well(self, proc_info):
         assertExitCodes(proc_info)
