@@ -34,7 +34,8 @@ def main(arguments: Optional[Sequence[str]] = None,
 
     :param arguments: of the command line, those of this process if None.
     :param load: makes the policy.
-    :return: exit status: 0 after a signal, 2 if a parameter cannot be used.
+    :return: exit status: 2 if a parameter cannot be used. After a signal the process ends here,
+        with status 0.
     """
     # rclpy's own handlers shut its context down inside the signal, under the feet of whoever is
     # publishing, and raise KeyboardInterrupt wherever the main thread happens to be. Here a signal
@@ -84,26 +85,23 @@ def main(arguments: Optional[Sequence[str]] = None,
         executor.create_task(node.start)
 
     failure = ended.get()
-    is_idle = node.stop(_STOP_TIMEOUT)
+    node.stop(_STOP_TIMEOUT)
     leaving.set_result(None)
     for thread in threads:
         thread.join(_STOP_TIMEOUT)
-    if any(thread.is_alive() for thread in threads):
-        is_idle = False
-    else:
+    if not any(thread.is_alive() for thread in threads):
         executor.shutdown(timeout_sec=0.0)
         node.destroy_node()
     rclpy.try_shutdown()
     if failure is not None:
         raise failure
-    if not is_idle:
-        # A thread inside a kernel, or inside an import, cannot be interrupted, and a Python that
-        # is torn down under a running thread may crash. Everything else has been put away.
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
-    return 0
+    # Everything has been put away. What is left would be to tear down Python and C++ under the
+    # threads of libraries, and maybe under one inside a kernel or an import, which nobody can
+    # interrupt: that may crash, and hung once until launch lost its patience.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _run(work: Callable[[], None], ended: 'SimpleQueue[Optional[BaseException]]') -> None:
