@@ -61,7 +61,7 @@ setup(
             'vla_demo = vla_ros.demo.main:main',
             'vla_doctor = vla_ros.tools.doctor:main',
             'vla_eval = vla_ros.tools.eval:main',
-            'vla_inference_node = vla_ros.process:main',
+            'vla_inference_node = vla_ros.process:program',
             'vla_predict = vla_ros.tools.predict:main',
             'vla_serve = vla_ros.tools.serve:main',
             'vla_sim = vla_ros.sim.node:main',

@@ -13,6 +13,7 @@ import signal
 import sys
 from threading import Thread
 from typing import Any
+from typing import NoReturn
 from typing import Optional
 
 from vla_ros.errors import VlaError
@@ -34,8 +35,7 @@ def main(arguments: Optional[Sequence[str]] = None,
 
     :param arguments: of the command line, those of this process if None.
     :param load: makes the policy.
-    :return: exit status: 2 if a parameter cannot be used. After a signal the process ends here,
-        with status 0.
+    :return: exit status: 0 after a signal, 2 if a parameter cannot be used.
     """
     # rclpy's own handlers shut its context down inside the signal, under the feet of whoever is
     # publishing, and raise KeyboardInterrupt wherever the main thread happens to be. Here a signal
@@ -85,23 +85,38 @@ def main(arguments: Optional[Sequence[str]] = None,
         executor.create_task(node.start)
 
     failure = ended.get()
-    node.stop(_STOP_TIMEOUT)
+    is_idle = node.stop(_STOP_TIMEOUT)
     leaving.set_result(None)
     for thread in threads:
         thread.join(_STOP_TIMEOUT)
-    if not any(thread.is_alive() for thread in threads):
+    if any(thread.is_alive() for thread in threads):
+        is_idle = False
+    else:
         executor.shutdown(timeout_sec=0.0)
         node.destroy_node()
     rclpy.try_shutdown()
     if failure is not None:
         raise failure
-    # Everything has been put away. What is left would be to tear down Python and C++ under the
-    # threads of libraries, and maybe under one inside a kernel or an import, which nobody can
-    # interrupt: that may crash, and hung once until launch lost its patience.
+    if not is_idle:
+        # A thread inside a kernel, or inside an import, cannot be interrupted, and a Python that
+        # is torn down under a running thread may crash.
+        _leave(0)
+    return 0
+
+
+def program() -> None:
+    """Run the node as a program of its own."""
+    # What main has not put away belongs to libraries, which tear themselves down under their own
+    # threads: that hung once until launch lost its patience.
+    _leave(main())
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process now; everything has been put away."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
 
 
 def _run(work: Callable[[], None], ended: 'SimpleQueue[Optional[BaseException]]') -> None:
@@ -130,4 +145,4 @@ class _RosHandler(logging.Handler):
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    program()

@@ -110,9 +110,13 @@ def _ages(record: Record) -> str:
 
 
 def _joints(record: Record) -> str:
-    if len(record.joints) < 2:
+    # Before the first instruction the arm only waits.
+    begin = record.turns[0].began if record.turns else 0.0
+    joints, commands = ([row for row in rows if row[0] >= begin]
+                        for rows in (record.joints, record.commands))
+    if len(joints) < 2:
         return '<p>No joint states were recorded.</p>'
-    measured, commanded = _columns(record.joints), _columns(record.commands)
+    measured, commanded = _columns(joints), _columns(commands)
     plot = _Plot(measured[0], np.concatenate([measured[1].ravel(), commanded[1].ravel()]))
     for index, name in enumerate(record.names):
         color = _COLORS[index % len(_COLORS)]
