@@ -159,8 +159,10 @@ def run(seconds: float, arm: Robot, camera: CameraProcess, listener: Listener) -
         except AssertionError:
             missed.append(f'{fault.__name__}: not RUNNING within {DEADLINE:g} s')
         seen = listener.states[heard:]
-        if seen != expected:
+        if not _are_among(expected, seen):
             missed.append(f'{fault.__name__}: expected {expected}, heard {seen}')
+        elif seen != expected:
+            print(f'{fault.__name__}: expected {expected}, heard more: {seen}', flush=True)
         pause.wait(begin + (turn + 1) * interval - time.monotonic())
         now = time.monotonic()
         size = memory(arm.node.pid)
@@ -170,6 +172,12 @@ def run(seconds: float, arm: Robot, camera: CameraProcess, listener: Listener) -
               f'{listener.lost():5d} {listener.last.camera_rate:12.1f} '
               f'{listener.last.inference_rate:15.1f}  {fault.__name__}', flush=True)
     return judge(np.array(sizes), missed, listener.lost())
+
+
+def _are_among(expected: list[str], heard: list[str]) -> bool:
+    """Tell whether all were heard in their order; a busy machine may hold the arm in between."""
+    rest = iter(heard)
+    return all(state in rest for state in expected)
 
 
 def judge(sizes: np.ndarray, missed: list[str], lost: int) -> int:

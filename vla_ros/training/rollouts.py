@@ -45,8 +45,8 @@ _SHARD = len(ALL_TASKS)
 _SECONDS = 12.0
 _PERIOD = 0.1
 _PERIODS = (0.08, 0.16)
-# Where nothing moves so far, m, for so long, s, nothing will. Until then each look counts: the
-# longer a model stays where it is stuck, the more it is to learn from there.
+# A situation is a new one when something has moved so far, m; where nothing does for so long, s,
+# nothing will.
 _MOVED, _STILL = 0.006, 2.0
 
 
@@ -107,11 +107,12 @@ class Player:
             if min(block[2] for block in now.blocks.values()) < 0:  # it has left the table
                 break
             picture, places = world.render(), _places(now)
-            try:
-                seen.append(self._sampler.look(index, picture))
-            except UnreachableError:
-                break
+            # What looks the same teaches nothing new.
             if noted.shape != places.shape or np.abs(places - noted).max() > _MOVED:
+                try:
+                    seen.append(self._sampler.look(index, picture))
+                except UnreachableError:
+                    break
                 noted, since = places, world.time
             action = self._answer(picture, task.instruction)
             # The answer to a picture arrives a period later.
