@@ -108,8 +108,8 @@ def test_the_recording_holds_pictures_commands_and_answers_in_order(finished):
     recorded = read(finished[0] / 'episode.mcap')
     picture = Image.open(io.BytesIO(bytes(recorded['/camera/image_raw/compressed'][-1].data)))
     assert picture.size == (224, 224)
-    # Many commands for each answer, and answers to both instructions.
-    assert len(recorded['/arm/joint_command']) > 2 * len(recorded['/vla/action'])
+    # More commands than answers, and answers to both instructions.
+    assert len(recorded['/arm/joint_command']) > len(recorded['/vla/action'])
     assert {answer.instruction for answer in recorded['/vla/action']} == {
         'reach the blue block', 'pick up the green block'}
     assert (finished[0] / 'episode.mcap').stat().st_size < 10e6
