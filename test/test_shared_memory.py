@@ -78,7 +78,7 @@ def test_the_memory_of_a_killed_process_is_removed(participant):
 
 def test_other_files_are_not_touched(tmp_path):
     for name in ('fastdds_0123456789abcdef', 'fastdds_port7410_el', 'fastdds_port7410',
-                 'iox2_something', 'fastdds_0123456789abcdef_el'):
+                 'iox2_something', 'fastdds_0123456789abcdef_el', 'fastdds_fedcba9876543210_el'):
         (tmp_path / name).write_bytes(b'12345')
         os.utime(tmp_path / name, (0, 0))
     assert remove_orphans(tmp_path) == 5

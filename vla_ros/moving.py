@@ -207,13 +207,14 @@ class Mover:
         return None
 
     def _find_jump(self, jump: str, state: State) -> Optional[Held]:
-        if not jump or state.reason is Reason.CLOCK_JUMPED:
+        if not jump:
             return None
         if self._arm is not None:
             self._arm.forget()
         # An image of the new time may come before the clock, look stale and hold the arm: then it
         # is said now why.
-        is_news = state.is_moving or state.mode is Mode.HOLD
+        is_news = state.is_moving or (state.mode is Mode.HOLD
+                                      and state.reason is not Reason.CLOCK_JUMPED)
         return Held(Reason.CLOCK_JUMPED, jump) if is_news else None
 
     def _find_stale_input(self) -> Optional[Held]:

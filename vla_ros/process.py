@@ -107,7 +107,7 @@ def main(arguments: Optional[Sequence[str]] = None,
 def program() -> None:
     """Run the node as a program of its own."""
     # What main has not put away belongs to libraries, which tear themselves down under their own
-    # threads: that hung once until launch lost its patience.
+    # threads: that hung twice until launch lost its patience.
     _leave(main())
 
 

@@ -3,6 +3,7 @@
 
 """What Fast DDS leaves in shared memory when a process is killed; nobody else removes it."""
 
+from contextlib import suppress
 import fcntl
 import os
 from pathlib import Path
@@ -31,28 +32,28 @@ def is_locked(path: Path) -> bool:
         os.close(descriptor)
 
 
-def find_orphans(folder: Path = SHARED_MEMORY) -> list[Path]:
-    """Find the segments whose owner is gone: each participant locks a file beside its own."""
+def find_orphans(folder: Path = SHARED_MEMORY) -> dict[Path, int]:
+    """
+    Find the segments whose owner is gone: each participant locks a file beside its own.
+
+    :return: the bytes of each.
+    """
     latest = time.time() - _LEAST_AGE
-    found = []
+    found = {}
     for lock in folder.glob('fastdds_????????????????_el'):
-        try:
-            is_old = lock.stat().st_mtime <= latest
-        except FileNotFoundError:
-            continue  # its owner has just ended as it should
-        if is_old and not is_locked(lock):
-            found.append(lock.with_name(lock.name.removesuffix('_el')))
+        segment = lock.with_name(lock.name.removesuffix('_el'))
+        with suppress(OSError):  # its owner has just ended as it should
+            if lock.stat().st_mtime <= latest and not is_locked(lock):
+                found[segment] = segment.stat().st_size if segment.exists() else 0
     return found
 
 
 def remove_orphans(folder: Path = SHARED_MEMORY) -> int:
     """Remove the segments whose owner is gone; return the bytes that were in them."""
     freed = 0
-    for segment in find_orphans(folder):
-        try:
-            freed += segment.stat().st_size
-            segment.unlink()
+    for segment, size in find_orphans(folder).items():
+        with suppress(OSError):  # someone else was faster, or it is another user's
+            segment.unlink(missing_ok=True)
             segment.with_name(f'{segment.name}_el').unlink()
-        except OSError:
-            continue  # someone else was faster, or it is another user's
+            freed += size
     return freed

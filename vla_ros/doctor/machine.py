@@ -111,7 +111,7 @@ def look_at_machine() -> Machine:
         rmw=_middleware() if modules['rclpy'].works else '',
         environment=dict(os.environ),
         shared_memory=_shared_memory(),
-        orphaned=sum(segment.stat().st_size for segment in find_orphans()),
+        orphaned=sum(find_orphans().values()),
         receive_buffer=int(_read(_RECEIVE_BUFFER) or 0) or None)
 
 

@@ -98,11 +98,7 @@ def _check_receive_buffer(check: ReceiveBufferCheck, environment: Mapping[str, s
 
 
 def _check_profile(check: ProfileCheck, environment: Mapping[str, str]) -> str:
-    try:
-        text = check.path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnsupportedError(f'Fast DDS profile {check.path}', f'it cannot be read: {error}',
-                               'correct or unset the variable that names it') from None
+    text = _read('Fast DDS profile', check.path, 'correct or unset the variable that names it')
     sizes = [int(size) for size in re.findall(r'<segment_size>\s*(\d+)\s*<', text)]
     if sizes and max(sizes) >= check.segment:
         return ''
@@ -112,13 +108,16 @@ def _check_profile(check: ProfileCheck, environment: Mapping[str, str]) -> str:
 
 
 def _check_configuration(check: ConfigurationCheck, environment: Mapping[str, str]) -> str:
-    try:
-        text = check.path.read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError) as error:
-        raise UnsupportedError(f'CYCLONEDDS_URI {check.path}', f'it cannot be read: {error}',
-                               'correct or unset it') from None
-    refuse_without(check.element, text)
+    refuse_without(check.element, _read('CYCLONEDDS_URI', check.path, 'correct or unset it'))
     return ''
+
+
+def _read(what: str, path: Path, remedy: str) -> str:
+    """Read a file of the user's."""
+    try:
+        return path.read_text(encoding='utf-8')
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnsupportedError(f'{what} {path}', f'it cannot be read: {error}', remedy) from None
 
 
 _CHECKS: dict[type, Callable[[Any, Mapping[str, str]], str]] = {
