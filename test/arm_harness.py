@@ -127,3 +127,18 @@ def robot(delay: float = 0.02, topic: str = '/arm/joint_command', policy: str = 
             yield Robot(observer, node, topic), camera
         finally:
             camera.kill()
+
+
+def assert_held(arm: Robot) -> None:
+    """Check that the arm rests, and that the command that keeps it so is fresh."""
+    def rests() -> bool:
+        positions = np.array([command.position for _, command in arm.commands[-20:]])
+        return np.ptp(positions, axis=0).max() < 1e-9
+
+    arm.wait_for_commands(20)
+    arm.observer.wait(rests, 'rest', arm.node)
+    start = time.monotonic()
+    commands = arm.wait_for_commands(20)
+    assert time.monotonic() - start < 2.0, 'the hold is not kept fresh'
+    assert rests()
+    assert commands[0].header.frame_id == '', 'a hold answers no image'

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The style that ament_flake8 judges; its rules are in setup.cfg."""
+"""The style that ament_flake8 and ament_pep257 judge; its rules are in setup.cfg."""
 
 from importlib import metadata
 from pathlib import Path

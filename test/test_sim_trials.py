@@ -1,0 +1,52 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Episodes over DDS, through the real node: with the scripted expert, and with what ships."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs rclpy')
+pytest.importorskip('vla_ros.sim.world', reason='needs mujoco')
+pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
+
+from expert_pair import expert_pair  # noqa: E402, I100
+
+from vla_ros.demo.environment import demo_environment  # noqa: E402
+from vla_ros.sim.pair import shipped_folder  # noqa: E402
+from vla_ros.sim.trials import Trials  # noqa: E402
+from vla_ros.tools.eval import plan_episodes  # noqa: E402
+
+ENVIRONMENT = {**os.environ, **demo_environment(os.environ)}
+#: Two of each kind, all colours.
+PLAN = [plan_episodes(12, 1000, None)[index] for index in (0, 3, 5, 6, 8, 10)]
+
+
+def test_the_expert_succeeds_through_the_motion_layer(tmp_path):
+    trials = Trials(PLAN, lambda episode: None)
+    trials.run(expert_pair(speed=8.0), 1, tmp_path / 'logs', ENVIRONMENT)
+    assert sum(episode.succeeded for episode in trials.episodes) == 6
+    assert [episode.decided for episode in trials.episodes] == [
+        episode.task.color for episode in trials.episodes]
+    # An answer takes 0.08 s of the arm's time, however fast that passes here.
+    assert 0.07 < np.median(trials.ages) < 0.3
+
+
+def test_the_checkpoint_of_the_package_does_what_it_is_told():
+    if not (shipped_folder() / 'model.safetensors').is_file():
+        pytest.skip('no trained checkpoint comes with the package')
+    pytest.importorskip('torch', reason='needs torch: the real policy')
+    done = subprocess.run(
+        [sys.executable, '-m', 'vla_ros.tools.eval', '--episodes', '4', '--task', 'reach',
+         '--jobs', '1', '--json'], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    (row,) = result['rows']
+    assert row['episodes'] == 4 and row['successes'] >= 3
+    assert sum(sum(counts.values()) for counts in result['confusion'].values()) == 4
+    assert result['age_s']['p99'] < 0.3
