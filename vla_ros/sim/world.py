@@ -142,7 +142,8 @@ class World:
             raise UnsupportedError('--viewer', 'there is no display here',
                                    'look at /camera/image_raw instead')
         import mujoco.viewer
-        return mujoco.viewer.launch_passive(self.model, self.data)
+        return mujoco.viewer.launch_passive(
+            self.model, self.data, show_left_ui=False, show_right_ui=False)
 
     def camera_matrix(self) -> np.ndarray:
         """Give the camera's intrinsic matrix, float64 (3, 3), pixels."""
