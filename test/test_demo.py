@@ -108,6 +108,10 @@ def test_the_recording_holds_pictures_commands_and_answers_in_order(finished):
     recorded = read(finished[0] / 'episode.mcap')
     picture = Image.open(io.BytesIO(bytes(recorded['/camera/image_raw/compressed'][-1].data)))
     assert picture.size == (224, 224)
+    links = recorded['/tf'][-1].transforms
+    children = {link.child_frame_id for link in links}
+    assert 'tool' in children and {link.header.frame_id for link in links} <= {
+        'base_link', *children}
     # More commands than answers, and answers to both instructions.
     assert len(recorded['/arm/joint_command']) > len(recorded['/vla/action'])
     assert {answer.instruction for answer in recorded['/vla/action']} == {

@@ -54,6 +54,15 @@ def test_pinocchio_agrees():
         assert np.allclose(data.oMf[frame].homogeneous, pose, atol=1e-7)
 
 
+def test_the_quaternion_is_the_rotation_of_the_transform():
+    pinocchio = pytest.importorskip('pinocchio')
+    for joint in ROBOT.joints.values():
+        for position in (0.0, -0.4, 1.3, np.pi, -np.pi):
+            w, x, y, z = joint.quaternion(position)
+            assert np.allclose(pinocchio.Quaternion(w, x, y, z).matrix(),
+                               joint.transform(position)[:3, :3], atol=1e-12), joint.name
+
+
 def test_top_down_joints_put_the_tool_where_it_was_wanted():
     arm = TopDownArm(ROBOT)
     rng = np.random.default_rng(1)

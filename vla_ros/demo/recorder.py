@@ -20,12 +20,14 @@ from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from vla_ros.demo.links import link_transforms
 from vla_ros.demo.mcap_file import McapFile
 from vla_ros.demo.record import Answer
 from vla_ros.demo.record import Record
 from vla_ros.messages import nanoseconds
 from vla_ros.messages import VlaAction
 from vla_ros.messages import VlaStatus
+from vla_ros.sim.robot import Robot
 
 _NEWEST = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 _RELIABLE = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -37,7 +39,7 @@ _IMAGE_PERIOD = 100_000_000
 
 
 class Recorder:
-    """Records from now on; in a file as it came, but for images, which are thinned out."""
+    """Records from now on; in a file as it came, but images thinned out, and links with them."""
 
     def __init__(self, node: Node, file: McapFile) -> None:
         """Subscribe."""
@@ -47,13 +49,15 @@ class Recorder:
         self._file = file
         self._now = 0
         self._next_image = 0
+        self._robot: Robot | None = None
+        self._joints = JointState()
         node.create_subscription(Image, '/camera/image_raw', self._on_image, _NEWEST)
         node.create_subscription(JointState, '/joint_states', self._on_joints, _NEWEST)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, _RELIABLE)
+        node.create_subscription(String, '/robot_description', self._on_description, _LATCHED)
         for kind, topic, qos in (
                 (CameraInfo, '/camera/camera_info', _RELIABLE),
                 (String, '/vla/instruction', _RELIABLE),
-                (String, '/robot_description', _LATCHED),
                 (JointState, '/arm/joint_command', _RELIABLE),
                 (VlaAction, '/vla/action', _RELIABLE),
                 (VlaStatus, '/vla/status', _LATCHED)):
@@ -75,10 +79,15 @@ class Recorder:
                 message.instruction, tuple(message.token_ids),
                 dict(zip(message.stage_names, message.stage_ms))))
 
+    def _on_description(self, message: String) -> None:
+        self._robot = Robot(message.data)
+        self._file.write('/robot_description', message, self._now)
+
     def _on_joints(self, message: JointState) -> None:
         self._now = max(self._now, nanoseconds(message.header.stamp))
         self.record.names = tuple(message.name)
         self.record.joints.append((self.now, tuple(message.position)))
+        self._joints = message
         self._file.write('/joint_states', message, self._now)
 
     def _on_image(self, message: Image) -> None:
@@ -92,6 +101,9 @@ class Recorder:
         self.record.frames.append((1e-9 * taken, jpeg.getvalue()))
         self._file.write(COMPRESSED, CompressedImage(header=message.header, format='jpeg',
                                                      data=jpeg.getvalue()), self._now)
+        if self._robot is not None:
+            self._file.write_transforms('/tf', link_transforms(self._robot, self._joints),
+                                        self._now)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._file.write('/diagnostics', message, self._now)

@@ -64,6 +64,15 @@ class Joint:
             pose[:3, 3] += self.rotation @ self.axis * position
         return pose
 
+    def quaternion(self, position: float) -> np.ndarray:
+        """Quaternion (w, x, y, z) of the rotation of :meth:`transform`, float64 (4,)."""
+        origin = _quaternion(self.rotation)
+        if self.kind != 'revolute':
+            return origin
+        w, v = origin[0], origin[1:]
+        turn, axis = math.cos(position / 2), math.sin(position / 2) * self.axis
+        return np.array([w * turn - v @ axis, *(w * axis + turn * v + np.cross(v, axis))])
+
 
 class Robot:
     """What the URDF says, as far as kinematics and the simulation need it."""
