@@ -19,11 +19,12 @@ import pytest
 import vla_ros
 
 #: The modules, or packages, that may import rclpy and messages.
-SHELL = ('vla_ros.camera', 'vla_ros.command_publisher', 'vla_ros.demo.mcap_file',
-         'vla_ros.demo.recorder', 'vla_ros.demo.session', 'vla_ros.doctor.graph_probe',
-         'vla_ros.message_receiver', 'vla_ros.messages', 'vla_ros.motion_loop', 'vla_ros.node',
-         'vla_ros.ros_shell', 'vla_ros.sim.camera_driver', 'vla_ros.sim.node',
-         'vla_ros.sim.trial', 'vla_ros.sim.trials', 'vla_ros.transport.launching')
+SHELL = ('vla_ros.camera', 'vla_ros.command_publisher', 'vla_ros.demo.links',
+         'vla_ros.demo.mcap_file', 'vla_ros.demo.recorder', 'vla_ros.demo.session',
+         'vla_ros.doctor.graph_probe', 'vla_ros.message_receiver', 'vla_ros.messages',
+         'vla_ros.motion_loop', 'vla_ros.node', 'vla_ros.ros_shell',
+         'vla_ros.sim.camera_driver', 'vla_ros.sim.node', 'vla_ros.sim.trial',
+         'vla_ros.sim.trials', 'vla_ros.transport.launching')
 #: The only packages that may import torch.
 MODEL = ('vla_ros.bench', 'vla_ros.model', 'vla_ros.training')
 
