@@ -1,0 +1,97 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the node says of itself: ages, rates, its status, and the account of an answer."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+
+from node_harness import camera_image  # noqa: E402, I100
+from node_harness import RELIABLE  # noqa: E402
+from node_harness import running_node  # noqa: E402
+from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+
+LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def test_ages_are_in_simulated_time() -> None:
+    """With use_sim_time there is a status before there is a time, and ages follow the clock."""
+    with running_node(use_sim_time='true', instruction='task 1', status__period='0.05') as (
+            node, observer):
+        clock = observer.node.create_publisher(Clock, '/clock', LATCHED)
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        tick = Clock()
+        tick.clock.sec = 1000
+        clock.publish(tick)
+        observer.wait(lambda: observer.diagnostics[-1]['stamp'] == 1000 * 10 ** 9, 'time', node)
+        observer.show(camera_image(1, stamp=998_500_000_000))
+        observer.wait(lambda: observer.diagnostics[-1]['last age [s]'] == '1.5000', 'age', node)
+
+
+def test_the_account_of_an_answer() -> None:
+    """What /vla/action and /vla/status say of one image."""
+    messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
+    with running_node('delay=0.01', instruction='task 5', status__period='0.05') as (
+            node, observer):
+        observer.wait_for_state('WAITING', node, 'no image')
+        actions, statuses = [], []
+        observer.listen(messages.VlaAction, '/vla/action', RELIABLE, actions.append)
+        observer.listen(messages.VlaStatus, '/vla/status', LATCHED, statuses.append)
+        observer.wait_for_match(observer.camera, node)
+        observer.wait(lambda: statuses, 'the latched status', node)
+        stamp = observer.node.get_clock().now().nanoseconds - 10 ** 9
+        observer.show(camera_image(7, stamp))
+        observer.wait(lambda: actions, 'an account', node)
+        action = actions[0]
+        assert action.header == observer.commands[0].header
+        assert (action.instruction, action.instruction_version) == ('task 5', 0)
+        assert action.unnorm_key == 'fake_dataset'
+        assert action.action_shape.tolist() == [1, 7]
+        assert action.action.tolist() == list(observer.commands[0].position)
+        np.testing.assert_allclose(action.normalized_action, np.array(action.action) / 255)
+        assert action.token_ids.tolist() == list(range(31744, 31751))
+        assert action.bins.tolist() == list(range(7))
+        assert action.margins.tolist() == [1.0] * 7
+        assert (action.drafted_tokens, action.accepted_tokens) == (6, 4)
+        assert (action.stage_names, action.stage_ms.tolist()) == (['sleep'], [10.0])
+        ages = [action.age_received, action.age_inference_started, action.age_inference_ended,
+                action.age_published]
+        assert 1.0 < ages[0] < ages[1] < ages[1] + 0.01 <= ages[2] < ages[3] < 5.0
+        published = action.published.sec * 10 ** 9 + action.published.nanosec
+        assert (published - stamp) / 1e9 == pytest.approx(ages[3])
+        observer.wait(lambda: statuses[-1].state == 'RUNNING', 'RUNNING', node)
+        status = statuses[-1]
+        assert (status.frames_received, status.commands_sent) == (1, 1)
+        assert status.last_age == pytest.approx(ages[3], abs=1e-3)
+        assert (status.device, status.dtype, status.attention) == ('cpu', 'float32', 'none')
+
+
+def test_a_late_listener_gets_the_last_status_only() -> None:
+    """Latched, and one deep."""
+    messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
+    with running_node(status__period='2.0') as (node, observer):
+        observer.wait_for_state('WAITING', node, 'no instruction')
+        statuses = []
+        deep = QoSProfile(depth=10, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        observer.listen(messages.VlaStatus, '/vla/status', deep, statuses.append)
+        observer.wait(lambda: statuses, 'the latched status', node)
+        assert statuses[0].state == 'WAITING'
+
+
+def test_rates_are_measured() -> None:
+    """A camera at 20 Hz before an inference of a quarter of a second."""
+    with running_node('delay=0.25', instruction='task 1', status__period='0.05') as (
+            node, observer):
+        observer.wait_for_state('WAITING', node, 'no image')
+        observer.wait_for_match(observer.camera, node)
+        observer.node.create_timer(0.05, lambda: observer.show(camera_image(1)))
+        observer.wait(lambda: int(observer.diagnostics[-1]['commands sent']) >= 8, '8', node)
+        said = observer.diagnostics[-1]
+        assert 10 < float(said['camera rate [Hz]']) < 25
+        assert 2 < float(said['inference rate [Hz]']) < 4.1
+        assert 2 < float(said['command rate [Hz]']) < 4.1
