@@ -6,6 +6,9 @@ The scripted expert: where the arm should be going, from nothing but the present
 
 It keeps no state, so it can say what to do wherever an arm has ended up, by its own noise or by
 someone else's mistakes: recovery needs no script, and any state can be labelled.
+
+Going down is a funnel: the nearer the tool is to where it may go down, the lower is its goal. With
+an edge instead, which a picture does not show, a model that is two centimetres off waits at it.
 """
 
 import numpy as np
@@ -19,8 +22,12 @@ from vla_ros.sim.tasks import Task
 
 # Heights of the tool above the table, m.
 _HOVER, _REACH, _GRASP, _PUSH, _LIFT = 0.125, 0.075, 0.022, 0.03, 0.20
-# How far behind the block a push begins, and how far ahead of it the arm aims, m.
-_BEHIND, _AHEAD = 0.07, 0.05
+# The funnels: low within the first distance, high from the second on, m.
+_FUNNEL_PUSH, _FUNNEL_PICK = (0.025, 0.05), (0.015, 0.04)
+# How far behind the block a push begins, where it touches it, and how far ahead the arm aims, m.
+_BEHIND, _TOUCH, _AHEAD = 0.075, 0.02, 0.05
+# A push goes forward below the second height, and all the way from the first down, m.
+_FORWARD = (0.045, 0.07)
 _FARTHEST = 0.60
 # The gripper holds the block when it cannot close further than this, m.
 _HOLDING = BLOCK_SIZE / 2 + 0.0035
@@ -55,13 +62,13 @@ class Expert:
     def _push(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
         outward = block[:2] / np.hypot(*block[:2])
         offset = now.tool[:2] - block[:2]
-        ahead, aside = offset @ outward, abs(offset @ np.array([-outward[1], outward[0]]))
-        start = block[:2] - _BEHIND * outward
-        if now.tool[2] < 0.055 and -0.095 < ahead < -0.02 and aside < 0.02:
-            return _at(block[:2] + _AHEAD * outward, _PUSH), 0.0
-        if abs(ahead + _BEHIND) < 0.02 and aside < 0.02:
-            return _at(start, _PUSH), 0.0
-        return _at(start, _HOVER), 0.0
+        ahead, aside = offset @ outward, offset @ np.array([-outward[1], outward[0]])
+        low = 1 - _ramp(float(now.tool[2]), *_FORWARD)
+        # What is free of the block: the place where it begins; for a low tool, up to the block.
+        free = np.clip(ahead, -_BEHIND, -_BEHIND + low * (_BEHIND - _TOUCH))
+        down = 1 - _ramp(np.hypot(ahead - free, aside), *_FUNNEL_PUSH)
+        goal = block[:2] + (low * down * (_AHEAD + _BEHIND) - _BEHIND) * outward
+        return _at(goal, _HOVER + down * (_PUSH - _HOVER)), 0.0
 
     def _pick(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
         distance = np.hypot(*(now.tool - block)[:2])
@@ -70,10 +77,14 @@ class Expert:
             return _at(block, _LIFT), 0.0
         if distance < 0.018 and level < 0.014:
             return _at(block, _GRASP), 0.0
-        if now.gripper > 0.75 * self._open and distance < 0.025:
-            return _at(block, _GRASP), self._open
-        return _at(block, _HOVER), self._open
+        high = _ramp(distance, *_FUNNEL_PICK) if now.gripper > 0.75 * self._open else 1.0
+        return _at(block, _GRASP + high * (_HOVER - _GRASP)), self._open
 
 
 def _at(place: np.ndarray, height: float) -> np.ndarray:
     return np.array([place[0], place[1], height])
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    """Give 0 up to ``low``, 1 from ``high`` on, and what lies between in between."""
+    return float(np.clip((value - low) / (high - low), 0, 1))
