@@ -126,6 +126,7 @@ def robot(delay: float = 0.02, topic: str = '/arm/joint_command', policy: str = 
         try:
             yield Robot(observer, node, topic), camera
         finally:
+            observer.close()
             camera.kill()
 
 
