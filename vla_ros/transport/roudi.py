@@ -82,6 +82,8 @@ class Daemon:
                     # Without the colours; the last lines are enough, it can run for months.
                     self._lines = [*self._lines[-99:], re.sub(r'\x1b\[[\d;]*m', '', line).strip()]
                     self._changed.notify_all()
+        # The end of its output comes a moment before its exit status.
+        self._process.wait()
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
