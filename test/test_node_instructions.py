@@ -24,7 +24,7 @@ DEEP = QoSProfile(depth=100, reliability=RELIABLE.reliability)
 SECOND = 10 ** 9
 #: A camera that leaves the processor time for others, too: this many inferences to a frame.
 SLACK = 2.5
-STALLS = 2
+STALLS = 5
 
 
 def nanoseconds(stamp):
