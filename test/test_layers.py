@@ -22,7 +22,7 @@ import vla_ros
 SHELL = ('vla_ros.camera', 'vla_ros.command_publisher', 'vla_ros.demo.links',
          'vla_ros.demo.mcap_file', 'vla_ros.demo.recorder', 'vla_ros.demo.session',
          'vla_ros.doctor.graph_probe', 'vla_ros.message_receiver', 'vla_ros.messages',
-         'vla_ros.motion_loop', 'vla_ros.node', 'vla_ros.ros_shell',
+         'vla_ros.motion_loop', 'vla_ros.node', 'vla_ros.ros_arguments', 'vla_ros.ros_shell',
          'vla_ros.sim.camera_driver', 'vla_ros.sim.node', 'vla_ros.sim.trial',
          'vla_ros.sim.trials', 'vla_ros.transport.launching')
 #: The only packages that may import torch.

@@ -162,9 +162,3 @@ def test_reset_arranges_the_same_scene_again_and_the_referee_knows_the_task(benc
     while 'not yet' not in bench.call(bench.success).message:
         assert time.monotonic() < deadline
     assert not bench.call(bench.success).success
-
-
-def test_a_speed_without_a_clock_to_tell_it_is_refused():
-    done = subprocess.run([sys.executable, '-m', 'vla_ros.sim.node', '--ros-args', '-p',
-                           'speed:=2.0'], capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 2 and 'publish_clock' in done.stderr

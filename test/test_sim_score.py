@@ -9,6 +9,7 @@ from vla_ros.sim.score import Episode
 from vla_ros.sim.score import score
 from vla_ros.sim.score import wilson_interval
 from vla_ros.sim.tasks import Task
+from vla_ros.tools.eval import main
 from vla_ros.tools.eval import plan_episodes
 
 
@@ -33,3 +34,15 @@ def test_every_task_gets_its_turn():
     assert [seed for seed, _ in plan] == list(range(10000, 10024))
     assert all(sum(other == task for _, other in plan) == 2 for _, task in plan)
     assert {task.kind for _, task in plan_episodes(5, 0, 'push')} == {'push'}
+
+
+@pytest.mark.parametrize('words, problem', [
+    (['--seed', '-5'], '--seed: got -5, it must be a whole number from 0 to'),
+    (['--seed', str(2**63)], f'--seed: got {2**63}, it must be'),
+    (['--episodes', '0'], '--episodes: got 0, it must be at least 1'),
+    (['--speed', 'fast'], "--speed: got 'fast', it must be auto or a number"),
+    (['--speed', '0'], '--speed: got 0.0, it must be auto or a number from 0.01')])
+def test_numbers_that_no_evaluation_can_use_are_refused(words, problem, capsys):
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'vla_eval: {problem}')

@@ -5,6 +5,8 @@
 
 import json
 import os
+from pathlib import Path
+import re
 import subprocess
 import sys
 
@@ -20,6 +22,7 @@ from expert_pair import expert_pair  # noqa: E402, I100
 from vla_ros.demo.environment import demo_environment  # noqa: E402
 from vla_ros.sim.pair import shipped_folder  # noqa: E402
 from vla_ros.sim.trials import Trials  # noqa: E402
+from vla_ros.tools.eval import main  # noqa: E402
 from vla_ros.tools.eval import plan_episodes  # noqa: E402
 
 ENVIRONMENT = {**os.environ, **demo_environment(os.environ)}
@@ -50,3 +53,13 @@ def test_the_checkpoint_of_the_package_does_what_it_is_told():
     assert row['episodes'] == 4 and row['successes'] >= 3
     assert sum(sum(counts.values()) for counts in result['confusion'].values()) == 4
     assert result['age_s']['p99'] < 0.3
+
+
+def test_a_node_that_cannot_work_leaves_its_output_where_the_error_says(tmp_path, capsys,
+                                                                        monkeypatch):
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    assert main(['--checkpoint', '/nowhere', '--episodes', '1']) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    log = re.search(r'\(its output: (.*)\)', line)[1]
+    assert 'checkpoint /nowhere: no such folder' in line
+    assert 'checkpoint /nowhere: no such folder' in Path(log).read_text()

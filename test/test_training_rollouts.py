@@ -132,6 +132,34 @@ def test_what_is_not_given_is_asked_for(capsys):
         'vla_train: --start: got None, it must be given here']
 
 
+@pytest.mark.parametrize('words, problem', [
+    (['--seed', '-1'], '--seed: got -1, it must be a whole number from 0 to 4294967295'),
+    (['--batch', '0'], '--batch: got 0, it must be at least 1'),
+    (['--lora-rank', '0'], '--lora-rank: got 0, it must be at least 1'),
+    (['--learning-rate', 'nan'], '--learning-rate: got nan, it must be above 0'),
+    (['--dagger', '-1'], '--dagger: got -1, it must be a number of rounds')])
+def test_numbers_that_no_training_can_use_are_refused(words, problem, capsys):
+    assert main(['--out', 'x', '--data', 'y', *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'vla_train: {problem}')
+
+
+def test_what_cannot_play_is_named_before_anything_is_kept(tmp_path, capsys):
+    words = ['--data', str(tmp_path / 'data'), '--samples', '8', '--start', str(tmp_path / 'no')]
+    assert main(['--dagger', '1', '--out', str(tmp_path / 'out'), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'vla_train: checkpoint {tmp_path / "no"}: no such folder')
+    assert not (tmp_path / 'out').exists()
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    words = ['--out', str(tmp_path / 'out'), '--samples', '8']
+    assert main(['--data', str(tmp_path / 'file' / 'in'), *words]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f'vla_train: {tmp_path / "file" / "in"}: Not a directory']
+
+
 def test_a_missing_simulator_is_named(monkeypatch, capsys):
     monkeypatch.setattr('vla_ros.tools.train.find_spec', lambda name: None)
     assert main(['--out', 'x', '--data', 'y']) == 2

@@ -12,15 +12,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 import numpy as np
-from rcl_interfaces.msg import FloatingPointRange
-from rcl_interfaces.msg import IntegerRange
-from rcl_interfaces.msg import ParameterDescriptor
 from sensor_msgs.msg import Image
 
 from vla_ros.camera_image import PIXEL_BYTES
 from vla_ros.camera_image import to_rgb
 from vla_ros.errors import ImageError
-from vla_ros.parameters import Parameter
 from vla_ros.safety.state_machine import Mode
 from vla_ros.shell import Answer
 from vla_ros.status import Status
@@ -38,22 +34,6 @@ HOW_TO_BUILD = ('vla_ros_msgs is not built, so vla/action and vla/status are not
 _LEVELS: dict[str, bytes] = {
     Mode.LOADING: DiagnosticStatus.OK, Mode.RUNNING: DiagnosticStatus.OK,
     Mode.FAULT: DiagnosticStatus.ERROR}
-
-
-def parameter_descriptor(parameter: Parameter) -> ParameterDescriptor:
-    """Tell ROS what the table says about a parameter."""
-    descriptor = ParameterDescriptor(
-        description=parameter.description, read_only=parameter.read_only,
-        additional_constraints=f'it must be {parameter.allowed}')
-    if type(parameter.default) is int:
-        descriptor.integer_range = [IntegerRange(
-            from_value=int(parameter.minimum), to_value=int(parameter.maximum))]
-    if isinstance(parameter.default, float):
-        # Dynamic so that a whole number in a YAML file will do, too; the table checks the type.
-        descriptor.dynamic_typing = True
-        descriptor.floating_point_range = [FloatingPointRange(
-            from_value=parameter.minimum, to_value=parameter.maximum)]
-    return descriptor
 
 
 def nanoseconds(stamp: Time) -> int:

@@ -48,6 +48,7 @@ from vla_ros.parameters import PARAMETERS
 from vla_ros.policy import load_policy
 from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
+from vla_ros.ros_arguments import declare
 from vla_ros.ros_shell import RELIABLE
 from vla_ros.ros_shell import RosShell
 from vla_ros.safety.state_machine import Reason
@@ -79,7 +80,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         # of the parameter services, and reentrant, so that get_state answers meanwhile. (This is
         # why the mixin is used: LifecycleNode itself cannot be given a group.)
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        config = self._declare()
+        config = NodeConfig.from_values(declare(self, PARAMETERS))
         self.autostart = config.autostart
         self._board = StatusBoard(self.resolve_topic_name(image_topic(config.image_source)),
                                   self.resolve_topic_name('vla/instruction'),
@@ -107,16 +108,6 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self.motion.end()
         self._camera.stop()
         return self._inference.stop(timeout)
-
-    def _declare(self) -> NodeConfig:
-        values = {}
-        for parameter in PARAMETERS:
-            default = parameter.default
-            self.declare_parameter(parameter.name,
-                                   list(default) if isinstance(default, tuple) else default,
-                                   messages.parameter_descriptor(parameter))
-            values[parameter.name] = self.get_parameter(parameter.name).value
-        return NodeConfig.from_values(values)
 
     def _make_subscriptions(self) -> None:
         # The emergency stop is heard by the motion's own thread. Measurements wait for no other

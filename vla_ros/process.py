@@ -22,6 +22,7 @@ from vla_ros.policy import Policy
 from vla_ros.policy import PolicyConfig
 from vla_ros.shared_memory import remove_orphans
 
+_PURPOSE = 'A camera image and an instruction go in, a joint command comes out.'
 #: Seconds that an inference under way is given to end.
 _STOP_TIMEOUT = 0.25
 #: Seconds after which a computing thread lets another one go on.
@@ -35,7 +36,7 @@ def main(arguments: Optional[Sequence[str]] = None,
 
     :param arguments: of the command line, those of this process if None.
     :param load: makes the policy.
-    :return: exit status: 0 after a signal, 2 if a parameter cannot be used.
+    :return: exit status: 0 after a signal, 2 if an argument or a parameter cannot be used.
     """
     # rclpy's own handlers shut its context down inside the signal, under the feet of whoever is
     # publishing, and raise KeyboardInterrupt wherever the main thread happens to be. Here a signal
@@ -49,9 +50,11 @@ def main(arguments: Optional[Sequence[str]] = None,
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import MultiThreadedExecutor
-    from rclpy.signals import SignalHandlerOptions
     from rclpy.task import Future
     from vla_ros.node import VlaInferenceNode
+    from vla_ros.parameters import PARAMETERS
+    from vla_ros.ros_arguments import node_parser
+    from vla_ros.ros_arguments import start_ros
 
     if not ended.empty():
         return 0
@@ -60,8 +63,8 @@ def main(arguments: Optional[Sequence[str]] = None,
     sys.setswitchinterval(_SWITCH_INTERVAL)
     # A node that is killed and started again, over and over, must not fill the shared memory.
     remove_orphans()
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
+        start_ros(node_parser('vla_inference_node', _PURPOSE, PARAMETERS), arguments)
         node = VlaInferenceNode(load)
     except (VlaError, ParameterException) as error:
         print(f'vla_inference_node: {error}', file=sys.stderr)

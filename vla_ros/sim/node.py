@@ -5,7 +5,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-import math
 import sys
 import time
 from typing import Any
@@ -15,11 +14,11 @@ import numpy as np
 import rclpy
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
@@ -31,12 +30,18 @@ from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.messages import VlaAction
+from vla_ros.parameters import Parameter
+from vla_ros.ros_arguments import declare
+from vla_ros.ros_arguments import node_parser
+from vla_ros.ros_arguments import start_ros
 from vla_ros.sim.camera_driver import CameraDriver
 from vla_ros.sim.camera_driver import NEWEST
+from vla_ros.sim.pace import FASTEST
 from vla_ros.sim.pace import Pace
 from vla_ros.sim.robot import JOINTS
 from vla_ros.sim.robot import Robot
 from vla_ros.sim.scene import draw_scene
+from vla_ros.sim.scene import LARGEST_SEED
 from vla_ros.sim.tasks import Referee
 from vla_ros.sim.tasks import Task
 from vla_ros.sim.tasks import TaskError
@@ -44,6 +49,16 @@ from vla_ros.sim.tasks import TaskError
 RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
                      durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+PARAMETERS = (
+    Parameter('seed', 0, 'The scene that is arranged at the start and by ~/reset.',
+              minimum=0, maximum=LARGEST_SEED, read_only=False),
+    Parameter('frame_id', 'camera_color_optical_frame', 'Frame of the images.'),
+    Parameter('publish_clock', False, 'Publish simulated time on /clock, and stamp by it.'),
+    Parameter('speed', 1.0, 'How much faster than the clock on the wall simulated time passes; '
+              'other than 1 only with publish_clock.', minimum=0.01, maximum=FASTEST),
+    Parameter('answer_within', 0.0, 'Simulated seconds after which time waits for the answer to '
+              'an image; 0: it never does. Only with publish_clock.', minimum=0.0, maximum=10.0))
 
 #: Seconds of simulated time between two joint states, and between two pictures.
 JOINT_PERIOD, CAMERA_PERIOD = 0.01, 1 / 30
@@ -63,10 +78,9 @@ class SimNode(Node):
         :raises VlaError: a parameter cannot be used, or nothing can be drawn on this machine.
         """
         super().__init__('vla_sim')
-        self.declare_parameter('seed', 0)
-        frame_id: str = self.declare_parameter('frame_id', 'camera_color_optical_frame').value
-        publishes_clock: bool = self.declare_parameter('publish_clock', False).value
-        self._pace = self._declare_pace(publishes_clock)
+        values: dict[str, Any] = declare(self, PARAMETERS)
+        publishes_clock = values['publish_clock']
+        self._pace = _choose_pace(values['speed'], values['answer_within'], publishes_clock)
         self._world = _make_world()
         self._world.render()  # whoever cannot draw learns it at once
         self._task: Task | None = None
@@ -78,25 +92,9 @@ class SimNode(Node):
         self._stopped = False
         self._joint_state = JointState(name=list(JOINTS))
         self._camera = CameraDriver(self, self._world.image_size, self._world.camera_matrix(),
-                                    frame_id)
+                                    values['frame_id'])
         self._wire(publishes_clock)
         self._arrange()
-
-    def _declare_pace(self, publishes_clock: bool) -> Pace:
-        speed: float = self.declare_parameter('speed', 1.0).value
-        within: float = self.declare_parameter('answer_within', 0.0).value
-        if not (math.isfinite(speed) and 0 < speed <= 20):
-            raise ParameterError('speed', speed, 'a number above 0 and at most 20')
-        if not 0.0 <= within <= 10.0:
-            raise ParameterError('answer_within', within, 'seconds, 0 to 10')
-        if (speed != 1.0 or within) and not publishes_clock:
-            name, value = ('answer_within', within) if within else ('speed', speed)
-            raise ParameterError(name, value, f'{0.0 if within else 1.0} where publish_clock is '
-                                 'false: everyone else would live at another speed')
-        if within and VlaAction is None:
-            raise UnsupportedError('answer_within', 'vla_ros_msgs is not built',
-                                   'colcon build --base-paths . msg')
-        return Pace(JOINT_PERIOD, speed, within)
 
     def _wire(self, publishes_clock: bool) -> None:
         self._joint_states = self.create_publisher(JointState, '/joint_states', NEWEST)
@@ -223,6 +221,17 @@ class SimNode(Node):
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
+def _choose_pace(speed: float, within: float, publishes_clock: bool) -> Pace:
+    if (speed != 1.0 or within) and not publishes_clock:
+        name, value = ('answer_within', within) if within else ('speed', speed)
+        raise ParameterError(name, value, f'{0.0 if within else 1.0} where publish_clock is '
+                             'false: everyone else would live at another speed')
+    if within and VlaAction is None:
+        raise UnsupportedError('answer_within', 'vla_ros_msgs is not built',
+                               'colcon build --base-paths . msg')
+    return Pace(JOINT_PERIOD, speed, within)
+
+
 def _make_world() -> Any:
     try:
         from vla_ros.sim.world import World
@@ -234,16 +243,17 @@ def _make_world() -> Any:
 
 def main(make: Callable[[], SimNode] = SimNode) -> int:
     """Run the simulator until it is interrupted."""
+    parser = node_parser('vla_sim', 'A simulated arm on a table with coloured blocks.', PARAMETERS)
+    parser.add_argument('--viewer', action='store_true', help="open MuJoCo's window")
     with signals_noted() as signals, ExitStack() as cleanup:
-        rclpy.init(args=[word for word in sys.argv if word != '--viewer'],
-                   signal_handler_options=SignalHandlerOptions.NO)
         cleanup.callback(rclpy.try_shutdown)
         try:
+            own = start_ros(parser)
             node = make()
             cleanup.callback(node.destroy_node)
-            if '--viewer' in sys.argv:
+            if own.viewer:
                 node.open_viewer(cleanup)
-        except VlaError as error:
+        except (VlaError, ParameterException) as error:
             print(f'vla_sim: {error}', file=sys.stderr)
             return 2
         executor = rclpy.executors.SingleThreadedExecutor()

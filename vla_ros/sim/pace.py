@@ -5,6 +5,8 @@
 
 import math
 
+#: How much faster than the clock on the wall simulated time may be asked to pass.
+FASTEST = 20.0
 #: Steps that are made up for at once after a pause; what is more is left out.
 _MOST_STEPS = 10
 #: Seconds on the wall that simulated time waits for an answer: less than joint states may pause.

@@ -15,6 +15,8 @@ BLOCK_SIZE = 0.042
 _RADIUS, _ANGLE = (0.30, 0.47), 0.62
 _SPACING = 0.115
 TABLES = 5
+#: A seed is a parameter of ROS, a 64-bit integer.
+LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True)

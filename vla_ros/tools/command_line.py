@@ -14,12 +14,21 @@ from vla_ros.policy import Progress
 
 
 def run_tool(name: str, tool: Callable[[], int]) -> int:
-    """Run a tool; a user's mistake becomes one line on stderr and exit status 2."""
+    """
+    Run a tool; a user's mistake becomes one line on stderr and exit status 2.
+
+    So does a file that cannot be read or written.
+    """
     try:
         return tool()
     except VlaError as error:
         sentence = ' '.join(str(error).split())
         print(f'{name}: {sentence}', file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f'{name}: {error.filename}: {error.strerror}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -23,7 +23,10 @@ _TOPICS = ['/camera/image_raw', '/camera/image_raw/compressed', '/arm/joint_comm
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 1 if anything does not work."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not 0.0 < arguments.seconds <= 3600.0:
+        parser.error(f'--seconds: got {arguments.seconds:g}, it must be above 0, at most 3600')
     if arguments.blackbox:
         return _tell_black_box(Path(arguments.blackbox).expanduser())
     machine = look_at_machine()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import json
 import os
 from pathlib import Path
+import shutil
 import sys
 import tempfile
 import time
@@ -19,9 +20,11 @@ from vla_ros.demo.environment import demo_environment
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.policy import DEVICES
+from vla_ros.sim.pace import FASTEST
 from vla_ros.sim.pair import BLANK
 from vla_ros.sim.pair import Pair
 from vla_ros.sim.pair import shipped_checkpoint
+from vla_ros.sim.scene import LARGEST_SEED
 from vla_ros.sim.score import Episode
 from vla_ros.sim.score import score
 from vla_ros.sim.tasks import ALL_TASKS
@@ -47,6 +50,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for name in ('episodes', 'jobs'):
         if getattr(arguments, name) < 1:
             raise ParameterError(f'--{name}', getattr(arguments, name), 'at least 1')
+    last = LARGEST_SEED - arguments.episodes
+    if not 0 <= arguments.seed <= last:
+        raise ParameterError('--seed', arguments.seed, f'a whole number from 0 to {last}')
     pair = _pair(arguments)
     try:
         from vla_ros.sim.trials import Trials
@@ -59,8 +65,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     began = time.monotonic()
     environment = {**os.environ, **demo_environment(os.environ)}
     environment.setdefault('OMP_NUM_THREADS', '1')  # the pairs share the cores among them
-    with tempfile.TemporaryDirectory(prefix='vla_eval_') as logs:
-        trials.run(pair, min(arguments.jobs, len(plan)), Path(logs), environment)
+    # Kept where something goes wrong: the error names them.
+    logs = Path(tempfile.mkdtemp(prefix='vla_eval_'))
+    trials.run(pair, min(arguments.jobs, len(plan)), logs, environment)
+    shutil.rmtree(logs)
     seconds = time.monotonic() - began
     result = score(trials.episodes) | _timing(trials.episodes, trials.ages, seconds)
     result['holds'] = dict(trials.holds)
@@ -85,8 +93,8 @@ def _pair(arguments: argparse.Namespace) -> Pair:
         speed = float(arguments.speed)
     except ValueError:
         raise ParameterError('--speed', arguments.speed, 'auto or a number') from None
-    if not 0.0 < speed <= 20.0:
-        raise ParameterError('--speed', speed, 'above 0 and at most 20')
+    if not 0.01 <= speed <= FASTEST:
+        raise ParameterError('--speed', speed, f'auto or a number from 0.01 to {FASTEST:g}')
     return Pair(checkpoint, speed, 0.0, arguments.device, arguments.blank)
 
 

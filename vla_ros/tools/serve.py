@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Load, then answer requests."""
+    if not 0 < arguments.max_megabytes < math.inf:
+        raise ParameterError('--max-megabytes', arguments.max_megabytes, 'above 0')
     logging.basicConfig(level=logging.INFO, format='vla_serve: %(message)s', stream=sys.stderr)
     with progress_bar() as progress:
         policy, undecided = _load(arguments, progress)

@@ -16,9 +16,13 @@ from typing import Any
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.tools.command_line import run_tool
+from vla_ros.training.seeds import LARGEST_SEED
 
 # A thread that spins while it waits for the other is slower wherever cores are shared.
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+#: Options that count something.
+_COUNTS = ('samples', 'steps', 'batch', 'threads', 'episodes', 'workers', 'lora_rank')
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -31,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Do what the options ask for."""
+    _check_numbers(arguments)
     if arguments.ship:
         return _ship(arguments)
     if find_spec('mujoco') is None:
@@ -150,6 +155,25 @@ def progress_line(first: int, steps: int) -> Report:
             print(f'step {step}/{steps} {shown} {rate:.2f}/s '
                   f'{(steps - step) / rate / 60:.0f} min left', flush=True)
     return report
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """
+    Check what no training can use.
+
+    :raises ParameterError: a number is too small or too large.
+    """
+    for name in _COUNTS:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ParameterError(f'--{name.replace("_", "-")}', value, 'at least 1')
+    if arguments.dagger < 0:
+        raise ParameterError('--dagger', arguments.dagger, 'a number of rounds')
+    if not 0 <= arguments.seed <= LARGEST_SEED:
+        raise ParameterError('--seed', arguments.seed, f'a whole number from 0 to {LARGEST_SEED}')
+    rate = arguments.learning_rate
+    if rate is not None and not 0.0 < rate < 1.0:
+        raise ParameterError('--learning-rate', rate, 'above 0 and below 1')
 
 
 def _demand(arguments: argparse.Namespace, *names: str) -> None:

@@ -12,6 +12,8 @@ import shutil
 
 import numpy as np
 
+from vla_ros.policy import load_policy
+from vla_ros.policy import PolicyConfig
 from vla_ros.sim.score import score
 from vla_ros.training.card import CHECKPOINT_FILES
 from vla_ros.training.loop import Training
@@ -73,6 +75,7 @@ def run_rounds(plan: DaggerPlan, start: Path, out: Path, drawn: Samples, workers
     :param say: told what happens.
     :param report: makes what is told of each step of a round's training.
     :param team: who trains; its leader plays.
+    :raises CheckpointError: ``start`` is not a checkpoint.
     :raises TrainingError: ``out`` holds rounds of another plan.
     """
     team.leader_first(lambda: _check_plan(plan, start, out))
@@ -115,6 +118,8 @@ def describe(played: Rollouts) -> str:
 
 def _check_plan(plan: DaggerPlan, start: Path, out: Path) -> None:
     """Keep the plan beside the rounds; more rounds may be added to it."""
+    # Who cannot play is told so here: what a worker cannot load breaks its pool without a word.
+    load_policy(PolicyConfig(str(start), device='cpu'))
     out.mkdir(parents=True, exist_ok=True)
     path = out / 'rounds.json'
     asked = {**asdict(plan), 'start': str(start.resolve())}

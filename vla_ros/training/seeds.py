@@ -9,6 +9,8 @@ The simulator's parameter ``seed`` is a 64-bit integer; these lie above all of t
 
 _BEYOND = 1 << 64
 _SPACE = 1 << 32
+#: Of a training; a larger one would draw the scenes of another round.
+LARGEST_SEED = _SPACE - 1
 
 
 def rollout_seed(seed: int, number: int, index: int) -> int:
