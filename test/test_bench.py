@@ -28,7 +28,6 @@ from test_out_of_memory import openvla_7b  # noqa: E402, I100, I201
 
 
 def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys):
-    pytest.importorskip('matplotlib')
     plot, trace = tmp_path / 'stages.png', tmp_path / 'trace.json'
     status = bench.main(['model', '--rounds', '4', '--device', 'cpu', '--json', '--plot',
                          str(plot), '--trace', str(trace)])

@@ -77,7 +77,6 @@ def test_the_report_has_a_row_for_each_stream(monkeypatch, capsys):
 
 
 def test_the_picture_is_a_picture(tmp_path):
-    pytest.importorskip('matplotlib')
     picture = tmp_path / 'transports.png'
     bench.plot([Row('a', 'b', '224', 10.0, 5, 5, 1.0, 2.0, 1.0, 1.0, 7)], picture)
     assert picture.read_bytes().startswith(b'\x89PNG')

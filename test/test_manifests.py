@@ -36,9 +36,8 @@ ROSDEP_KEYS = {
     'yaml': 'python3-yaml',
 }
 #: What rosdep does not know, or what is used only where it is; requirements.txt brings the rest.
-WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'iceoryx2', 'matplotlib', 'mcap', 'mcap_ros2',
-               'mujoco', 'peft', 'pyarrow', 'ruckig', 'safetensors', 'tokenizers', 'vla_ros',
-               'vla_ros_msgs'}
+WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'iceoryx2', 'mcap', 'mcap_ros2', 'mujoco', 'peft',
+               'pyarrow', 'ruckig', 'safetensors', 'tokenizers', 'vla_ros', 'vla_ros_msgs'}
 
 
 def parse(manifest):

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from vla_ros.bench.quantization import table as quantization_table
-from vla_ros.errors import UnsupportedError
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -50,16 +51,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:
-    """
-    Draw the stages of each variant as bars.
-
-    :raises UnsupportedError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UnsupportedError('--plot', 'matplotlib is not installed',
-                               'run pip install matplotlib') from None
+    """Draw the stages of each variant as bars."""
     figure = Figure(figsize=(8, 2.6), layout='constrained')
     axes = figure.add_subplot()
     axes.barh('plain Hugging Face', result['baseline']['p50_ms'], color='0.7', label='in all')

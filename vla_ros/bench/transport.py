@@ -23,6 +23,8 @@ import threading
 import time
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
@@ -225,16 +227,7 @@ def _line(row: Row) -> str:
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """
-    Draw delivered ratio and age by size.
-
-    :raises UnsupportedError: matplotlib is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UnsupportedError('--plot', 'matplotlib is not installed',
-                               'run pip install matplotlib') from None
+    """Draw delivered ratio and age by size."""
     figure = Figure(figsize=(13, 5), layout='constrained')
     delivered, age = figure.subplots(1, 2)
     sizes = list(dict.fromkeys(row.size for row in rows))

@@ -43,9 +43,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
+        import matplotlib  # noqa: F401
         import rclpy  # noqa: F401
     except ImportError as error:
-        raise UnsupportedError('vla_demo', f'rclpy cannot be imported ({error})',
+        raise UnsupportedError('vla_demo', f'{error.name} cannot be imported ({error})',
                                'run ./scripts/demo, or source the setup file of a ROS 2 '
                                'installation') from None
     # Only where rclpy is known to be there; the error above must reach who has none.

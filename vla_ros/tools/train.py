@@ -38,8 +38,9 @@ def train(arguments: argparse.Namespace) -> int:
     _check_numbers(arguments)
     if arguments.ship:
         return _ship(arguments)
-    if find_spec('mujoco') is None:
-        raise UnsupportedError('training', 'mujoco is not installed', 'pip install mujoco')
+    for name in ('mujoco', 'matplotlib', 'torch'):
+        if find_spec(name) is None:
+            raise UnsupportedError('training', f'{name} is not installed', f'pip install {name}')
     if arguments.finetune:
         _demand(arguments, 'dataset')
     if arguments.record:

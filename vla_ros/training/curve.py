@@ -5,28 +5,32 @@
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
 import numpy as np
-from PIL import Image
-from PIL import ImageDraw
+
+#: Points of a line; each is the mean of what lies between two of them.
+_MOST_POINTS = 200
 
 
 def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
     """Draw the action loss and, where it is known, the share of right tokens as a PNG."""
-    width, height, margin = 800, 400, 40
-    picture = Image.new('RGB', (width, height), 'white')
-    draw = ImageDraw.Draw(picture)
-    draw.rectangle((margin, margin, width - margin, height - margin), outline='black')
-    lines = [('action', 'firebrick', max(x['action'] for x in curve))]
+    figure = Figure(figsize=(8, 4), layout='constrained')
+    loss = figure.add_subplot(xlabel='step')
+    loss.set_ylabel('action loss', color='C3')
+    loss.plot(*_means(curve, 'action'), color='C3')
+    loss.set_ylim(bottom=0.0)
+    loss.grid(alpha=0.3)
     if 'accuracy' in curve[0]:
-        lines.append(('accuracy', 'steelblue', 1.0))
-    for name, color, top in lines:
-        window = max(1, len(curve) // 200)
-        values = np.array([x[name] for x in curve])[:len(curve) // window * window]
-        means = values.reshape(-1, window).mean(1)
-        x = margin + (width - 2 * margin) * (np.arange(len(means)) + 1) / len(means)
-        y = height - margin - (height - 2 * margin) * means / top
-        draw.line(list(zip(x.tolist(), y.tolist())), fill=color, width=2)
-    right = 'blue: tokens within 3 bins, 0 to 1     ' if len(lines) == 2 else ''
-    draw.text((margin, 12), f'red: action loss, 0 to {lines[0][2]:.2f}     {right}'
-              f'{len(curve)} steps', fill='black')
-    picture.save(path)
+        accuracy = loss.twinx()
+        accuracy.set_ylabel('tokens within 3 bins', color='C0')
+        accuracy.plot(*_means(curve, 'accuracy'), color='C0')
+        accuracy.set_ylim(0.0, 1.0)
+    figure.savefig(path, dpi=100, format='png')
+
+
+def _means(curve: list[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Give steps and means of one of the numbers."""
+    window = max(1, len(curve) // _MOST_POINTS)
+    values = np.array([row[name] for row in curve])[:len(curve) // window * window]
+    means = values.reshape(-1, window).mean(1)
+    return window * (1 + np.arange(len(means))), means
