@@ -61,6 +61,13 @@ def test_setup_leaves_an_environment_alone_that_it_did_not_make(scripts):
     assert mine.exists()
 
 
+def test_setup_does_not_guess_what_a_word_means(scripts):
+    done = bash(f'{scripts}/setup tests', ROS_SETUP='none')
+    assert done.returncode == 1
+    assert done.stderr == "setup: got 'tests', it takes no argument but test\n"
+    assert not (scripts.parent / '.venv').exists()
+
+
 def test_setup_without_a_usable_python_says_which_ones_are(scripts):
     done = bash(f'{scripts}/setup', ROS_SETUP='none', PYTHON='/bin/false')
     assert done.returncode == 1
