@@ -349,6 +349,8 @@ def test_parameters_are_described_and_read_only(
     assert (period.floating_point_range[0].from_value,
             period.floating_point_range[0].to_value) == (0.05, 10.0)
     assert set_parameter(observer, node, 'device', 'cuda')
+    assert 'it must be what it was' in set_parameter(observer, node, 'use_sim_time', True)
+    assert not set_parameter(observer, node, 'use_sim_time', False)
 
 
 @pytest.mark.parametrize('parameters, line', [

@@ -4,6 +4,7 @@
 """The loop that hears the emergency stop and sends the motion, in a thread of its own."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 import threading
 import time
 from typing import Any
@@ -13,6 +14,10 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.subscription import Subscription
+from rosgraph_msgs.msg import Clock
+
+#: Seconds that a tick may come early: simulated time passes in steps, and its sums are rounded.
+_HAIR = 1e-6
 
 
 class LoopGroup(CallbackGroup):
@@ -36,7 +41,10 @@ class MotionLoop:
 
     Not in the executor: that one asks a node for all its entities before each wait, hands what is
     ready from thread to thread, and so takes many milliseconds on a busy machine. Here one thread
-    waits for one subscription, as :func:`rclpy.wait_for_message.wait_for_message` does.
+    waits for its subscriptions, as :func:`rclpy.wait_for_message.wait_for_message` does.
+
+    With ``use_sim_time`` it takes ``/clock``, too, and ticks by it. Left to the executor, the time
+    stood still for up to 0.3 s, and images came from the future; rclcpp has a thread for it, too.
     """
 
     def __init__(self, node: Node, button: Subscription, hear: Callable[[], None],
@@ -47,15 +55,21 @@ class MotionLoop:
         :param button: in a :class:`LoopGroup`.
         :param hear: takes its message.
         :param tick: sends what is due.
-        :param period: seconds between two ticks; infinity if someone else ticks.
-        :param due: gives the monotonic seconds at which a tick is needed before its time.
+        :param period: seconds between two ticks.
+        :param due: gives the monotonic seconds at which a tick is needed before its time;
+            infinity by simulated time.
         """
         self._node = node
-        self._button = button
         self._hear = hear
         self._tick = tick
         self._period = period
         self._due = due
+        #: That of the node's own time source, if its time is simulated.
+        self._clock = next((one for one in node.subscriptions if one.msg_type is Clock), None)
+        self._subscriptions = [button]
+        if self._clock is not None:
+            self._clock.callback_group = LoopGroup()
+            self._subscriptions.append(self._clock)
         self._begun = threading.Event()
         self._ending = threading.Event()
         self._wake = GuardCondition(None, None, node.context)
@@ -72,27 +86,42 @@ class MotionLoop:
 
     def run(self) -> None:
         """Hear and tick until the end; to be left before the node is destroyed."""
-        wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, 0, self._node.context.handle)
-        with self._button.handle, self._wake.handle:
+        wait_set = _rclpy.WaitSet(len(self._subscriptions), 1, 0, 0, 0, 0,
+                                  self._node.context.handle)
+        with ExitStack() as used:
+            for entity in (*self._subscriptions, self._wake):
+                used.enter_context(entity.handle)
             following = 0.0
             while not self._ending.is_set():
                 self._wait(wait_set, following)
                 self._hear()
-                now = time.monotonic()
-                if not self._begun.is_set() or now < min(following, self._due()):
+                now = self._now()
+                if now < following - self._period:  # simulated time was set back
+                    following = now
+                if not self._begun.is_set() or now < min(following - _HAIR, self._due()):
                     continue
                 self._tick()
-                if now >= following:
+                if now >= following - _HAIR:
                     # From one to the next without drift; what is missed is not made up for.
                     following = max(following, now - self._period) + self._period
         self._wake.destroy()
 
     def _wait(self, wait_set: Any, following: float) -> None:
         wait_set.clear_entities()
-        wait_set.add_subscription(self._button.handle)
+        for subscription in self._subscriptions:
+            wait_set.add_subscription(subscription.handle)
         wait_set.add_guard_condition(self._wake.handle)
         pause = -1
-        if self._begun.is_set():
+        if self._begun.is_set() and self._clock is None:
             seconds = min(following, self._due()) - time.monotonic()
             pause = max(0, int(1e9 * min(seconds, 3600.0)))
         wait_set.wait(pause)
+
+    def _now(self) -> float:
+        """Give the seconds by which the arm moves: steady, or simulated."""
+        if self._clock is None:
+            return time.monotonic()
+        taken = self._clock.handle.take_message(Clock, False)
+        if taken is not None:
+            self._clock.callback(taken[0])
+        return self._node.get_clock().now().nanoseconds / 1e9

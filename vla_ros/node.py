@@ -5,7 +5,6 @@
 
 from collections.abc import Callable
 from functools import partial
-import math
 from typing import Any
 from typing import Optional
 
@@ -136,14 +135,10 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self.create_timer(_CAMERA_PERIOD, self._look_at_camera, clock=steady)
         self.create_timer(_WATCH_PERIOD, self._inference.watch, clock=steady,
                           callback_group=MutuallyExclusiveCallbackGroup())
-        period = 1.0 / config.motion_rate
-        if self._shell.is_simulated():
-            self.create_timer(period, self._inference.tick,
-                              callback_group=MutuallyExclusiveCallbackGroup())
-            period = math.inf
         #: Hears the emergency stop and sends the motion; its ``run`` wants a thread of its own.
         self.motion = MotionLoop(self, self._shell.button, self._inference.hear,
-                                 self._inference.tick, period, self._inference.due)
+                                 self._inference.tick, 1.0 / config.motion_rate,
+                                 self._inference.due)
 
     def _subscribe_inputs(self, config: NodeConfig) -> None:
         for topic in config.extra_topics:
@@ -190,7 +185,11 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         # Only those that are not read-only, which rclpy sees to.
         values = {parameter.name: parameter.value for parameter in parameters}
+        is_simulated = self._shell.is_simulated()
         try:
+            if values.get('use_sim_time', is_simulated) != is_simulated:
+                raise ParameterError('use_sim_time', not is_simulated,
+                                     'what it was when the node started: an arm has one clock')
             if 'adapter' in values:
                 self._inference.choose_adapter(values['adapter'])
         except ParameterError as error:
