@@ -21,6 +21,7 @@ from vla_ros.model.lora import merge_pair
 from vla_ros.model.network import VisionBackbone
 from vla_ros.model.parts import fill_module
 from vla_ros.model.parts import read_part
+from vla_ros.model.skeleton import skeleton
 from vla_ros.model.vit import VisionTransformer
 
 _TOWERS = ('featurizer', 'fused_featurizer')
@@ -45,7 +46,7 @@ class FilmTower(nn.Module):
     def __init__(self, tower: VisionTransformer, language: int) -> None:
         super().__init__()
         self.tower = tower
-        with torch.device('meta'):
+        with skeleton():
             self.modulations = nn.ModuleList(
                 Modulation(language, tower.config.embed_dim) for _ in tower.blocks)
 

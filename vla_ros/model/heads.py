@@ -19,6 +19,7 @@ from torch.nn import functional
 from vla_ros.errors import CheckpointError
 from vla_ros.model.parts import fill_module
 from vla_ros.model.parts import read_part
+from vla_ros.model.skeleton import skeleton
 
 
 class ResidualBlock(nn.Module):
@@ -86,7 +87,7 @@ def load_action_head(path: Path, hidden: int, device: torch.device,
     tensors = {_without(prefix, key): value for key, value in tensors.items()}
     blocks = len({name for key in tensors if (name := _block_name(key))})
     dim = tensors['fc2.weight'].shape[0]
-    with torch.device('meta'):
+    with skeleton():
         head = MlpResNet(blocks, dim * hidden, hidden, dim)
     fill_module(head, tensors, path, device, dtype)
     return kind, head
@@ -102,7 +103,7 @@ def load_projector(path: Path, hidden: int, device: torch.device,
     tensors = read_part(path)
     if 'fc1.weight' not in tensors or tensors['fc1.weight'].ndim != 2:
         raise CheckpointError(path.parent, f'{path.name} lacks the matrix fc1.weight')
-    with torch.device('meta'):
+    with skeleton():
         projector = Projector(tensors['fc1.weight'].shape[1], hidden)
     fill_module(projector, tensors, path, device, dtype)
     return projector

@@ -13,6 +13,7 @@ from vla_ros.errors import DeviceMemoryError
 from vla_ros.model.attention import attend_sdpa
 from vla_ros.model.config import OpenVlaConfig
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.skeleton import skeleton
 
 # What a weight of the language model's layers takes, scales included, against two bytes in
 # bfloat16.
@@ -79,7 +80,7 @@ def memory_of(device: torch.device) -> tuple[int, int]:
 
 
 def _shape(config: OpenVlaConfig) -> OpenVlaNetwork:
-    with torch.device('meta'):
+    with skeleton():
         return OpenVlaNetwork(config, attend_sdpa)
 
 

@@ -13,6 +13,7 @@ from torch import nn
 from torch import Tensor
 
 from vla_ros.errors import CheckpointError
+from vla_ros.model.skeleton import give_memory
 
 #: Names of the parts that this runtime knows.
 PARTS = ('action_head', 'proprio_projector', 'noisy_action_projector', 'vision_backbone',
@@ -78,6 +79,6 @@ def fill_module(module: nn.Module, tensors: dict[str, Tensor], path: Path, devic
             raise CheckpointError(
                 path.parent, f'{path.name}: {name} has shape {tuple(tensors[name].shape)}, the '
                 f'checkpoint makes it {tuple(parameter.shape)}')
-    module.to_empty(device=device).to(dtype).requires_grad_(False).eval()
+    give_memory(module, device, dtype)
     for name, parameter in module.named_parameters():
         parameter.copy_(tensors[name])

@@ -22,6 +22,7 @@ from vla_ros.actions import ActionTokenizer
 from vla_ros.errors import CheckpointError
 from vla_ros.model.parts import fill_module
 from vla_ros.model.parts import read_part
+from vla_ros.model.skeleton import skeleton
 
 
 class ResidualHead(nn.Module):
@@ -68,7 +69,7 @@ def load_residual_head(path: Path, hidden: int, action_dim: int,
     tensors = read_part(path)
     if 'fc1.bias' not in tensors:
         raise CheckpointError(path.parent, f'{path.name} lacks fc1.bias')
-    with torch.device('meta'):
+    with skeleton():
         head = ResidualHead(hidden, len(tensors['fc1.bias']), action_dim)
     fill_module(head, tensors, path, device, torch.float32)
     return head

@@ -17,6 +17,8 @@ from torch import Tensor
 from vla_ros.errors import CheckpointError
 from vla_ros.model.config import read_json
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.skeleton import give_memory
+from vla_ros.model.skeleton import skeleton
 from vla_ros.policy import Progress
 
 # A mapped file counts as this process's memory while it is open, so it is closed and opened again
@@ -186,6 +188,7 @@ def build_network(build: Callable[[], OpenVlaNetwork], device: torch.device,
 
     :param build: makes the network; called where every new tensor is on the meta device.
     """
-    with torch.device('meta'):
-        network = build().to(dtype)
-    return network.to_empty(device=device).requires_grad_(False).eval()
+    with skeleton():
+        network = build()
+    give_memory(network, device, dtype)
+    return network
