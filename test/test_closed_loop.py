@@ -113,8 +113,7 @@ def test_a_camera_that_dies_holds_the_arm_and_one_that_comes_back_lets_it_finish
     loop.found.arrange(4, task)
     loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
     loop.kill_relay()
-    # Where the machine stood still as well, joint states may have been missed before images.
-    loop.until(lambda: 'HOLD stale' in loop.states[-1], 'the node holds')
+    loop.until(lambda: 'HOLD stale image' in loop.states[-1], 'the node holds')
     loop.until(lambda: loop.speed() < 0.01, 'the arm is at rest')
     loop.pass_time(1.0)
     held, heard = np.array(loop.joints[-1].position), len(loop.commands)
@@ -128,15 +127,15 @@ def test_a_camera_that_dies_holds_the_arm_and_one_that_comes_back_lets_it_finish
 
 
 def test_an_emergency_stop_brings_the_joints_to_rest_within_a_tenth_of_a_second(loop):
-    """The shortest of several counts: a busy machine delivers late, a slow brake always is."""
+    """The shortest of three counts: a busy machine delivers one late, a slow brake all of them."""
     took = []
-    while len(took) < 3 or (min(took) > 0.1 and len(took) < 8):
-        loop.found.arrange(5 + len(took), Task('reach', 'red'))
+    for seed in (5, 6, 7):
+        loop.found.arrange(seed, Task('reach', 'red'))
         loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
         pressed = loop.now()
         loop.estop.publish(Bool(data=True))
         loop.until(lambda: loop.speed() < 0.02, 'the arm is at rest')
-        took.append(round(loop.now() - pressed, 3))
+        took.append(loop.now() - pressed)
         loop.until(lambda: loop.states[-1].startswith('ESTOP'), 'the node knows')
         heard, held = len(loop.commands), np.array(loop.joints[-1].position)
         loop.pass_time(0.5)
