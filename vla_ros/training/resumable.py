@@ -3,6 +3,8 @@
 
 """A training that can be interrupted at any step and goes on to the same end."""
 
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +29,7 @@ class TrainingError(VlaError):
     """A training that cannot begin or go on as asked."""
 
 
-class ResumableTraining:
+class ResumableTraining(ABC):
     """
     What every training has: a plan, a folder, losses so far, and how far it is.
 
@@ -95,14 +97,14 @@ class ResumableTraining:
         self.write()
         draw_curve(self.curve, self.folder / 'loss.png')
 
+    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Give what has to be kept to go on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take_state(self, state: dict[str, Any]) -> None:
         """Go on with what was kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self) -> None:
         """Write what was learnt, for others to load."""
-        raise NotImplementedError
