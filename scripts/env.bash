@@ -46,5 +46,8 @@ if [ -f "$_vla_root/install/local_setup.bash" ]; then
   source "$_vla_root/install/local_setup.bash"
   _vla_prepend PATH "$_vla_root/install/vla_ros/lib/vla_ros"
 fi
+if [ -f "$_vla_root/.venv-libero/stamp" ]; then
+  export VLA_LIBERO_ENV=$_vla_root/.venv-libero
+fi
 unset _vla_root
 unset -f _vla_prepend
