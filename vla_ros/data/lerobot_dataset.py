@@ -1,0 +1,395 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The frames of a LeRobot dataset, v2.0 to v3.0: images in the tables or beside them, or videos.
+
+The numbers of all actions are in memory, four bytes each. Pictures are read when they are asked
+for, so that a dataset may be larger than the memory.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+import threading
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vla_ros.data.lerobot_checks import check_columns
+from vla_ros.data.lerobot_checks import check_frames
+from vla_ros.data.lerobot_checks import check_statistics
+from vla_ros.data.lerobot_checks import COUNTERS
+from vla_ros.data.lerobot_checks import read_statistics
+from vla_ros.data.lerobot_metadata import DatasetError
+from vla_ros.data.lerobot_metadata import read_metadata
+from vla_ros.data.lerobot_writer import need_pyarrow
+from vla_ros.data.video import need_av
+from vla_ros.data.video import VideoError
+from vla_ros.data.video import VideoReader
+
+#: Row groups of images that stay in memory.
+_MOST_GROUPS = 2
+#: Share of a frame's duration that the time in a video may differ by.
+_TOLERANCE = 0.45
+
+
+@dataclass(frozen=True)
+class Frame:
+    """
+    One moment of an episode.
+
+    :param image: uint8 (H, W, 3), RGB.
+    :param instruction: the task.
+    :param action: float32 (D,), in the dataset's units.
+    """
+
+    image: np.ndarray
+    instruction: str
+    action: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One Parquet file, and how many frames there are before each of its row groups."""
+
+    name: str
+    first: int
+    groups: np.ndarray
+
+
+class LeRobotDataset:
+    """The frames of all episodes, by number; its pictures may be read by several threads."""
+
+    def __init__(self, folder: Path, camera: str = '') -> None:
+        """
+        Open a folder.
+
+        :param camera: feature with the images of a :class:`Frame`; empty for the first one.
+        :raises DatasetError: it is no dataset, one of another kind, or its files do not fit
+            together.
+        :raises UnsupportedError: pyarrow is missing, or PyAV for videos.
+        """
+        self._parquet = need_pyarrow()
+        self.folder = folder
+        self.metadata = read_metadata(folder, self._parquet)
+        check_statistics(folder, self.metadata)
+        self.camera = self._choose_camera(camera)
+        self._tables = self._list_tables()
+        check_frames(folder, self.metadata, _Counters(self._names(), self._read))
+        self._starts = np.array([table.first for table in self._tables])
+        for name in self.cameras:
+            if not self._is_video(name):
+                self._check_images(name)
+        self._check_actions()
+        self._lock = threading.Lock()
+        self._groups: OrderedDict[tuple[int, int, str], Any] = OrderedDict()
+        self._videos = VideoReader()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what a worker process makes for itself."""
+        return {**self.__dict__, '_lock': None, '_parquet': None, '_groups': OrderedDict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make it in a worker process."""
+        self.__dict__.update(state)
+        self._lock, self._parquet = threading.Lock(), need_pyarrow()
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset: that of its folder."""
+        return self.folder.resolve().name
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Features that are pictures, in the dataset's order."""
+        return tuple(name for name, feature in self.metadata.features.items()
+                     if feature['dtype'] in ('image', 'video'))
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """What the numbers of an action are called; their places where they have no names."""
+        names = self.metadata.features['action'].get('names')
+        if isinstance(names, Mapping):  # of v2.0: {'motors': [...]}
+            names = next(iter(names.values()), None)
+        width = self.actions.shape[1]
+        if not isinstance(names, list) or len(names) != width:
+            return tuple(map(str, range(width)))
+        return tuple(str(name).removesuffix('.pos') for name in names)
+
+    def __len__(self) -> int:
+        """Count the frames."""
+        return len(self.actions)
+
+    def __getitem__(self, index: int) -> Frame:
+        """Read one frame."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return Frame(self.picture(index, self.camera), self.instruction(index),
+                     self.actions[index])
+
+    def instruction(self, index: int) -> str:
+        """Give the task of a frame."""
+        return self.metadata.tasks[int(self._task_indices[index])]
+
+    def picture(self, index: int, camera: str) -> np.ndarray:
+        """
+        Read the picture of a camera in a frame, uint8 (H, W, 3) RGB.
+
+        :raises DatasetError: it is damaged, or not there.
+        """
+        if self._is_video(camera):
+            return self._read_video(index, camera)
+        part = int(np.searchsorted(self._starts, index, 'right')) - 1
+        return self._decode(self._stored(part, index - int(self._starts[part]), camera))
+
+    @cached_property
+    def actions(self) -> np.ndarray:
+        """Actions of all frames, float32 (N, D)."""
+        return self._vectors('action')
+
+    @cached_property
+    def states(self) -> np.ndarray | None:
+        """Proprioception of all frames, float32 (N, P); None if there is none."""
+        feature = self.metadata.features.get('observation.state')
+        return None if feature is None else self._vectors('observation.state')
+
+    @property
+    def statistics(self) -> Mapping[str, Any]:
+        """What ``meta/stats.json`` says, by feature; empty where it is missing or of v2.1."""
+        if self.metadata.version == 'v2.1':
+            return {}
+        return next((part for _, part in read_statistics(self.folder, self.metadata)), {})
+
+    @property
+    def episode_count(self) -> int:
+        """Number of episodes."""
+        return len(self.metadata.episodes)
+
+    @cached_property
+    def episode_rows(self) -> tuple[range, ...]:
+        """Frames of each episode."""
+        ends = np.cumsum([episode.length for episode in self.metadata.episodes]).tolist()
+        return tuple(range(first, end) for first, end in zip([0, *ends], ends))
+
+    @cached_property
+    def _episode_ends(self) -> np.ndarray:
+        return np.cumsum([episode.length for episode in self.metadata.episodes])
+
+    @cached_property
+    def _task_indices(self) -> np.ndarray:
+        return np.concatenate([self._read(name, ['task_index'])['task_index'].to_numpy()
+                               for name in self._names()]).astype(np.int32)
+
+    def _is_video(self, camera: str) -> bool:
+        return bool(self.metadata.features[camera]['dtype'] == 'video')
+
+    def _names(self) -> list[str]:
+        """Give the Parquet files, in the order of the episodes."""
+        return list(dict.fromkeys(episode.data for episode in self.metadata.episodes))
+
+    def _read(self, name: str, columns: list[str]) -> Any:
+        try:
+            return self._parquet.read_table(self.folder / name, columns=columns)
+        except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+            raise self._unreadable(name, error) from None
+
+    def _unreadable(self, name: str, error: Exception) -> DatasetError:
+        return DatasetError(self.folder, f'unreadable {name} ({" ".join(str(error).split())})')
+
+    def _vectors(self, key: str) -> np.ndarray:
+        """Read a column of vectors, float32 (N, D); of another shape if they are not that."""
+        width = self.metadata.features[key]['shape']
+        parts = []
+        for name in self._names():
+            column = self._read(name, [key])[key]
+            for chunk in column.chunks:
+                numbers = _numbers_of(chunk)
+                if numbers is None:
+                    raise DatasetError(self.folder, f'{key} is not a list of numbers in every '
+                                                    'frame')
+                if len(chunk):
+                    parts.append(numbers)
+        widths = {part.shape[1] for part in parts}
+        if len(widths) > 1:
+            raise DatasetError(self.folder, f'{key} is not a list of numbers in every frame: it '
+                                            f'has {min(widths)} or {max(widths)}')
+        for found in widths:
+            if [found] != width:
+                raise DatasetError(self.folder, f'{key} has {found} numbers in each frame; '
+                                                f'meta/info.json has the shape {width}')
+        return np.concatenate(parts)
+
+    def _read_video(self, index: int, camera: str) -> np.ndarray:
+        number = int(np.searchsorted(self._episode_ends, index, 'right'))
+        path, start = self.metadata.episodes[number].videos[camera]
+        frame = index - self.episode_rows[number].start
+        period = 1 / self.metadata.fps
+        try:
+            with self._lock:
+                return self._videos.read(self.folder / path, start + frame * period,
+                                         _TOLERANCE * period)
+        except VideoError as error:
+            raise DatasetError(self.folder, f'frame {index} of {camera}: {error}') from None
+
+    def _stored(self, part: int, row: int, camera: str) -> Mapping[str, Any]:
+        """Give what is stored of an image, out of the row group that holds it."""
+        table = self._tables[part]
+        group = int(np.searchsorted(table.groups, row, 'right')) - 1
+        key = part, group, camera
+        with self._lock:
+            found = self._groups.get(key)
+            if found is None:
+                try:
+                    with self._parquet.ParquetFile(self.folder / table.name) as file:
+                        found = file.read_row_group(group, columns=[camera])[camera]
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    raise self._unreadable(table.name, error) from None
+                self._groups[key] = found
+                while len(self._groups) > _MOST_GROUPS * len(self.cameras):
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end(key)
+        return found[int(row - table.groups[group])].as_py()
+
+    def _decode(self, stored: Mapping[str, Any]) -> np.ndarray:
+        """Read an image that is embedded, or a file beside the data."""
+        try:
+            source = BytesIO(stored['bytes']) if stored['bytes'] else self.folder / stored['path']
+            with Image.open(source) as image:
+                return np.asarray(image.convert('RGB'))
+        # Pillow raises a SyntaxError for a PNG whose chunks are damaged.
+        except (OSError, TypeError, ValueError, SyntaxError) as error:
+            raise DatasetError(self.folder, f'unreadable image ({error})') from None
+
+    def _list_tables(self) -> list[_Table]:
+        """Look at the Parquet files that the metadata refers to, in the episodes' order."""
+        names = self._names()
+        found = {path.relative_to(self.folder).as_posix()
+                 for path in (self.folder / 'data').glob('*/*.parquet')}
+        surplus = sorted(found - set(names))
+        if surplus:
+            raise DatasetError(self.folder, f'{surplus[0]} belongs to no episode of the metadata')
+        tables, first = [], 0
+        for name in names:
+            try:
+                with self._parquet.ParquetFile(self.folder / name) as file:
+                    check_columns(self.folder, self.metadata, name, file.schema_arrow.names)
+                    lengths = [file.metadata.row_group(group).num_rows
+                               for group in range(file.metadata.num_row_groups)]
+            except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+                raise self._unreadable(name, error) from None
+            tables.append(_Table(name, first, np.cumsum([0, *lengths])[:-1]))
+            first += sum(lengths)
+        return tables
+
+    def _check_images(self, camera: str) -> None:
+        """Check that every frame has an image, or names a file that is there."""
+        for table in self._tables:
+            with self._parquet.ParquetFile(self.folder / table.name) as file:
+                kind = file.schema_arrow.field(camera).type
+                if not {'bytes', 'path'} <= {field.name for field in getattr(kind, 'fields', ())}:
+                    raise DatasetError(self.folder, f'{table.name}: {camera} is of the type '
+                                                    f'{kind}, not images (bytes, path)')
+                for group, first in enumerate(table.groups.tolist()):
+                    if not _is_embedded(file.metadata.row_group(group), camera):
+                        self._check_files(table.name, camera, first,
+                                          file.read_row_group(group, columns=[camera])[camera])
+
+    def _check_files(self, name: str, camera: str, first: int, column: Any) -> None:
+        """Check the images of a row group, not all of which are embedded."""
+        row = first
+        for chunk in column.chunks:
+            embedded = np.asarray(chunk.is_valid()) & np.asarray(chunk.field('bytes').is_valid())
+            for place in np.flatnonzero(~embedded).tolist():
+                path = (chunk[place].as_py() or {}).get('path')
+                if not path or not (self.folder / path).is_file():
+                    raise DatasetError(
+                        self.folder, f'{name}: row {row + place} of {camera} refers to '
+                                     f'{path or "no image"}, which is not there')
+            row += len(chunk)
+
+    def _check_actions(self) -> None:
+        """Check that every action is made of numbers."""
+        wrong = np.flatnonzero(~np.isfinite(self.actions).all(1))
+        if len(wrong):
+            raise DatasetError(self.folder, f'action of frame {wrong[0]} is not finite')
+
+    def _choose_camera(self, camera: str) -> str:
+        cameras = self.cameras
+        images = [name for name in cameras if not self._is_video(name)]
+        chosen = camera or next(iter([*images, *cameras]), '')
+        if chosen not in cameras:
+            raise DatasetError(self.folder, f'camera {camera!r} is not one of '
+                                            f'{", ".join(cameras) or "none: it has no images"}')
+        if any(map(self._is_video, cameras)):
+            need_av()
+        return chosen
+
+
+class _Counters(Mapping[str, Any]):
+    """The tables of the counters by file, each read when it is looked at."""
+
+    def __init__(self, names: list[str], read: Callable[[str, list[str]], Any]) -> None:
+        self._names = names
+        self._read = read
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read(name, list(COUNTERS))
+
+    def __iter__(self) -> Any:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _numbers_of(chunk: Any) -> np.ndarray | None:
+    """Give an Arrow array of lists as float32 (N, D); None if it is not that."""
+    if not hasattr(chunk.type, 'value_type') or chunk.null_count:
+        return None
+    lengths = np.unique(chunk.value_lengths().to_numpy()) if len(chunk) else []
+    values = chunk.flatten()
+    if len(lengths) > 1 or values.null_count:
+        return None
+    try:
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float32)
+    except (TypeError, ValueError):
+        return None
+    return numbers.reshape(len(chunk), -1) if len(chunk) else numbers.reshape(0, 0)
+
+
+def _is_embedded(group: Any, camera: str) -> bool:
+    """Tell from a row group's own statistics that all of its images are in it."""
+    for index in range(group.num_columns):
+        column = group.column(index)
+        if column.path_in_schema == f'{camera}.bytes':
+            found = column.statistics
+            return found is not None and found.has_null_count and found.null_count == 0
+    return False
+
+
+def action_statistics(dataset: LeRobotDataset) -> dict[str, Any]:
+    """Compute what dataset_statistics.json says of a dataset, under its name."""
+    return {dataset.name: {
+        'action': describe_values(dataset.actions), 'num_trajectories': dataset.episode_count,
+        'num_transitions': len(dataset)}}
+
+
+def describe_values(values: np.ndarray) -> dict[str, Any]:
+    """Compute the statistics of actions or states, (N, D), by which they are scaled."""
+    numbers: dict[str, list[Any]] = {}
+    for narrow in values.T:  # one by one, as float64 takes twice the memory
+        column = narrow.astype(np.float64)
+        low, high = np.quantile(column, 0.01), np.quantile(column, 0.99)
+        if high - low < 1e-6:  # a number that never changes would be divided by zero
+            low, high = low - 1e-3, high + 1e-3
+        for name, value in (('q01', low), ('q99', high), ('min', column.min()),
+                            ('max', column.max()), ('mean', column.mean()),
+                            ('std', column.std())):
+            numbers.setdefault(name, []).append(float(value))
+    return {**numbers, 'mask': [True] * values.shape[1]}

@@ -1,0 +1,311 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The index of an MCAP file, written anew behind the messages that are there.
+
+A recorder that was killed, or whose disk was full, leaves a file without its summary, maybe with
+half a chunk at the end. The messages before are whole; only readers that need the summary refuse
+the file. Source of the format: mcap.dev/spec.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+import fcntl
+import io
+import os
+from pathlib import Path
+import struct
+from typing import Any
+from typing import BinaryIO
+import zlib
+
+from vla_ros.errors import VlaError
+
+MAGIC = b'\x89MCAP0\r\n'
+_RECORD = struct.Struct('<BQ')
+_CHUNK = struct.Struct('<QQQI')
+
+
+class BagError(VlaError):
+    """A bag that cannot be read or written."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f'bag {path}: {problem}')
+
+
+def is_complete(path: Path) -> bool:
+    """
+    Tell whether a file ends as an MCAP file does.
+
+    :raises BagError: it does not begin as one.
+    """
+    with path.open('rb') as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise BagError(path, 'it is not an MCAP file')
+        size = file.seek(0, os.SEEK_END)
+        if size < 2 * len(MAGIC):
+            return False
+        file.seek(-len(MAGIC), os.SEEK_END)
+        return file.read() == MAGIC
+
+
+def complete(path: Path, metadata: Mapping[str, Mapping[str, str]] | None = None
+             ) -> dict[str, int]:
+    """
+    Cut off what is not whole, and write the index of the rest behind it.
+
+    :param metadata: further metadata records by name, put in front of the index.
+    :returns: number of messages in the file, by topic.
+    :raises BagError: it is no MCAP file, or one that is being written.
+    :raises OSError: it cannot be written.
+    """
+    if path.stat().st_size < len(MAGIC):
+        raise BagError(path, 'it is not an MCAP file')
+    is_complete(path)
+    with path.open('r+b') as file:
+        lock(file, path)
+        index = _Index()
+        end = index.scan(file)
+        file.truncate(end)
+        file.seek(end)
+        file.write(index.tail(end, metadata or {}))
+        file.flush()
+        os.fsync(file.fileno())
+    return index.counts()
+
+
+def lock(file: BinaryIO, path: Path) -> None:
+    """
+    Keep other processes from finishing a file; the lock ends with this process.
+
+    :raises BagError: another one writes it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BagError(path, 'it is being recorded') from None
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process is writing a file."""
+    with path.open('r+b') as file:
+        try:
+            lock(file, path)
+        except BagError:
+            return True
+    return False
+
+
+class _Index:
+    """What the summary says, gathered from the records in front of it."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[int, Any] = {}
+        self._channels: dict[int, Any] = {}
+        self._chunks: list[Any] = []
+        self._metadata: list[Any] = []
+        self._counts: dict[int, int] = defaultdict(int)
+        self._last_chunk = b''
+        self._last_indices: dict[int, list[tuple[int, int]]] = {}
+
+    @property
+    def message_count(self) -> int:
+        return sum(self._counts.values())
+
+    def counts(self) -> dict[str, int]:
+        return {channel.topic: self._counts[number]
+                for number, channel in self._channels.items()}
+
+    def scan(self, file: BinaryIO) -> int:
+        """Read all records that are whole; give the place behind the last one that is kept."""
+        from mcap.opcode import Opcode
+        size = file.seek(0, os.SEEK_END)
+        place = file.seek(len(MAGIC))
+        while place + _RECORD.size <= size:
+            opcode, length = _RECORD.unpack(file.read(_RECORD.size))
+            end = place + _RECORD.size + length
+            if end > size or opcode in (Opcode.DATA_END, Opcode.FOOTER):
+                break
+            if opcode == Opcode.CHUNK:
+                if not self._chunk(file, place, length, is_last=end == size):
+                    break
+            elif opcode == Opcode.MESSAGE_INDEX:
+                self._message_index(file.read(length), place, end)
+            elif opcode == Opcode.METADATA:
+                self._remember_metadata(file.read(length), place, end)
+            elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
+                self._definitions(_RECORD.pack(opcode, length) + file.read(length))
+            place = file.seek(end)
+        return self._repair_last(file, place)
+
+    def _chunk(self, file: BinaryIO, place: int, length: int, is_last: bool) -> bool:
+        from mcap.records import ChunkIndex
+        start, end, full, crc = _CHUNK.unpack(file.read(_CHUNK.size))
+        name_length, = struct.unpack('<I', file.read(4))
+        compression = file.read(name_length).decode()
+        size, = struct.unpack('<Q', file.read(8))
+        self._chunks.append(ChunkIndex(
+            chunk_length=length + _RECORD.size, chunk_start_offset=place, compression=compression,
+            compressed_size=size, message_end_time=end, message_index_length=0,
+            message_index_offsets={}, message_start_time=start, uncompressed_size=full))
+        self._last_indices = {}
+        if len(self._chunks) == 1 or is_last:
+            content = self._content(file.read(size), compression, full)
+            if content is None or zlib.crc32(content) != crc:
+                self._chunks.pop()
+                return False
+            self._definitions(content)
+        return True
+
+    @staticmethod
+    def _content(stored: bytes, compression: str, size: int) -> bytes | None:
+        from mcap.records import Chunk
+        from mcap.stream_reader import get_chunk_data_stream
+        chunk = Chunk(compression=compression, data=stored, message_end_time=0,
+                      message_start_time=0, uncompressed_crc=0, uncompressed_size=size)
+        try:
+            stream, length = get_chunk_data_stream(chunk)
+            return stream.read(length)
+        except Exception:  # the compressors' own errors, of a chunk that is not whole
+            return None
+
+    def _definitions(self, content: bytes) -> None:
+        """Read the schemas and channels in a chunk's content."""
+        for record in _records(content):
+            kind = type(record).__name__
+            if kind == 'Schema':
+                self._schemas[record.id] = record
+            elif kind == 'Channel':
+                self._channels[record.id] = record
+
+    def _message_index(self, content: bytes, place: int, end: int) -> None:
+        channel, length = struct.unpack_from('<HI', content)
+        if not self._chunks:
+            return
+        chunk = self._chunks[-1]
+        chunk.message_index_offsets[channel] = place
+        chunk.message_index_length = end - chunk.chunk_start_offset - chunk.chunk_length
+        self._counts[channel] += length // 16
+        self._last_indices[channel] = []
+
+    def _remember_metadata(self, content: bytes, place: int, end: int) -> None:
+        from mcap.records import MetadataIndex
+        length, = struct.unpack_from('<I', content)
+        name = content[4:4 + length].decode('utf-8', 'replace')
+        self._metadata.append(MetadataIndex(offset=place, length=end - place, name=name))
+
+    def _repair_last(self, file: BinaryIO, place: int) -> int:
+        """Write the message indices of the last chunk anew where some are missing."""
+        if not self._chunks:
+            return place
+        chunk = self._chunks[-1]
+        file.seek(chunk.chunk_start_offset + _RECORD.size + _CHUNK.size)
+        name_length, = struct.unpack('<I', file.read(4))
+        file.seek(name_length, os.SEEK_CUR)
+        size, = struct.unpack('<Q', file.read(8))
+        content = self._content(file.read(size), chunk.compression, chunk.uncompressed_size)
+        if content is None:
+            self._chunks.pop()
+            return chunk.chunk_start_offset
+        self._definitions(content)
+        found = _message_offsets(content)
+        if set(found) == set(chunk.message_index_offsets):
+            return place
+        for channel in chunk.message_index_offsets:
+            self._counts[channel] -= len(found[channel])
+        chunk.message_index_offsets.clear()
+        self._last_indices = found
+        return chunk.chunk_start_offset + chunk.chunk_length
+
+    def tail(self, place: int, metadata: Mapping[str, Mapping[str, str]]) -> bytes:
+        """Give all that stands behind the last kept record, which ends at a place."""
+        from mcap.data_stream import RecordBuilder
+        from mcap.records import DataEnd
+        from mcap.records import MessageIndex
+        from mcap.records import Metadata
+        from mcap.records import MetadataIndex
+        data = RecordBuilder()
+        if self._chunks and not self._chunks[-1].message_index_offsets:
+            chunk = self._chunks[-1]
+            for channel, offsets in self._last_indices.items():
+                chunk.message_index_offsets[channel] = place + data.count
+                MessageIndex(channel_id=channel, records=offsets).write(data)
+                self._counts[channel] += len(offsets)
+            chunk.message_index_length = data.count
+        for name, values in metadata.items():
+            before = data.count
+            Metadata(name=name, metadata=dict(values)).write(data)
+            self._metadata.append(MetadataIndex(offset=place + before,
+                                                length=data.count - before, name=name))
+        DataEnd(data_section_crc=0).write(data)
+        content = data.end()
+        return content + self._summary(place + len(content))
+
+    def _summary(self, place: int) -> bytes:
+        from mcap.data_stream import RecordBuilder
+        from mcap.opcode import Opcode
+        from mcap.records import Footer
+        from mcap.records import Statistics
+        from mcap.records import SummaryOffset
+        statistics = Statistics(
+            attachment_count=0, channel_count=len(self._channels),
+            channel_message_counts=dict(self._counts), chunk_count=len(self._chunks),
+            message_count=self.message_count, metadata_count=len(self._metadata),
+            message_start_time=min((one.message_start_time for one in self._chunks), default=0),
+            message_end_time=max((one.message_end_time for one in self._chunks), default=0),
+            schema_count=len(self._schemas))
+        summary, offsets = RecordBuilder(), []
+        for opcode, records in ((Opcode.SCHEMA, self._schemas.values()),
+                                (Opcode.CHANNEL, self._channels.values()),
+                                (Opcode.STATISTICS, [statistics]),
+                                (Opcode.CHUNK_INDEX, self._chunks),
+                                (Opcode.METADATA_INDEX, self._metadata)):
+            first = summary.count
+            for record in records:
+                record.write(summary)
+            if summary.count > first:
+                offsets.append(SummaryOffset(group_opcode=opcode, group_start=place + first,
+                                             group_length=summary.count - first))
+        offset_start = place + summary.count
+        for offset in offsets:
+            offset.write(summary)
+        content = summary.end()
+        crc = zlib.crc32(struct.pack('<BQQQ', Opcode.FOOTER, 20, place, offset_start),
+                         zlib.crc32(content))
+        footer = RecordBuilder()
+        Footer(summary_start=place, summary_offset_start=offset_start,
+               summary_crc=crc).write(footer)
+        return content + footer.end() + MAGIC
+
+
+def _records(content: bytes) -> list[Any]:
+    """Parse the schemas and channels of a chunk's content; messages are passed over."""
+    from mcap.data_stream import ReadDataStream
+    from mcap.opcode import Opcode
+    from mcap.records import Channel
+    from mcap.records import Schema
+    kinds: dict[int, Any] = {Opcode.SCHEMA: Schema, Opcode.CHANNEL: Channel}
+    found, place = [], 0
+    while place + _RECORD.size <= len(content):
+        opcode, length = _RECORD.unpack_from(content, place)
+        place += _RECORD.size
+        if opcode in kinds:
+            stream = ReadDataStream(io.BytesIO(content[place:place + length]))
+            found.append(kinds[opcode].read(stream))
+        place += length
+    return found
+
+
+def _message_offsets(content: bytes) -> dict[int, list[tuple[int, int]]]:
+    """Find the messages of a chunk: log time and place, by channel."""
+    from mcap.opcode import Opcode
+    found: dict[int, list[tuple[int, int]]] = {}
+    place = 0
+    while place + _RECORD.size <= len(content):
+        opcode, length = _RECORD.unpack_from(content, place)
+        if opcode == Opcode.MESSAGE:
+            channel, _, log_time = struct.unpack_from('<HIQ', content, place + _RECORD.size)
+            found.setdefault(channel, []).append((log_time, place))
+        place += _RECORD.size + length
+    return found

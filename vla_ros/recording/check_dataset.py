@@ -1,0 +1,108 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Checks a LeRobot dataset, whoever wrote it, an episode at a time."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vla_ros.data.lerobot_dataset import LeRobotDataset
+from vla_ros.data.lerobot_metadata import DatasetError
+from vla_ros.recording.findings import check_numbers
+from vla_ros.recording.findings import dimensions_of
+from vla_ros.recording.findings import Limits
+from vla_ros.recording.findings import Report
+from vla_ros.recording.findings import StreamFacts
+
+#: Frames of an episode whose pictures are compared, and shown of the whole.
+_LOOKED_AT, _SHOWN = 24, 8
+
+
+def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Report:
+    """
+    Check a dataset.
+
+    :param has_pictures: whether pictures are decoded.
+    """
+    report = Report(folder.resolve().name)
+    try:
+        dataset = LeRobotDataset(folder)
+    except DatasetError as error:
+        report.error('format', str(error))
+        return report
+    names = dataset.action_names
+    report.facts = {'version': dataset.metadata.version, 'frames': str(len(dataset)),
+                    'episodes': str(dataset.episode_count), 'fps': f'{dataset.metadata.fps:g}',
+                    'cameras': ', '.join(dataset.cameras),
+                    'tasks': '; '.join(list(dataset.metadata.tasks.values())[:8])}
+    actions: np.ndarray = dataset.actions.astype(np.float64)
+    if np.isfinite(actions).all():
+        report.dimensions = dimensions_of(names, actions)
+    _check_statistics(dataset, actions, report)
+    _check_contract(folder, report)
+    for number, rows in enumerate(dataset.episode_rows):
+        where = f'episode {number}: '
+        check_numbers(report, limits, names, actions[rows.start:rows.stop],
+                      dataset.metadata.fps, 'action', where)
+        if has_pictures:
+            _check_pictures(dataset, rows, where, report)
+    if has_pictures:
+        _show(dataset, report)
+    return report
+
+
+def _check_statistics(dataset: LeRobotDataset, actions: np.ndarray, report: Report) -> None:
+    """Compare what the dataset says of its actions with what they are."""
+    said = dataset.statistics.get('action', {})
+    for name, found in (('min', actions.min(0)), ('max', actions.max(0)),
+                        ('mean', actions.mean(0))):
+        if name not in said:
+            continue
+        values = np.asarray(said[name], np.float64).ravel()
+        spread = np.maximum(np.ptp(actions, axis=0), 1e-6)
+        if values.shape != found.shape or (np.abs(values - found) > 1e-2 * spread + 1e-5).any():
+            report.error('statistics', f'meta/stats.json has the {name} {values.tolist()} of the '
+                                       f'action, the frames have {found.round(6).tolist()}')
+            return
+
+
+def _check_contract(folder: Path, report: Report) -> None:
+    if not (folder / 'meta/vla_ros_contract.yaml').is_file():
+        report.warn('no-contract', 'the dataset says nothing of an observation contract: whether '
+                                   'a node observes the same cannot be checked')
+
+
+def _check_pictures(dataset: LeRobotDataset, rows: range, where: str, report: Report) -> None:
+    """Look for pictures that repeat, in a run of frames from the middle of an episode."""
+    middle = range(max(rows.start, (rows.start + rows.stop - _LOOKED_AT) // 2), rows.stop)
+    looked_at = middle[:_LOOKED_AT]
+    for camera in dataset.cameras:
+        before, run = None, 0
+        try:
+            for row in looked_at:
+                picture = dataset.picture(row, camera)
+                run = run + 1 if before is not None and np.array_equal(before, picture) else 0
+                before = picture
+                if run >= max(3, dataset.metadata.fps / 2):
+                    report.error('frozen', f'{where}the pictures of {camera} repeat, up to frame '
+                                           f'{row - rows.start}')
+                    break
+        except DatasetError as error:
+            report.error('damaged', f'{where}{error}')
+            return
+        if before is not None and before.max() < 8:
+            report.warn('dark', f'{where}the pictures of {camera} are black')
+
+
+def _show(dataset: LeRobotDataset, report: Report) -> None:
+    chosen = np.unique(np.linspace(0, len(dataset) - 1, _SHOWN).astype(int)).tolist()
+    for camera in dataset.cameras:
+        for row in chosen:
+            try:
+                report.pictures.append((f'{camera}, frame {row}', dataset.picture(row, camera)))
+            except DatasetError:
+                return  # it was found above
+        counts = StreamFacts(camera, len(dataset), dataset.metadata.fps,
+                             1 / dataset.metadata.fps, 0, 0, 0)
+        report.streams.append(counts)

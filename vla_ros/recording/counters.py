@@ -1,0 +1,90 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is counted of each topic while an episode is recorded."""
+
+from collections import deque
+from dataclasses import dataclass
+from dataclasses import field
+import math
+
+from vla_ros.recording.cdr import stamp_of
+
+#: Seconds over which a rate is measured.
+_WINDOW = 2.0
+
+
+@dataclass
+class TopicCounter:
+    """
+    Counts of one topic.
+
+    :param messages: received.
+    :param lost: sent and not received, by the sequence numbers of their publishers.
+    :param dropped: received and not written: the disk was too slow.
+    :param late: received more than ``late_after`` s after their stamp.
+    :param backwards: stamped before the message before.
+    :param longest_gap: s between two messages.
+    """
+
+    type: str  # noqa: A003
+    late_after: float = 0.5
+    messages: int = 0
+    size: int = 0
+    lost: int = 0
+    dropped: int = 0
+    late: int = 0
+    backwards: int = 0
+    longest_gap: float = 0.0
+    _last_stamp: int = 0
+    _last_arrival: float = math.nan
+    _recent: deque[float] = field(default_factory=deque)
+    _sequences: dict[bytes, int] = field(default_factory=dict)
+
+    def count(self, data: bytes, log_time: int, publisher: bytes, sequence: int | None,
+              now: float) -> None:
+        """
+        Count a message.
+
+        :param log_time: when it was received, ns of the ROS time.
+        :param sequence: by its publisher, None where the middleware does not tell.
+        :param now: monotonic seconds.
+        """
+        self.messages += 1
+        self.size += len(data)
+        stamp = stamp_of(self.type, data)
+        if stamp:
+            self.late += log_time - stamp > 1e9 * self.late_after
+            self.backwards += stamp < self._last_stamp
+            self._last_stamp = stamp
+        if sequence is not None:
+            before = self._sequences.get(publisher)
+            if before is not None and sequence > before + 1:
+                self.lost += sequence - before - 1
+            self._sequences[publisher] = sequence
+        if self._last_arrival == self._last_arrival:
+            self.longest_gap = max(self.longest_gap, now - self._last_arrival)
+        self._last_arrival = now
+        self._recent.append(now)
+        while self._recent[0] < now - _WINDOW:
+            self._recent.popleft()
+
+    def rate(self, now: float) -> float:
+        """Messages a second, over the last seconds."""
+        recent = [moment for moment in self._recent if moment >= now - _WINDOW]
+        return len(recent) / _WINDOW
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last message, NaN before the first."""
+        return now - self._last_arrival
+
+    def facts(self, written: int | None = None) -> dict[str, str]:
+        """
+        Give the counts as text.
+
+        :param written: messages that are in the bag, once it is finished: the rest was dropped.
+        """
+        dropped = self.dropped if written is None else self.messages - written
+        return {'messages': str(self.messages), 'lost': str(self.lost), 'dropped': str(dropped),
+                'late': str(self.late), 'backwards': str(self.backwards),
+                'longest_gap_s': f'{self.longest_gap:.3f}'}
