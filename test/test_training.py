@@ -5,16 +5,18 @@
 
 from dataclasses import replace
 
+from loss_curves import assert_same_curve
 import numpy as np
 import pytest
 import torch
 
-pytest.importorskip('vla_ros.sim.world')
+pytest.importorskip('accelerate')
+pytest.importorskip('vla_ros.worlds.world')
 
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
-from vla_ros.sim.tasks import ALL_TASKS  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
+from vla_ros.training.accelerator import make_accelerator  # noqa: E402
 from vla_ros.training.layout import DATASET  # noqa: E402
 from vla_ros.training.layout import IMAGE_SIZE  # noqa: E402
 from vla_ros.training.layout import write_weights  # noqa: E402
@@ -23,19 +25,20 @@ from vla_ros.training.loop import TrainingPlan  # noqa: E402
 from vla_ros.training.resumable import TrainingError  # noqa: E402
 from vla_ros.training.samples import make_sampler  # noqa: E402
 from vla_ros.training.samples import Samples  # noqa: E402
+from vla_ros.worlds.tasks import ALL_TASKS  # noqa: E402
 
 PLAN = TrainingPlan(steps=4, batch=4, samples=8)
 
 
 @pytest.fixture(scope='module')
 def samples(tmp_path_factory):
-    training = Training(PLAN, tmp_path_factory.mktemp('transform'))
+    training = Training(PLAN, tmp_path_factory.mktemp('transform'), make_accelerator())
     return Samples.join(list(make_sampler(training.transform).draw_many(range(8))))
 
 
 def test_training_sees_what_inference_sees(tmp_path):
     """Each of several instructions in one sequence gets the tokens it gets alone in the engine."""
-    training = Training(PLAN, tmp_path)
+    training = Training(PLAN, tmp_path, make_accelerator())
     network = training.learner.network
     with torch.no_grad():
         # Large enough for answers that differ, and storable in bfloat16 without a loss.
@@ -64,7 +67,7 @@ def test_training_sees_what_inference_sees(tmp_path):
 
 
 def test_bins_are_those_of_the_action_tokenizer(tmp_path):
-    training = Training(PLAN, tmp_path)
+    training = Training(PLAN, tmp_path, make_accelerator())
     learner = training.learner
     rng = np.random.default_rng(0)
     low, high = learner._low.numpy(), learner._high.numpy()
@@ -76,29 +79,29 @@ def test_bins_are_those_of_the_action_tokenizer(tmp_path):
 
 
 def test_an_interrupted_training_ends_in_the_same_curve(tmp_path, samples):
-    whole = Training(PLAN, tmp_path / 'whole')
+    whole = Training(PLAN, tmp_path / 'whole', make_accelerator())
     whole.run(samples, lambda step, losses: None)
 
     def interrupt(step, losses):
         if step == 2:
             broken.save()
             raise KeyboardInterrupt
-    broken = Training(PLAN, tmp_path / 'broken')
+    broken = Training(PLAN, tmp_path / 'broken', make_accelerator())
     with pytest.raises(KeyboardInterrupt):
         broken.run(samples, interrupt)
-    resumed = Training(PLAN, tmp_path / 'broken')
+    resumed = Training(PLAN, tmp_path / 'broken', make_accelerator())
     assert resumed.step == 2
     resumed.run(samples, lambda step, losses: None)
-    assert resumed.curve == whole.curve
+    assert_same_curve(resumed.curve, whole.curve)
     weights = [(tmp_path / name / 'model.safetensors').read_bytes()
                for name in ('whole', 'broken')]
     assert weights[0] == weights[1]
     with pytest.raises(TrainingError, match='another plan'):
-        Training(replace(PLAN, seed=1), tmp_path / 'broken')
+        Training(replace(PLAN, seed=1), tmp_path / 'broken', make_accelerator())
 
 
 def test_samples_are_a_function_of_their_seed(tmp_path, samples):
-    training = Training(PLAN, tmp_path)
+    training = Training(PLAN, tmp_path, make_accelerator())
     again = make_sampler(training.transform).draw(3)
     assert np.array_equal(again.images[0], samples.images[3])
     assert np.array_equal(again.actions[0], samples.actions[3], equal_nan=True)

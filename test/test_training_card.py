@@ -8,22 +8,24 @@ import json
 import numpy as np
 import pytest
 
-pytest.importorskip('vla_ros.sim.world')
+pytest.importorskip('accelerate')
+pytest.importorskip('vla_ros.worlds.world')
 
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
-from vla_ros.sim.score import Episode  # noqa: E402
-from vla_ros.sim.score import score  # noqa: E402
-from vla_ros.sim.tasks import ALL_TASKS  # noqa: E402
-from vla_ros.tools.train import main  # noqa: E402
+from vla_ros.cli.train import main  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
+from vla_ros.training.accelerator import make_accelerator  # noqa: E402
 from vla_ros.training.loop import Training  # noqa: E402
 from vla_ros.training.loop import TrainingPlan  # noqa: E402
+from vla_ros.worlds.outcomes import Episode  # noqa: E402
+from vla_ros.worlds.outcomes import score  # noqa: E402
+from vla_ros.worlds.tasks import ALL_TASKS  # noqa: E402
 
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    training = Training(TrainingPlan(), tmp_path_factory.mktemp('trained'))
+    training = Training(TrainingPlan(), tmp_path_factory.mktemp('trained'), make_accelerator())
     training.curve.append({'action': 1.0, 'accuracy': 0.5})
     training.save()
     return training.folder
@@ -53,8 +55,8 @@ def test_what_ships_runs_and_says_where_it_came_from(tmp_path, trained, results)
     assert 'seeds 10000 to 10023' in card and 'million weights' in card
     assert not (out / 'training_state.pt').exists()
     policy = load_policy(PolicyConfig(str(out), device='cpu', clip_invalid=True, warmup=False))
-    picture = np.zeros((224, 224, 3), np.uint8)
-    assert policy.infer(Observation((picture,), 'reach the red block')).actions.shape == (1, 7)
+    image = np.zeros((224, 224, 3), np.uint8)
+    assert policy.infer(Observation((image,), 'reach the red block')).actions.shape == (1, 7)
 
 
 def test_results_of_something_else_are_refused(tmp_path, trained, results, capsys):

@@ -1,38 +1,42 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""DAgger: what the model got itself into is labelled as if it had been drawn, and trained on."""
+"""DAgger: states of rollouts are labelled like drawn samples, and trained on."""
 
 from dataclasses import replace
+import sys
 
 import numpy as np
 import pytest
 
-pytest.importorskip('vla_ros.sim.world')
+pytest.importorskip('accelerate')
+pytest.importorskip('vla_ros.worlds.world')
 
+from vla_ros.cli.train import main  # noqa: E402
 from vla_ros.errors import InvalidAction  # noqa: E402
-from vla_ros.sim.expert import Expert  # noqa: E402
-from vla_ros.sim.robot import Robot  # noqa: E402
-from vla_ros.sim.tasks import ALL_TASKS  # noqa: E402
-from vla_ros.sim.tasks import Task  # noqa: E402
-from vla_ros.tools.train import main  # noqa: E402
+from vla_ros.training.accelerator import make_accelerator  # noqa: E402
 from vla_ros.training.dagger import DaggerPlan  # noqa: E402
 from vla_ros.training.dagger import RoundPlan  # noqa: E402
 from vla_ros.training.dagger import run_rounds  # noqa: E402
 from vla_ros.training.loop import Training  # noqa: E402
 from vla_ros.training.loop import TrainingPlan  # noqa: E402
 from vla_ros.training.resumable import TrainingError  # noqa: E402
-from vla_ros.training.rollouts import Player  # noqa: E402
+from vla_ros.training.rollouts import RolloutWorker  # noqa: E402
 from vla_ros.training.samples import make_sampler  # noqa: E402
 from vla_ros.training.samples import Samples  # noqa: E402
 from vla_ros.training.seeds import demonstration_seed  # noqa: E402
 from vla_ros.training.seeds import rollout_seed  # noqa: E402
+from vla_ros.util.packages import install_command  # noqa: E402
+from vla_ros.worlds.expert import Expert  # noqa: E402
+from vla_ros.worlds.robot import Robot  # noqa: E402
+from vla_ros.worlds.tasks import ALL_TASKS  # noqa: E402
+from vla_ros.worlds.tasks import Task  # noqa: E402
 
 PLAN = DaggerPlan(rounds=1, episodes=2, steps=2, batch=4, drawn=6)
 
 
 class Answers:
-    """Stands for a policy: gives what a function of the instruction gives."""
+    """A policy whose action is a function of the instruction."""
 
     def __init__(self, act):
         self._act = act
@@ -52,7 +56,8 @@ class Answers:
 
 @pytest.fixture(scope='module')
 def sampler(tmp_path_factory):
-    return make_sampler(Training(TrainingPlan(), tmp_path_factory.mktemp('transform')).transform)
+    return make_sampler(Training(TrainingPlan(), tmp_path_factory.mktemp('transform'),
+                                 make_accelerator()).transform)
 
 
 @pytest.fixture(scope='module')
@@ -60,40 +65,40 @@ def start(tmp_path_factory, sampler):
     """Train a checkpoint, hardly."""
     drawn = Samples.join(list(sampler.draw_many(range(6))))
     training = Training(TrainingPlan(steps=2, batch=4, samples=6),
-                        tmp_path_factory.mktemp('start'))
+                        tmp_path_factory.mktemp('start'), make_accelerator())
     training.run(drawn, lambda step, losses: None)
     return training.folder, drawn
 
 
 def run(start, out, plan=PLAN):
-    told = []
-    run_rounds(plan, start[0], out, start[1], 1, told.append,
-               lambda training: lambda step, losses: None)
-    return told
+    lines = []
+    run_rounds(plan, start[0], out, start[1], 1, lines.append,
+               lambda training: lambda step, losses: None, make_accelerator())
+    return lines
 
 
-def test_the_expert_as_the_model_succeeds_and_agrees_with_every_label(sampler):
+def test_the_expert_as_policy_succeeds_and_agrees_with_every_label(sampler):
     expert = Expert(Robot.load())
 
     def act(task):
         return expert.act(task, sampler.world.situation())
     for index in (2, 5, 8, 14):
-        played = Player(sampler, Answers(act)).play(0, 1, index)
-        episode, = played.episodes
+        rollouts = RolloutWorker(sampler, Answers(act)).run(0, 1, index)
+        episode, = rollouts.episodes
         assert episode.succeeded and episode.task == ALL_TASKS[index % 12]
-        samples = played.samples
-        assert played.disturbed == [index >= 12] and len(samples.images) > 8
+        samples = rollouts.samples
+        assert rollouts.disturbed == [index >= 12] and len(samples.images) > 8
         assert samples.task[0] == index % 12
-        # Every colour that is there has an answer, every other has none.
-        there = ~np.isnan(samples.places[:, :4, 0])
+        # Every colour in the scene has an action, every other has none.
+        there = ~np.isnan(samples.keypoints[:, :4, 0])
         assert np.array_equal(~np.isnan(samples.actions[..., 0]), np.tile(there, 3))
 
 
-def test_an_arm_that_nobody_moves_is_looked_at_once(sampler):
-    played = Player(sampler, Answers(lambda task: None)).play(0, 1, 0)
-    assert played.episodes[0].decided == ''
+def test_an_arm_at_rest_is_labelled_once(sampler):
+    rollouts = RolloutWorker(sampler, Answers(lambda task: None)).run(0, 1, 0)
+    assert rollouts.episodes[0].decided == ''
     assert sampler.world.time < 5
-    assert len(set(map(bytes, played.samples.images))) <= 2
+    assert len(set(map(bytes, rollouts.samples.images))) <= 2
 
 
 def test_rounds_are_a_function_of_their_plan_and_go_on(tmp_path, start):
@@ -103,7 +108,8 @@ def test_rounds_are_a_function_of_their_plan_and_go_on(tmp_path, start):
     with pytest.raises(KeyboardInterrupt):
         def interrupt(step, losses):
             raise KeyboardInterrupt
-        run_rounds(PLAN, start[0], again, start[1], 1, print, lambda training: interrupt)
+        run_rounds(PLAN, start[0], again, start[1], 1, print, lambda training: interrupt,
+                   make_accelerator())
     run(start, again)
     weights = [(folder / 'model.safetensors').read_bytes()
                for folder in (start[0], tmp_path / 'whole', again)]
@@ -113,7 +119,7 @@ def test_rounds_are_a_function_of_their_plan_and_go_on(tmp_path, start):
         run(start, again, replace(PLAN, episodes=3))
 
 
-def test_each_batch_has_its_share_of_played_situations():
+def test_each_batch_has_its_share_of_rollouts():
     plan = RoundPlan(batch=10, samples=50, share=0.3)
     rows = plan.choose_rows(np.random.default_rng(0), 70)
     assert len(set(rows.tolist())) == 10 and (rows >= 50).sum() == 3
@@ -126,10 +132,29 @@ def test_no_scene_of_the_training_can_be_evaluated():
     assert len(seeds) == 12 and min(seeds) >= 2**64
 
 
-def test_what_is_not_given_is_asked_for(capsys):
+def test_a_missing_option_is_named(capsys):
     assert main(['--dagger', '2', '--out', 'x', '--data', 'y']) == 2
     assert capsys.readouterr().err.splitlines() == [
-        'vla_train: --start: got None, it must be given here']
+        'vla_train: --dagger needs --start (the checkpoint of the first rollouts), which the '
+        'command line does not have; add it']
+    assert main(['--finetune', 'x']) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        'vla_train: --finetune needs --dataset (the folder of a LeRobot dataset), which the '
+        'command line does not have; add it']
+    assert main([]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        'vla_train: training needs --out (the folder of the result) and --data (the folder of the '
+        'drawn samples), which the command line does not have; add them']
+
+
+@pytest.mark.parametrize('words, problem', [
+    (['--dagger', '1', '--dataset', 'd'],
+     '--dataset and --dagger exclude one another; give one of them'),
+    (['--start', 's', '--out', 'x', '--data', 'y'],
+     '--start belongs to --dagger, which was not given; add --dagger or leave --start out')])
+def test_options_that_do_not_fit_together_are_refused(words, problem, capsys):
+    assert main(words) == 2
+    assert capsys.readouterr().err.splitlines() == [f'vla_train: {problem}']
 
 
 @pytest.mark.parametrize('words, problem', [
@@ -161,7 +186,8 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
 
 
 def test_a_missing_simulator_is_named(monkeypatch, capsys):
-    monkeypatch.setattr('vla_ros.tools.train.find_spec', lambda name: None)
+    monkeypatch.setattr('vla_ros.cli.train.find_spec', lambda name: None)
     assert main(['--out', 'x', '--data', 'y']) == 2
     assert capsys.readouterr().err.splitlines() == [
-        'vla_train: training: mujoco is not installed; pip install mujoco']
+        f'vla_train: training: the Python package mujoco is not installed for {sys.executable}; '
+        f'run: {install_command()}']

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What ships of a trained checkpoint: its files, and a card that says what it is."""
+"""The release of a trained checkpoint: its files and its model card."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from safetensors import safe_open
 from vla_ros.errors import CheckpointError
 from vla_ros.errors import VlaError
 
-#: What a checkpoint consists of; the state of the training is no part of it.
+#: The files of a checkpoint; the state of the training is no part of it.
 CHECKPOINT_FILES = (
     'added_tokens.json', 'config.json', 'dataset_statistics.json', 'generation_config.json',
     'loss.png', 'model.safetensors', 'preprocessor_config.json', 'special_tokens_map.json',
     'tokenizer.json', 'tokenizer_config.json')
-#: Bytes that a shipped checkpoint may have.
+#: Largest size of a released checkpoint, bytes.
 MOST_BYTES = 12 * 2**20
 
 
@@ -31,27 +31,27 @@ class CardError(VlaError):
 
 
 @dataclass(frozen=True)
-class Story:
+class Provenance:
     """
-    How a checkpoint came about, in the words of the one who made it.
+    How a checkpoint was made, as its maker describes it.
 
     :param commands: the command lines, one per line.
-    :param took: how long it took.
-    :param machine: on what; empty for this machine.
-    :param data: what it was trained on.
+    :param duration: of the training.
+    :param machine: hardware of the training; empty for this machine.
+    :param data: training data.
     """
 
     commands: str
-    took: str
+    duration: str
     machine: str
     data: str
 
 
-def ship(checkpoint: Path, out: Path, results: Path, story: Story) -> int:
+def ship(checkpoint: Path, out: Path, results: Path, provenance: Provenance) -> int:
     """
-    Copy what belongs to a checkpoint, and write its README.md.
+    Copy the files of a checkpoint, and write its README.md.
 
-    :param results: what ``vla_eval --json`` printed.
+    :param results: file with the output of ``vla_eval --json``.
     :returns: bytes in all.
     :raises CheckpointError: a file is missing.
     :raises CardError: the results cannot be read, or it would be too large.
@@ -64,24 +64,35 @@ def ship(checkpoint: Path, out: Path, results: Path, story: Story) -> int:
     if size > MOST_BYTES:
         raise CardError(f'{checkpoint} has {size / 2**20:.1f} MiB; what ships may have '
                         f'{MOST_BYTES // 2**20}')
+    _check_out(out)
     out.mkdir(parents=True, exist_ok=True)
     for name in CHECKPOINT_FILES:
         if checkpoint.resolve() != out.resolve():
             shutil.copyfile(checkpoint / name, out / name)
-    (out / 'README.md').write_text(write_card(checkpoint, table, story), encoding='utf-8')
+    (out / 'README.md').write_text(write_card(checkpoint, table, provenance), encoding='utf-8')
     return size
 
 
-def write_card(checkpoint: Path, results: Mapping[str, Any], story: Story) -> str:
+def _check_out(out: Path) -> None:
+    """Make sure that nothing but an earlier release is overwritten."""
+    card = out / 'README.md'
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not card.is_file() or _TITLE not in card.read_text(encoding='utf-8', errors='replace'):
+        raise CardError(f'--out {out} holds files that are no shipped checkpoint of this project; '
+                        'give a new folder')
+
+
+def write_card(checkpoint: Path, results: Mapping[str, Any], provenance: Provenance) -> str:
     """Write the text of a card."""
     with safe_open(checkpoint / 'model.safetensors', 'numpy') as stored:
         weights = sum(_count(stored.get_slice(key).get_shape()) for key in stored.keys())
     seeds = [episode['seed'] for episode in results.get('episodes', ())]
     span = f'the scenes of seeds {min(seeds)} to {max(seeds)}' if seeds else 'its own scenes'
     return _CARD.format(
-        weights=f'{weights / 1e6:.2f}', size=_size(checkpoint), data=story.data,
-        commands='\n'.join('    ' + line for line in story.commands.strip().splitlines()),
-        took=story.took, machine=story.machine or describe_machine(), span=span,
+        weights=f'{weights / 1e6:.2f}', size=_size(checkpoint), data=provenance.data,
+        commands='\n'.join('    ' + line for line in provenance.commands.strip().splitlines()),
+        took=provenance.duration, machine=provenance.machine or describe_machine(), span=span,
         rows='\n'.join(_row(row) for row in (*results['rows'], *results.get('colors', ()))))
 
 
@@ -126,6 +137,8 @@ def _count(shape: list[int]) -> int:
     return count
 
 
+_TITLE = '# A small VLA for the simulated arm'
+
 _CARD = """---
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
@@ -136,7 +149,7 @@ tags: [robotics, vision-language-action]
 # A small VLA for the simulated arm
 
 A model of the OpenVLA class in its official layout (two ViTs, a projector, a Llama, 256 action
-bins), {weights} million weights, {size} MiB. From one picture of the table and a sentence it gives
+bins), {weights} million weights, {size} MiB. From one image of the table and a sentence it gives
 the positions that the six joints and the gripper are to go to. `unnorm_key` is
 `vla_ros_tabletop`; the action space is `joint_position`, rad and m.
 
@@ -151,7 +164,7 @@ does.
 
 ## How well it does
 
-`vla_eval --json` through the node and DDS, on {span}, none of which training plays through. What
+`vla_eval --json` through the node and DDS, on {span}, none of which training uses. What
 happens to another block than the one that was named is a failure. The interval is Wilson's, 95 %.
 
 | | episodes | successes | rate | interval |
@@ -162,11 +175,11 @@ happens to another block than the one that was named is a failure. The interval 
 
 It knows this arm, this camera, this table, and three sentences: "reach the {{color}} block", "push
 the {{color}} block", "pick up the {{color}} block" with red, green, blue and yellow. Other words,
-other objects and real cameras are nothing that it has seen. It sees single pictures and remembers
+other objects and real cameras are nothing that it has seen. It sees single images and remembers
 nothing. It was trained in simulation only and is made for demonstration and tests: do not let it
 move a real robot.
 
 ## Licence
 
-Apache-2.0, like vla_ros. No weights, pictures or data of others went into it.
+Apache-2.0, like vla_ros. No weights, images or data of others went into it.
 """

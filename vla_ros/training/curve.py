@@ -1,19 +1,19 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The loss curve as a picture."""
+"""The plot of the loss curve."""
 
 from pathlib import Path
 
 from matplotlib.figure import Figure
 import numpy as np
 
-#: Points of a line; each is the mean of what lies between two of them.
+#: Points of a line; each is the mean of a window.
 _MOST_POINTS = 200
 
 
 def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
-    """Draw the action loss and, where it is known, the share of right tokens as a PNG."""
+    """Draw the action loss and, where it is known, the token accuracy as a PNG."""
     figure = Figure(figsize=(8, 4), layout='constrained')
     loss = figure.add_subplot(xlabel='step')
     loss.set_ylabel('action loss', color='C3')

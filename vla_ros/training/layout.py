@@ -11,12 +11,12 @@ from typing import Any
 from safetensors.torch import save_file
 import torch
 
-from vla_ros.demo.tokenizer import text_pieces
-from vla_ros.demo.tokenizer import write_tokenizer
+from vla_ros.data.preprocess import ImageProcessor
+from vla_ros.data.preprocess import TowerTransform
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.weights import targets
-from vla_ros.preprocess import ImageProcessor
-from vla_ros.preprocess import TowerTransform
+from vla_ros.util.tiny_tokenizer import text_pieces
+from vla_ros.util.tiny_tokenizer import write_tokenizer
 
 #: Name of the statistics, what ``unnorm_key`` selects.
 DATASET = 'vla_ros_tabletop'
@@ -86,7 +86,7 @@ def preprocessor_config() -> dict[str, Any]:
 
 
 def small_transform() -> TowerTransform:
-    """Make what resizes pictures for the small model."""
+    """Make the image transform of the small model."""
     return ImageProcessor.from_config(preprocessor_config()).towers[0]
 
 

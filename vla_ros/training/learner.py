@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The loss: several instructions share one picture.
+The loss of the small model: several instructions share one image.
 
-A sequence is the picture and the beginning of the prompt, followed by a branch for each
-instruction: the rest of its prompt and its action. A branch sees the beginning and itself, so each
-is exactly what inference sees, and the costly part is computed once for all of them.
+A sequence is the image and the common prefix of the prompts, followed by a branch for each
+instruction: the rest of its prompt and its action. A branch attends to the prefix and to itself,
+as in inference, and the prefix, which costs most, is computed once for all of them.
 """
 
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,16 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-from vla_ros.actions import ActionStatistics
-from vla_ros.actions import ActionTokenizer
+from vla_ros.data.actions import ActionStatistics
+from vla_ros.data.actions import ActionTokenizer
+from vla_ros.data.prompts import build_prompt
 from vla_ros.model.attention import attend_sdpa
 from vla_ros.model.config import read_config
-from vla_ros.model.llama import rotate
+from vla_ros.model.layer_operations import rotate
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.tokenizer import PromptTokenizer
-from vla_ros.prompts import build_prompt
-from vla_ros.sim.tasks import ALL_TASKS
-from vla_ros.sim.tasks import COLORS
+from vla_ros.worlds.tasks import ALL_TASKS
+from vla_ros.worlds.tasks import COLORS
 
 _DIMENSIONS = 7
 # Width of the target distribution about the right bin, in bins.
@@ -39,10 +40,10 @@ class Prompts:
     """
     The tokens of all instructions.
 
-    :param shared: int64 (P,), what all begin with, BOS included.
+    :param shared: int64 (P,), the common prefix, BOS included.
     :param branches: int64 (12, L), the rest of each, padded at its end.
     :param lengths: int64 (12,).
-    :param colors: int64 (12,), where in its branch the word of the colour is.
+    :param colors: int64 (12,), position of the word of the colour in its branch.
     """
 
     shared: Tensor
@@ -67,37 +68,35 @@ class Prompts:
                    colors.repeat_interleave(len(COLORS)))
 
     def to(self, device: torch.device) -> 'Prompts':
-        """Move all of them."""
+        """Move all tensors to a device."""
         return Prompts(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
 @dataclass(frozen=True)
 class Losses:
-    """What a batch says: each a scalar."""
+    """The losses and the accuracy of a batch: each a scalar."""
 
     action: Tensor
-    places: Tensor
+    keypoints: Tensor
     state: Tensor
     accuracy: Tensor
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
-        return self.action + self.places + 2 * self.state
+        """The loss that is minimised."""
+        return self.action + self.keypoints + 2 * self.state
 
-    def weighed(self, share: float, visible: float) -> 'Losses':
+    def balance(self, visible: float) -> 'Losses':
         """
-        Give what a part of a batch contributes to the whole one.
+        Weigh the keypoint loss of a microbatch, so that the mean over all is that of the batch.
 
-        :param share: what the part is of the batch.
-        :param visible: the same, counted in things that are in the picture.
+        :param visible: number of its visible keypoints, divided by the mean of all microbatches.
         """
-        return Losses(self.action * share, self.places * visible, self.state * share,
-                      self.accuracy * share)
+        return replace(self, keypoints=self.keypoints * visible)
 
 
 class Learner(nn.Module):
-    """The network with the helpers that exist in training only."""
+    """The network with auxiliary heads, which exist in training only."""
 
     _low: Tensor
     _high: Tensor
@@ -111,21 +110,21 @@ class Learner(nn.Module):
         Build an untrained network.
 
         :param folder: checkpoint folder, all but the weights.
-        :param branches: instructions for each picture.
+        :param branches: instructions for each image.
         """
         super().__init__()
         config = read_config(folder)
         self.network = OpenVlaNetwork(config, attend_sdpa)
         hidden = config.language_model.hidden_size
-        # The helpers say where the blocks and the tool are in each patch; at the word of the
-        # colour, where that block is; and at the end of the prompt that and what the arm is like.
-        self.patch_helper = nn.Linear(hidden, 15)
-        self.color_helper = nn.Linear(hidden, 2)
-        self.state_helper = nn.Linear(hidden, 6)
+        # The auxiliary heads predict keypoints (blocks and tool) from each patch, the named block
+        # from the word of its colour, and it and the arm's state from the end of the prompt.
+        self.patch_head = nn.Linear(hidden, 15)
+        self.color_head = nn.Linear(hidden, 2)
+        self.state_head = nn.Linear(hidden, 6)
         self.branches = branches
         self.prompts = Prompts.read(folder)
         stats = ActionStatistics.from_dataset(next(iter(config.norm_stats.values())))
-        # Not saved: they follow from the folder.
+        # Not saved: they are derived from the folder.
         for name, value in (('_low', torch.tensor(stats.low)), ('_high', torch.tensor(stats.high)),
                             ('_arm_middle', torch.tensor([0.4, 0, 0.1, 0.02])),
                             ('_arm_spread', torch.tensor([0.1, 0.2, 0.06, 0.02]))):
@@ -140,7 +139,7 @@ class Learner(nn.Module):
         self.register_buffer('_rotary', rotary, persistent=False)
         self.register_buffer('_mask', mask, persistent=False)
 
-    def forward(self, pixels: Tensor, tasks: Tensor, actions: Tensor, places: Tensor,
+    def forward(self, pixels: Tensor, tasks: Tensor, actions: Tensor, keypoints: Tensor,
                 state: Tensor, noise: Tensor) -> Losses:
         """
         Give the losses of a batch.
@@ -148,9 +147,9 @@ class Learner(nn.Module):
         :param pixels: float32 (B, 6, S, S), normalised.
         :param tasks: int64 (B, K), index of each branch's task; its block is there.
         :param actions: float32 (B, K, 7), rad and m.
-        :param places: float32 (B, 5, 2), see ``Samples``.
+        :param keypoints: float32 (B, 5, 2), see ``Samples``.
         :param state: float32 (B, 4).
-        :param noise: float32 (B, K, 7), from a normal distribution.
+        :param noise: float32 (B, K, 7), standard normal; it perturbs the previous tokens.
         """
         patches = self.network.embed_image(pixels)
         bins = self._bins(actions)
@@ -160,12 +159,13 @@ class Learner(nn.Module):
         chosen = hidden.gather(2, steps[..., None].expand(-1, -1, -1, hidden.shape[-1]))
         logits = self.network.language_model.logits(chosen)
         action, accuracy = self._action_loss(logits, bins)
-        meant = 4 * (places.gather(1, (tasks % len(COLORS))[..., None].expand(-1, -1, 2)) - 0.5)
+        named = (tasks % len(COLORS))[..., None].expand(-1, -1, 2)
+        target = 4 * (keypoints.gather(1, named) - 0.5)
         words = hidden.gather(2, self.prompts.colors[tasks][..., None, None].expand(
             -1, -1, 1, hidden.shape[-1]))[:, :, 0]
-        word = functional.smooth_l1_loss(self.color_helper(words), meant, beta=0.2)
-        return Losses(action, self._place_loss(patches, places),
-                      word + self._state_loss(chosen[:, :, 0], meant, state), accuracy)
+        word = functional.smooth_l1_loss(self.color_head(words), target, beta=0.2)
+        return Losses(action, self._keypoint_loss(patches, keypoints),
+                      word + self._state_loss(chosen[:, :, 0], target, state), accuracy)
 
     def on(self, device: torch.device) -> 'Learner':
         """Move to a device."""
@@ -181,9 +181,9 @@ class Learner(nn.Module):
     def _branch_tokens(self, tasks: Tensor, bins: Tensor, lengths: Tensor,
                        noise: Tensor) -> Tensor:
         """Prompt rest and action of every branch, int64 (B, K, L)."""
-        # Inference continues its own first numbers, which are a little off: so are these.
-        wrong = bins + noise.mul(1.5).round().long()
-        ids = self._vocabulary - 1 - wrong.clamp(0, self._tokenizer.n_bins - 2)
+        # In inference the previous tokens are predictions, which are slightly off: so are these.
+        noisy = bins + noise.mul(1.5).round().long()
+        ids = self._vocabulary - 1 - noisy.clamp(0, self._tokenizer.n_bins - 2)
         tokens = functional.pad(self.prompts.branches[tasks], (0, _DIMENSIONS - 1))
         steps = lengths[..., None] + torch.arange(_DIMENSIONS - 1, device=tasks.device)
         return tokens.scatter(2, steps, ids[..., :-1])
@@ -211,57 +211,57 @@ class Learner(nn.Module):
         return attention.o_proj(out.transpose(1, 2).reshape(batch, count, -1))
 
     def _geometry(self, width: int) -> tuple[Tensor, Tensor]:
-        """Rotary table by place in the sequence, and who sees whom: a sum for the scores."""
+        """Rotary table by position in the sequence, and the additive attention mask."""
         positions = torch.cat([torch.arange(self._prefix),
                                (self._prefix + torch.arange(width)).repeat(self.branches)])
-        owner = torch.cat([torch.zeros(self._prefix, dtype=torch.int64),
+        branch = torch.cat([torch.zeros(self._prefix, dtype=torch.int64),
                            1 + torch.arange(self.branches).repeat_interleave(width)])
-        earlier = torch.arange(len(owner))[:, None] >= torch.arange(len(owner))
-        sees = earlier & ((owner == 0) | (owner == owner[:, None]))
-        mask = torch.zeros(sees.shape).masked_fill(~sees, float('-inf'))
+        earlier = torch.arange(len(branch))[:, None] >= torch.arange(len(branch))
+        allowed = earlier & ((branch == 0) | (branch == branch[:, None]))
+        mask = torch.zeros(allowed.shape).masked_fill(~allowed, float('-inf'))
         table = self.network.language_model.rotary_table(int(positions.max()) + 1)
         return table[:, :, positions], mask
 
     def _action_loss(self, logits: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
         count = self._tokenizer.n_bins - 1
         distance = torch.arange(count, device=bins.device) - bins[..., None]
-        wanted = torch.softmax(-0.5 * (distance / _SMOOTHING) ** 2, -1)
+        target = torch.softmax(-0.5 * (distance / _SMOOTHING) ** 2, -1)
         # Bin 0 is the last id.
         scores = functional.log_softmax(logits[..., :self._vocabulary + 1].float(), -1)
         scores = scores[..., self._vocabulary - count:self._vocabulary].flip(-1)
-        loss = -(wanted * scores).sum(-1).mean()
+        loss = -(target * scores).sum(-1).mean()
         near = (scores.argmax(-1) - bins).abs() <= 3
         return loss, near.float().mean()
 
-    def visible(self, places: Tensor) -> Tensor:
-        """Tell which places are in the picture, bool (…,) for (…, 2)."""
-        scaled = places * self._side
+    def visible(self, keypoints: Tensor) -> Tensor:
+        """Tell which keypoints are in the image, bool (…,) for (…, 2)."""
+        scaled = keypoints * self._side
         return ((scaled >= 0) & (scaled < self._side)).all(-1)
 
-    def _place_loss(self, patches: Tensor, places: Tensor) -> Tensor:
-        """In which patch each thing is, and where in it."""
-        found = self.patch_helper(patches).unflatten(-1, (5, 3))
-        scaled = places * self._side
-        there = self.visible(places)
+    def _keypoint_loss(self, patches: Tensor, keypoints: Tensor) -> Tensor:
+        """Loss of the patch of each keypoint, and of the offset in it."""
+        outputs = self.patch_head(patches).unflatten(-1, (5, 3))
+        scaled = keypoints * self._side
+        visible = self.visible(keypoints)
         cell = scaled.nan_to_num(0).clamp(0, self._side - 1e-3)
         index = cell[..., 1].long() * self._side + cell[..., 0].long()
-        guess = found[..., 0].float().transpose(1, 2)
-        which = functional.cross_entropy(guess[there], index[there])
-        offsets = found[..., 1:].float().transpose(1, 2)[there]
+        logits = outputs[..., 0].float().transpose(1, 2)
+        which = functional.cross_entropy(logits[visible], index[visible])
+        offsets = outputs[..., 1:].float().transpose(1, 2)[visible]
         rows = torch.arange(len(offsets), device=offsets.device)
         inside = functional.smooth_l1_loss(
-            offsets[rows, index[there]], (cell % 1)[there], beta=0.1)
+            offsets[rows, index[visible]], (cell % 1)[visible], beta=0.1)
         return which * 0.5 + inside * 2
 
-    def _state_loss(self, hidden: Tensor, meant: Tensor, state: Tensor) -> Tensor:
-        """Where the block that is meant is, and the state of the arm."""
+    def _state_loss(self, hidden: Tensor, keypoint: Tensor, state: Tensor) -> Tensor:
+        """Loss of the named block's keypoint and of the arm's state."""
         arm = (state - self._arm_middle) / self._arm_spread
-        wanted = torch.cat([meant, arm[:, None].expand(-1, meant.shape[1], -1)], -1)
-        return functional.smooth_l1_loss(self.state_helper(hidden), wanted, beta=0.2)
+        target = torch.cat([keypoint, arm[:, None].expand(-1, keypoint.shape[1], -1)], -1)
+        return functional.smooth_l1_loss(self.state_head(hidden), target, beta=0.2)
 
 
 class PixelTable:
-    """Turns stored pictures into the network's input, with augmentation."""
+    """Turns stored images into the network's input, with augmentation."""
 
     def __init__(self, tables: list[np.ndarray]) -> None:
         """

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The expert's demonstrations as a LeRobot dataset, v3.0, with pictures as PNG inside the Parquet.
+The expert's demonstrations as a LeRobot dataset, v3.0, with images as PNG inside the Parquet.
 
 Source of the format: huggingface/lerobot, ``dataset_writer.py`` and ``dataset_metadata.py``.
 """
@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vla_ros.sim.expert import Expert
-from vla_ros.sim.robot import JOINTS
-from vla_ros.sim.robot import Robot
-from vla_ros.sim.scene import draw_scene
-from vla_ros.sim.tasks import ALL_TASKS
-from vla_ros.sim.tasks import Referee
-from vla_ros.sim.world import World
-from vla_ros.training.dataset import DatasetError
-from vla_ros.training.dataset import need_pyarrow
+from vla_ros.data.lerobot_metadata import DatasetError
+from vla_ros.data.lerobot_writer import need_pyarrow
 from vla_ros.training.disturbance import Disturbance
 from vla_ros.training.seeds import demonstration_seed
+from vla_ros.worlds.expert import Expert
+from vla_ros.worlds.robot import JOINTS
+from vla_ros.worlds.robot import Robot
+from vla_ros.worlds.scene import draw_scene
+from vla_ros.worlds.tasks import ALL_TASKS
+from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.world import World
 
 CAMERA = 'observation.images.camera'
 _STATE = 'observation.state'
@@ -44,35 +44,35 @@ class Demonstration:
     """
     One episode, T frames long.
 
-    :param pictures: uint8 (T, H, W, 3).
-    :param states: float32 (T, 7), where the joints are, rad and m.
-    :param actions: float32 (T, 7), where the expert would have them.
+    :param images: uint8 (T, H, W, 3).
+    :param states: float32 (T, 7), joint positions, rad and m.
+    :param actions: float32 (T, 7), joint targets of the expert, rad and m.
     """
 
     instruction: str
-    pictures: np.ndarray
+    images: np.ndarray
     states: np.ndarray
     actions: np.ndarray
 
 
 def demonstrate(world: World, seed: int, index: int) -> Demonstration:
-    """Let the expert do a task while the arm is pushed aside now and then."""
+    """Record the expert in a task while its commands are perturbed now and then."""
     rng = np.random.default_rng([17, seed, index])
     task = ALL_TASKS[index % len(ALL_TASKS)]
     expert, disturb = Expert(world.robot), Disturbance(rng).apply
     world.reset(draw_scene(demonstration_seed(seed, index), (task.color,)))
     referee = Referee(task, world.situation())
-    pictures, states, actions = [], [], []
+    images, states, actions = [], [], []
     while referee.decided is None and world.time < _SECONDS:
         action = expert.act(task, world.situation())
-        pictures.append(world.render())
+        images.append(world.render())
         states.append(world.joint_positions())
         actions.append(action)
-        # What was right is recorded, not what was done to the arm.
+        # The label is the expert's action, not the perturbed command.
         world.command(disturb(action))
         world.step(1 / _FPS)
         referee.observe(world.situation())
-    return Demonstration(task.instruction, np.stack(pictures), np.array(states, np.float32),
+    return Demonstration(task.instruction, np.stack(images), np.array(states, np.float32),
                          np.array(actions, np.float32))
 
 
@@ -80,12 +80,13 @@ def record(folder: Path, episodes: int, seed: int, report: Callable[[int], None]
     """
     Write a dataset of demonstrations.
 
-    :raises DatasetError: the folder holds one already.
+    :raises DatasetError: the folder is not empty.
     :raises UnsupportedError: pyarrow is missing.
     """
     need_pyarrow()
-    if (folder / 'meta').exists():
-        raise DatasetError(folder, 'there is one already; give another folder')
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DatasetError(folder, 'it must be a new or an empty folder, so that nothing in it is '
+                           'overwritten')
     world = World(Robot.load())
     write_dataset(folder, _count(report, (demonstrate(world, seed, index)
                                           for index in range(episodes))))
@@ -104,11 +105,11 @@ def write_dataset(folder: Path, episodes: Iterator[Demonstration]) -> None:
     parquet = need_pyarrow()
     tasks: dict[str, int] = {}
     rows: list[dict[str, Any]] = []
-    seen: list[dict[str, np.ndarray]] = []
+    values: list[dict[str, np.ndarray]] = []
     features = _features((1, 1))
     writer, number, first = None, 0, 0
     for index, episode in enumerate(episodes):
-        features = _features(episode.pictures.shape[1:3])
+        features = _features(episode.images.shape[1:3])
         task = tasks.setdefault(episode.instruction, len(tasks))
         columns = _columns(episode, index, first, task)
         path = folder / f'data/chunk-000/file-{number:03d}.parquet'
@@ -117,11 +118,11 @@ def write_dataset(folder: Path, episodes: Iterator[Demonstration]) -> None:
             writer = parquet.ParquetWriter(path, _schema(pyarrow, features))
         writer.write_table(pyarrow.Table.from_pydict(columns, _schema(pyarrow, features)))
         length = len(episode.actions)
-        seen.append(_values(episode, columns))
+        values.append(_values(episode, columns))
         rows.append({'episode_index': index, 'tasks': [episode.instruction], 'length': length,
                      'data/chunk_index': 0, 'data/file_index': number,
                      'dataset_from_index': first, 'dataset_to_index': first + length,
-                     **_flat(_statistics([seen[-1]])),
+                     **_flat(_statistics([values[-1]])),
                      'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0})
         first += length
         if path.stat().st_size > (_FILE_MB - 10) * 2**20:
@@ -129,23 +130,23 @@ def write_dataset(folder: Path, episodes: Iterator[Demonstration]) -> None:
             writer, number = None, number + 1
     if writer is not None:
         writer.close()
-    _write_meta(folder, features, tasks, rows, _statistics(seen), first)
+    _write_meta(folder, features, tasks, rows, _statistics(values), first)
 
 
 def _columns(episode: Demonstration, index: int, first: int, task: int) -> dict[str, Any]:
     length = len(episode.actions)
     frames = np.arange(length)
-    return {CAMERA: [{'bytes': _png(picture), 'path': f'frame-{frame:06d}.png'}
-                     for frame, picture in enumerate(episode.pictures)],
+    return {CAMERA: [{'bytes': _png(image), 'path': f'frame-{frame:06d}.png'}
+                     for frame, image in enumerate(episode.images)],
             _STATE: episode.states.tolist(), 'action': episode.actions.tolist(),
             'timestamp': (frames / _FPS).astype(np.float32), 'frame_index': frames,
             'episode_index': np.full(length, index), 'index': first + frames,
             'task_index': np.full(length, task)}
 
 
-def _png(picture: np.ndarray) -> bytes:
+def _png(image: np.ndarray) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, 'PNG')
+    Image.fromarray(image).save(buffer, 'PNG')
     return buffer.getvalue()
 
 
@@ -162,9 +163,9 @@ def _features(size: tuple[int, ...]) -> dict[str, Any]:
 
 def _schema(pyarrow: Any, features: dict[str, Any]) -> Any:
     """Describe the columns to Arrow, and to the library ``datasets``, which reads them."""
-    picture = pyarrow.struct([('bytes', pyarrow.binary()), ('path', pyarrow.string())])
+    image = pyarrow.struct([('bytes', pyarrow.binary()), ('path', pyarrow.string())])
     vector = pyarrow.list_(pyarrow.float32(), len(JOINTS))
-    kinds = {'image': picture, 'int64': pyarrow.int64()}
+    kinds = {'image': image, 'int64': pyarrow.int64()}
     fields, described = [], {}
     for name, feature in features.items():
         kind = feature['dtype']
@@ -177,15 +178,15 @@ def _schema(pyarrow: Any, features: dict[str, Any]) -> Any:
 
 
 def _values(episode: Demonstration, columns: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Take what the statistics are computed of: all numbers, and every 16th pixel."""
-    pixels = episode.pictures[:, ::4, ::4].reshape(-1, 3) / 255
+    """Give the values of the statistics: all numbers, and every 16th pixel."""
+    pixels = episode.images[:, ::4, ::4].reshape(-1, 3) / 255
     numbers = {name: np.asarray(columns[name], np.float64).reshape(len(episode.actions), -1)
                for name in (_STATE, 'action', *_COUNTERS)}
     return {CAMERA: pixels, **numbers}
 
 
 def _statistics(parts: list[dict[str, np.ndarray]]) -> dict[str, dict[str, list]]:
-    """Compute the statistics of each column; those of pictures have the shape (3, 1, 1)."""
+    """Compute the statistics of each column; those of images have the shape (3, 1, 1)."""
     found = {}
     for name in parts[0]:
         values = np.concatenate([part[name] for part in parts])

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What a trained model gets itself into: its own episodes, each situation labelled by the expert.
+Rollouts for DAgger: episodes of the model itself, each state labelled by the expert.
 
 S. Ross et al., "A reduction of imitation learning and structured prediction to no-regret online
-learning" (2011). The episodes are played here, without ROS, at the control period and with the
-delay that the node has.
+learning" (2011). The episodes run here, without ROS, at the control period and with the
+latency of the node.
 """
 
 from collections.abc import Callable
@@ -22,31 +22,31 @@ import torch
 
 from vla_ros.errors import InvalidAction
 from vla_ros.model.checkpoint import open_checkpoint
-from vla_ros.policy import load_policy
-from vla_ros.policy import Observation
-from vla_ros.policy import Policy
-from vla_ros.policy import PolicyConfig
-from vla_ros.sim.robot import UnreachableError
-from vla_ros.sim.scene import draw_scene
-from vla_ros.sim.score import Episode
-from vla_ros.sim.tasks import ALL_TASKS
-from vla_ros.sim.tasks import Referee
-from vla_ros.sim.tasks import Situation
-from vla_ros.sim.world import World
+from vla_ros.policy.base import Observation
+from vla_ros.policy.base import Policy
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
 from vla_ros.training.disturbance import Disturbance
 from vla_ros.training.samples import make_sampler
 from vla_ros.training.samples import Sampler
 from vla_ros.training.samples import Samples
 from vla_ros.training.seeds import rollout_seed
 from vla_ros.training.shards import save_arrays
+from vla_ros.worlds.outcomes import Episode
+from vla_ros.worlds.robot import UnreachableError
+from vla_ros.worlds.scene import draw_scene
+from vla_ros.worlds.tasks import ALL_TASKS
+from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.tasks import Situation
+from vla_ros.worlds.world import World
 
 # Each shard asks for every task once.
 _SHARD = len(ALL_TASKS)
 _SECONDS = 12.0
 _PERIOD = 0.1
 _PERIODS = (0.08, 0.16)
-# A situation is a new one when something has moved so far, m; where nothing does for so long, s,
-# nothing will.
+# A state is labelled when something has moved so far, m; an episode ends when nothing has moved
+# for so long, s.
 _MOVED, _STILL = 0.006, 2.0
 
 
@@ -55,9 +55,9 @@ class Rollouts:
     """
     The episodes of a round, one after the other.
 
-    :param samples: the situations of all of them.
-    :param episodes: how each went, up to its first decision.
-    :param disturbed: whether the arm was pushed aside in it.
+    :param samples: the labelled states of all of them.
+    :param episodes: the outcome of each.
+    :param disturbed: whether its actions were perturbed.
     """
 
     samples: Samples
@@ -65,20 +65,20 @@ class Rollouts:
     disturbed: list[bool]
 
 
-class Player:
-    """Plays episodes with a model in a world of its own."""
+class RolloutWorker:
+    """Runs episodes of a policy in a world of its own."""
 
     def __init__(self, sampler: Sampler, policy: Policy) -> None:
         self._sampler = sampler
         self._world: World = sampler.world
         self._policy = policy
 
-    def play(self, seed: int, number: int, index: int) -> Rollouts:
+    def run(self, seed: int, number: int, index: int) -> Rollouts:
         """
-        Play one episode, a function of the numbers and the model.
+        Run one episode, a function of its numbers and the policy.
 
         :param number: of the round.
-        :param index: of the episode in it; every other dozen is disturbed.
+        :param index: of the episode in it; every other dozen is perturbed.
         """
         rng = np.random.default_rng([13, seed, number, index])
         first, disturbed = index % len(ALL_TASKS), bool(index // len(ALL_TASKS) % 2)
@@ -87,62 +87,61 @@ class Player:
         self._policy.reset()
         period = float(rng.uniform(*_PERIODS)) if disturbed else _PERIOD
         disturb = Disturbance(rng).apply if disturbed else lambda action: action
-        seen: list[Samples] = []
-        referee = self._pursue(first, period, disturb, seen)
+        labelled: list[Samples] = []
+        referee = self._run_task(first, period, disturb, labelled)
         episode = Episode(rollout_seed(seed, number, index), referee.task,
                           referee.decided or '', self._world.time)
-        # An arm that has just finished is told the next thing as it stands.
+        # The second task starts from the pose in which the first one ended.
         possible = [i for i, task in enumerate(ALL_TASKS) if task.color in scene.blocks]
-        self._pursue(int(rng.choice(possible)), period, disturb, seen)
-        return Rollouts(Samples.join(seen), [episode], [disturbed])
+        self._run_task(int(rng.choice(possible)), period, disturb, labelled)
+        return Rollouts(Samples.join(labelled), [episode], [disturbed])
 
-    def _pursue(self, index: int, period: float, disturb: Callable[[np.ndarray], np.ndarray],
-                seen: list[Samples]) -> Referee:
-        """Pursue a task until it is decided, nothing moves, or the time is up."""
+    def _run_task(self, index: int, period: float, disturb: Callable[[np.ndarray], np.ndarray],
+                  labelled: list[Samples]) -> Referee:
+        """Run a task until it is decided, nothing moves, or the time is up."""
         world, task = self._world, ALL_TASKS[index]
         referee = Referee(task, world.situation())
-        noted, since = np.zeros(0), world.time
+        last, since = np.zeros(0), world.time
         while referee.decided is None and world.time < _SECONDS and world.time - since < _STILL:
             now = world.situation()
             if min(block[2] for block in now.blocks.values()) < 0:  # it has left the table
                 break
-            picture, places = world.render(), _places(now)
-            # What looks the same teaches nothing new.
-            if noted.shape != places.shape or np.abs(places - noted).max() > _MOVED:
+            image, positions = world.render(), _positions(now)
+            if last.shape != positions.shape or np.abs(positions - last).max() > _MOVED:
                 try:
-                    seen.append(self._sampler.look(index, picture))
+                    labelled.append(self._sampler.label(index, image))
                 except UnreachableError:
                     break
-                noted, since = places, world.time
-            action = self._answer(picture, task.instruction)
-            # The answer to a picture arrives a period later.
+                last, since = positions, world.time
+            action = self._predict(image, task.instruction)
+            # The command for an image arrives one period later.
             world.step(period)
             if action is not None:
                 world.command(disturb(action))
             referee.observe(world.situation())
         return referee
 
-    def _answer(self, picture: np.ndarray, instruction: str) -> np.ndarray | None:
+    def _predict(self, image: np.ndarray, instruction: str) -> np.ndarray | None:
         try:
-            return self._policy.infer(Observation((picture,), instruction)).actions[0]
+            return self._policy.infer(Observation((image,), instruction)).actions[0]
         except InvalidAction:
             return None
 
 
-def _places(now: Situation) -> np.ndarray:
-    """Where the tool, the finger and the blocks are, float64 (N, 3), m."""
+def _positions(now: Situation) -> np.ndarray:
+    """Positions of the tool, the finger and the blocks, float64 (N, 3), m."""
     return np.array([now.tool, [now.gripper] * 3, *now.blocks.values()])
 
 
 def roll_out(checkpoint: Path, folder: Path, seed: int, number: int, episodes: int,
              workers: int, report: Callable[[int], None]) -> Rollouts:
     """
-    Play the episodes of a round, from files where they were played before.
+    Run the episodes of a round, or read the files of an earlier call.
 
-    :param checkpoint: folder of the model that plays.
+    :param checkpoint: folder of the model.
     :param folder: keeps the episodes.
-    :param workers: processes that play at the same time.
-    :param report: told how many episodes there are.
+    :param workers: processes that run episodes at the same time.
+    :param report: called with the number of finished episodes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [_Job(folder / f'part_{start // _SHARD:03d}.npz', seed, number,
@@ -150,7 +149,7 @@ def roll_out(checkpoint: Path, folder: Path, seed: int, number: int, episodes: i
             for start in range(0, episodes, _SHARD)]
     missing = [job for job in jobs if not job.path.is_file()]
     done = sum(len(job.episodes) for job in jobs if job not in missing)
-    for count in _play_all(checkpoint, missing, workers):
+    for count in _run_all(checkpoint, missing, workers):
         done += count
         report(done)
     return _join([_read(job) for job in jobs])
@@ -158,30 +157,30 @@ def roll_out(checkpoint: Path, folder: Path, seed: int, number: int, episodes: i
 
 @dataclass(frozen=True)
 class _Job:
-    """A shard to be played."""
+    """A shard of episodes to be run."""
 
     path: Path
     seed: int
     number: int
     episodes: range
 
-    def run(self, player: Player) -> int:
-        played = _join([player.play(self.seed, self.number, index) for index in self.episodes])
-        decided = [episode.decided for episode in played.episodes]
-        seconds = [episode.seconds for episode in played.episodes]
-        save_arrays(self.path, {**vars(played.samples), 'decided': np.array(decided, 'U10'),
+    def run(self, worker: RolloutWorker) -> int:
+        rollouts = _join([worker.run(self.seed, self.number, index) for index in self.episodes])
+        decided = [episode.decided for episode in rollouts.episodes]
+        seconds = [episode.seconds for episode in rollouts.episodes]
+        save_arrays(self.path, {**vars(rollouts.samples), 'decided': np.array(decided, 'U10'),
                                 'seconds': np.array(seconds),
-                                'disturbed': np.array(played.disturbed)})
+                                'disturbed': np.array(rollouts.disturbed)})
         return len(self.episodes)
 
 
 def _read(job: _Job) -> Rollouts:
     with np.load(job.path) as stored:
         samples = Samples(*(stored[name] for name in Samples.__dataclass_fields__))
-        told = zip(job.episodes, stored['decided'].tolist(), stored['seconds'].tolist())
+        outcomes = zip(job.episodes, stored['decided'].tolist(), stored['seconds'].tolist())
         episodes = [Episode(rollout_seed(job.seed, job.number, index),
                             ALL_TASKS[index % len(ALL_TASKS)], decided, seconds)
-                    for index, decided, seconds in told]
+                    for index, decided, seconds in outcomes]
         return Rollouts(samples, episodes, stored['disturbed'].tolist())
 
 
@@ -191,24 +190,24 @@ def _join(parts: list[Rollouts]) -> Rollouts:
                     [disturbed for part in parts for disturbed in part.disturbed])
 
 
-def make_player(checkpoint: Path) -> Player:
-    """Load a model and make a world for it."""
+def make_worker(checkpoint: Path) -> RolloutWorker:
+    """Load a policy and make a world for it."""
     transform = open_checkpoint(str(checkpoint)).image_processor.towers[0]
-    return Player(make_sampler(transform),
-                  load_policy(PolicyConfig(str(checkpoint), device='cpu')))
+    return RolloutWorker(make_sampler(transform),
+                         load_policy(PolicyConfig(str(checkpoint), device='cpu')))
 
 
-def _play_all(checkpoint: Path, jobs: list[_Job], workers: int) -> Iterator[int]:
-    """Play the shards; yield how many episodes each had."""
+def _run_all(checkpoint: Path, jobs: list[_Job], workers: int) -> Iterator[int]:
+    """Run the shards; yield the number of episodes of each."""
     if not jobs:
         return
     if workers == 1:
         with _one_thread():
-            player = make_player(checkpoint)
+            worker = make_worker(checkpoint)
             for job in jobs:
-                yield job.run(player)
+                yield job.run(worker)
         return
-    # Spawned: a forked child would share the parent's threads and its GL context.
+    # Spawned, because a forked child would share the parent's threads and its GL context.
     with ProcessPoolExecutor(min(workers, len(jobs)), get_context('spawn'), _begin_worker,
                              (checkpoint,)) as pool:
         yield from pool.map(_run_job, jobs)
@@ -216,7 +215,7 @@ def _play_all(checkpoint: Path, jobs: list[_Job], workers: int) -> Iterator[int]
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute as a worker does, so that the numbers are the same."""
+    """Compute with one thread, as a worker process does, for the same numbers."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -225,15 +224,15 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-_player: Player | None = None
+_worker: RolloutWorker | None = None
 
 
 def _begin_worker(checkpoint: Path) -> None:
-    global _player
+    global _worker
     torch.set_num_threads(1)
-    _player = make_player(checkpoint)
+    _worker = make_worker(checkpoint)
 
 
 def _run_job(job: _Job) -> int:
-    assert _player is not None
-    return job.run(_player)
+    assert _worker is not None
+    return job.run(_worker)

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Training samples: pictures of situations, with what the expert would do for every task at once.
+Training samples: images, labelled with the action of the expert for every task.
 
-The expert needs no history, so situations are drawn directly, around everything that happens in
-an episode, instead of being lived through: each picture is a scene of its own. What the drawing
-misses is what the DAgger rounds add: situations that the trained model gets itself into.
+The expert needs no history, so states are sampled directly, around everything that happens in an
+episode, without running one: each image is a scene of its own. The DAgger rounds add the states
+that the trained model reaches.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from vla_ros.preprocess import TowerTransform
-from vla_ros.sim.expert import Expert
-from vla_ros.sim.robot import Robot
-from vla_ros.sim.robot import UnreachableError
-from vla_ros.sim.scene import draw_scene
-from vla_ros.sim.scene import Scene
-from vla_ros.sim.tasks import ALL_TASKS
-from vla_ros.sim.tasks import COLORS
-from vla_ros.sim.world import World
+from vla_ros.data.preprocess import TowerTransform
+from vla_ros.worlds.expert import Expert
+from vla_ros.worlds.robot import Robot
+from vla_ros.worlds.robot import UnreachableError
+from vla_ros.worlds.scene import draw_scene
+from vla_ros.worlds.scene import Scene
+from vla_ros.worlds.tasks import ALL_TASKS
+from vla_ros.worlds.tasks import COLORS
+from vla_ros.worlds.world import World
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,29 @@ class Samples:
     A batch of samples, N long.
 
     :param images: uint8 (N, S, S, 3), resized as the checkpoint's processor does.
-    :param actions: float32 (N, 12, 7), the expert's answer to each of ``ALL_TASKS``, in rad and
+    :param actions: float32 (N, 12, 7), the expert's action for each of ``ALL_TASKS``, in rad and
         m; NaN where the block of that colour is not there.
-    :param places: float32 (N, 5, 2), the four blocks and the tool in the image, [0, 1]; NaN where
-        there is none.
+    :param keypoints: float32 (N, 5, 2), the four blocks and the tool in the image, [0, 1]; NaN
+        where there is none.
     :param state: float32 (N, 4), tool position and gripper, m.
-    :param task: int64 (N,), index of the task around which the situation was drawn.
+    :param task: int64 (N,), index of the task around which the state was sampled.
     """
 
     images: np.ndarray
     actions: np.ndarray
-    places: np.ndarray
+    keypoints: np.ndarray
     state: np.ndarray
     task: np.ndarray
 
     @classmethod
     def join(cls, parts: list['Samples']) -> 'Samples':
-        """Put batches behind one another."""
+        """Concatenate batches."""
         names = cls.__dataclass_fields__
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 class Sampler:
-    """Looks at a world as the training sees it."""
+    """Makes samples of a world."""
 
     def __init__(self, world: World, transform: TowerTransform) -> None:
         self.world = world
@@ -63,7 +63,7 @@ class Sampler:
         self._transform = transform
 
     def draw(self, seed: int) -> Samples:
-        """Draw a situation; the same seed gives the same."""
+        """Draw a sample; the same seed gives the same."""
         rng = np.random.default_rng([11, seed])
         task = int(rng.choice(len(ALL_TASKS), p=_TASK_WEIGHTS))
         while True:
@@ -72,30 +72,30 @@ class Sampler:
                 self.world.place(_draw_moment(rng, scene, task))
             except UnreachableError:
                 continue
-            return self.look(task)
+            return self.label(task)
 
-    def look(self, task: int, picture: np.ndarray | None = None) -> Samples:
+    def label(self, task: int, rendered: np.ndarray | None = None) -> Samples:
         """
-        Make a sample of the world as it is.
+        Make a sample of the current state of the world.
 
-        :param picture: what the camera sees, where that is known already.
-        :raises UnreachableError: the expert cannot go where it should.
+        :param rendered: the camera's image of it, if there is one already.
+        :raises UnreachableError: a target of the expert is out of the arm's reach.
         """
         world, now = self.world, self.world.situation()
-        shown = world.render() if picture is None else picture
-        image = np.asarray(self._transform.shape_pixels(Image.fromarray(shown)))
+        pixels = world.render() if rendered is None else rendered
+        image = np.asarray(self._transform.shape_pixels(Image.fromarray(pixels)))
         actions: np.ndarray = np.full((len(ALL_TASKS), 7), np.nan, np.float32)
         for index, other in enumerate(ALL_TASKS):
             if other.color in now.blocks:
                 actions[index] = self.expert.act(other, now)
-        places = [world.project(now.blocks[color]) if color in now.blocks else (np.nan, np.nan)
-                  for color in COLORS]
-        places.append(world.project(now.tool))
-        return Samples(image[None], actions[None], np.array(places, np.float32)[None],
+        keypoints = [world.project(now.blocks[color]) if color in now.blocks else (np.nan, np.nan)
+                     for color in COLORS]
+        keypoints.append(world.project(now.tool))
+        return Samples(image[None], actions[None], np.array(keypoints, np.float32)[None],
                        np.array([[*now.tool, now.gripper]], np.float32), np.array([task]))
 
     def draw_many(self, seeds: range) -> Iterator[Samples]:
-        """Draw one situation for each seed."""
+        """Draw one sample for each seed."""
         return map(self.draw, seeds)
 
 

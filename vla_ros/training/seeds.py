@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Seeds of the scenes that training plays through, none of which an evaluation can ever ask for.
+Seeds of the scenes of training, none of which an evaluation can use.
 
 The simulator's parameter ``seed`` is a 64-bit integer; these lie above all of them.
 """
 
 _BEYOND = 1 << 64
 _SPACE = 1 << 32
-#: Of a training; a larger one would draw the scenes of another round.
+#: Largest seed of a training; a larger one would draw the scenes of another round.
 LARGEST_SEED = _SPACE - 1
 
 

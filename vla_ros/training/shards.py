@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Samples on disk, in files that are there whole or not at all."""
+"""Samples on disk, in files that are written atomically."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from vla_ros.preprocess import TowerTransform
+from vla_ros.data.lerobot_metadata import DatasetError
+from vla_ros.data.preprocess import TowerTransform
 from vla_ros.training.samples import make_sampler
 from vla_ros.training.samples import Samples
 
@@ -18,7 +19,7 @@ _SHARD = 500
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write a ``.npz`` file; a reader never meets half of one."""
+    """Write a ``.npz`` file atomically."""
     unfinished = path.with_suffix('.unfinished.npz')
     np.savez(unfinished, **arrays)
     unfinished.replace(path)
@@ -26,7 +27,11 @@ def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
 
 def draw_samples(folder: Path, count: int, transform: TowerTransform,
                  report: Callable[[int], None]) -> Samples:
-    """Draw samples by seed 0 … count, from files where they were drawn before."""
+    """
+    Draw the samples of the seeds 0 to ``count``, or read the files of an earlier call.
+
+    :raises DatasetError: a file holds something else.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sampler = None
     parts = []
@@ -37,6 +42,11 @@ def draw_samples(folder: Path, count: int, transform: TowerTransform,
             drawn = Samples.join(list(sampler.draw_many(range(start, start + _SHARD))))
             save_arrays(path, vars(drawn))
         with np.load(path) as stored:
+            missing = set(Samples.__dataclass_fields__) - set(stored)
+            if missing:
+                raise DatasetError(folder, f'{path.name} has no {", ".join(sorted(missing))}: it '
+                                           'is of an earlier version; delete the folder or give '
+                                           'another one, and the samples are drawn again')
             parts.append(Samples(**stored))
         report(min(count, start + _SHARD))
     return Samples.join(parts)

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-OpenVLA under the names of its official layout, to be trained.
+OpenVLA under the parameter names of its official layout, with the training loss.
 
-The network that runs has fused matrices; adapters, and whoever reads them, expect the official
-ones. So here the language model is the one of transformers, and every parameter has its key.
+The network of the runtime has fused matrices, and adapter files name the official ones. So here
+the language model is the one of transformers, and every parameter has its official key.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ from torch.nn import functional
 import transformers
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-from vla_ros.actions import ActionTokenizer
+from vla_ros.data.actions import ActionTokenizer
+from vla_ros.data.prompts import build_prompt
 from vla_ros.errors import CheckpointError
 from vla_ros.model.attention import attend_sdpa
 from vla_ros.model.config import OpenVlaConfig
@@ -29,13 +30,12 @@ from vla_ros.model.network import Projector
 from vla_ros.model.network import VisionBackbone
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.model.weights import weight_files
-from vla_ros.prompts import build_prompt
 
-#: Label of what is not to be learnt.
+#: Label of a token that is no part of the loss.
 IGNORED = -100
 
 
-class TunableVla(nn.Module):
+class TrainableVla(nn.Module):
     """Vision towers, projector and transformers' Llama, and the official loss."""
 
     def __init__(self, config: OpenVlaConfig) -> None:
@@ -47,53 +47,57 @@ class TunableVla(nn.Module):
         self.language_model = transformers.LlamaForCausalLM(self.llama_config)
 
     def forward(self, pixels: Tensor, input_ids: Tensor, labels: Tensor) -> Tensor:
-        """
-        Give the mean cross-entropy of the tokens that have a label.
+        """Give the mean cross-entropy of the labelled tokens; see :meth:`predict`."""
+        logits, targets = self.predict(pixels, input_ids, labels)
+        return functional.cross_entropy(logits.float(), targets)
 
-        Each token is predicted at the place before it; the picture stands behind the first token
+    def predict(self, pixels: Tensor, input_ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Give the logits (T, V) of the T labelled tokens, and their labels, int64 (T,).
+
+        Each token is predicted at the position before it; the image stands behind the first token
         and has no labels.
 
         :param pixels: float32 (B, 3·towers, S, S).
         :param input_ids: int64 (B, L), padded at the end.
-        :param labels: int64 (B, L), ``IGNORED`` where nothing is to be learnt.
+        :param labels: int64 (B, L), ``IGNORED`` for tokens that are no part of the loss.
         """
         llama = self.language_model
         text = llama.model.embed_tokens(input_ids)
         patches = self.projector(self.vision_backbone(pixels.to(text.dtype))).to(text.dtype)
         sequence = torch.cat([text[:, :1], patches, text[:, 1:]], 1)
-        # What is padded stands behind all labels, so causality alone hides it.
+        # The padding stands behind all labels, so the causal mask hides it.
         hidden = llama.model(inputs_embeds=sequence, use_cache=False).last_hidden_state
         hidden = torch.cat([hidden[:, :1], hidden[:, 1 + patches.shape[1]:]], 1)
-        wanted = labels[:, 1:] != IGNORED
-        logits = llama.lm_head(hidden[:, :-1][wanted])
-        return functional.cross_entropy(logits.float(), labels[:, 1:][wanted])
+        labelled = labels[:, 1:] != IGNORED
+        return llama.lm_head(hidden[:, :-1][labelled]), labels[:, 1:][labelled]
 
 
-def load_tunable(config: OpenVlaConfig, folder: Path, device: torch.device,
-                 dtype: torch.dtype) -> TunableVla:
+def load_trainable(config: OpenVlaConfig, folder: Path, device: torch.device,
+                   dtype: torch.dtype) -> TrainableVla:
     """
     Load a checkpoint; no second copy of it exists at any time.
 
     :raises CheckpointError: weights are missing or have another shape.
     """
     with torch.device('meta'):
-        model = TunableVla(config)
+        model = TrainableVla(config)
     files = weight_files(folder)
-    wanted = dict(model.named_parameters())
+    expected = dict(model.named_parameters())
     if config.language_model.tie_word_embeddings:
-        wanted.pop('language_model.lm_head.weight', None)
-    missing = sorted(set(wanted) - set(files))
+        expected.pop('language_model.lm_head.weight', None)
+    missing = sorted(set(expected) - set(files))
     if missing:
         raise CheckpointError(folder, f'lacks {len(missing)} tensors: {missing[0]} …')
-    for path in sorted({files[key] for key in wanted}):
+    for path in sorted({files[key] for key in expected}):
         with safe_open(path, 'pt') as stored:
             part = {key: stored.get_tensor(key).to(device, dtype)
-                    for key in wanted if files[key] == path}
+                    for key in expected if files[key] == path}
         try:
             model.load_state_dict(part, strict=False, assign=True)
         except RuntimeError as error:
             raise CheckpointError(folder, str(error)) from None
-    # Computed, not stored: it was made of nothing on the meta device.
+    # A table that is computed, not stored: it has no values on the meta device.
     model.language_model.model.rotary_emb = LlamaRotaryEmbedding(
         model.llama_config).to(device)
     model.language_model.tie_weights()
@@ -112,9 +116,9 @@ def _llama_config(config: OpenVlaConfig) -> transformers.LlamaConfig:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class ExampleEncoder:
     """
-    Turns a sentence and an action into what the model reads and what it is to say.
+    Turns an instruction and an action into a training example: token ids and labels.
 
     Source: ``RLDSBatchTransform`` of openvla/openvla: the labels are the tokens of the action and
     the end of the sequence.
@@ -125,16 +129,20 @@ class Lesson:
     template: str
     end: int
 
-    def write(self, instruction: str, action: np.ndarray) -> tuple[list[int], list[int]]:
+    def prompt(self, instruction: str) -> tuple[int, ...]:
+        """Give the token ids of a prompt, from BOS to the lone space before the action."""
+        return self.tokenizer.close(self.tokenizer.encode(
+            build_prompt(self.template, instruction)))
+
+    def encode(self, instruction: str, action: np.ndarray) -> tuple[list[int], list[int]]:
         """
-        Give token ids and labels, of one length.
+        Give token ids and labels of the same length.
 
         :param action: float64 (D,), normalised.
         """
-        prompt = self.tokenizer.close(self.tokenizer.encode(
-            build_prompt(self.template, instruction)))
-        answer = [*self.actions.encode(action).tolist(), self.end]
-        return [*prompt, *answer], [IGNORED] * len(prompt) + answer
+        prompt = self.prompt(instruction)
+        target = [*self.actions.encode(action).tolist(), self.end]
+        return [*prompt, *target], [IGNORED] * len(prompt) + target
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:

@@ -1,0 +1,359 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""``vla_train``: train the small model on the simulator's expert."""
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Sequence
+from importlib.util import find_spec
+import os
+from pathlib import Path
+import resource
+import sys
+import time
+from typing import Any
+
+from vla_ros.errors import ParameterError
+from vla_ros.errors import VlaError
+from vla_ros.training.seeds import LARGEST_SEED
+from vla_ros.util.argument_parser import ArgumentParser
+from vla_ros.util.command_line import run_tool
+from vla_ros.util.packages import missing_package
+
+# A thread that spins while it waits for the other is slower wherever cores are shared.
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
+
+_OUT = 'the folder of the result'
+_DATA = 'the folder of the drawn samples'
+_DATASET = 'the folder of a LeRobot dataset'
+#: Options of which at most one is given: each is a use of its own.
+_USES = ('ship', 'record', 'merge', 'dataset', 'dagger')
+#: Options that say something only with --dataset.
+_OF_DATASET = ('camera', 'augment', 'validation', 'patience', 'gradient_checkpointing',
+               'proprio')
+#: Options that count something.
+_COUNTS = ('samples', 'steps', 'batch', 'threads', 'episodes', 'workers', 'lora_rank',
+           'validate_every', 'chunk')
+
+Report = Callable[[int, dict[str, float]], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    arguments = _parser().parse_args(argv)
+    return run_tool('vla_train', lambda: train(arguments))
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Run what the options ask for."""
+    _check_numbers(arguments)
+    _check_use(arguments)
+    if arguments.ship:
+        return _ship(arguments)
+    if arguments.merge:
+        return _merge(arguments)
+    for name in ('mujoco', 'matplotlib', 'torch'):
+        if find_spec(name) is None:
+            raise missing_package('training', name)
+    if arguments.finetune:
+        _require(arguments, '--finetune', dataset=_DATASET)
+    if arguments.record:
+        return _record(arguments)
+    if arguments.dataset:
+        _train_on_dataset(arguments)
+    elif arguments.dagger:
+        _run_dagger(arguments)
+    else:
+        _train_on_samples(arguments)
+    return 0
+
+
+def _train_on_samples(arguments: argparse.Namespace) -> None:
+    """Train on drawn samples."""
+    from vla_ros.training.loop import Training
+    from vla_ros.training.loop import TrainingPlan
+    _require(arguments, 'training', out=_OUT, data=_DATA)
+    plan = TrainingPlan(steps=arguments.steps or 6000, batch=arguments.batch,
+                        samples=arguments.samples,
+                        learning_rate=arguments.learning_rate or 1.5e-3, seed=arguments.seed)
+    accelerator = _accelerator(arguments)
+    training = Training(plan, Path(arguments.out), accelerator)
+    training.run(_draw(arguments, accelerator), progress_line(training.step, plan.steps))
+
+
+def _run_dagger(arguments: argparse.Namespace) -> None:
+    """Continue from a checkpoint with rounds of DAgger."""
+    from vla_ros.training.dagger import DaggerPlan
+    from vla_ros.training.dagger import run_rounds
+    _require(arguments, '--dagger', start='the checkpoint of the first rollouts', out=_OUT,
+             data=_DATA)
+    plan = DaggerPlan(
+        rounds=arguments.dagger, episodes=arguments.episodes, steps=arguments.steps or 1500,
+        batch=arguments.batch, learning_rate=arguments.learning_rate or 7e-4,
+        drawn=arguments.samples, seed=arguments.seed)
+    accelerator = _accelerator(arguments)
+    run_rounds(plan, Path(arguments.start), Path(arguments.out), _draw(arguments, accelerator),
+               arguments.workers, lambda line: print(line, flush=True),
+               lambda training: progress_line(training.step, plan.steps), accelerator)
+
+
+def _record(arguments: argparse.Namespace) -> int:
+    """Write the expert's demonstrations as a dataset."""
+    from vla_ros.training.record import record
+    record(Path(arguments.record), arguments.episodes, arguments.seed,
+           lambda done: print(f'episodes {done}/{arguments.episodes}', flush=True))
+    return 0
+
+
+def _ship(arguments: argparse.Namespace) -> int:
+    """Make the release of a checkpoint."""
+    from vla_ros.training.card import Provenance
+    from vla_ros.training.card import ship
+    _require(arguments, '--ship', out='the folder of the release', took='how long training took',
+             eval='the output of vla_eval --json', commands='the command lines of the training')
+    provenance = Provenance(arguments.commands, arguments.took, arguments.machine, arguments.about)
+    size = ship(Path(arguments.ship), Path(arguments.out), Path(arguments.eval), provenance)
+    print(f'{arguments.out}: {size / 2**20:.1f} MiB')
+    return 0
+
+
+def _merge(arguments: argparse.Namespace) -> int:
+    """Merge an adapter into its base."""
+    from vla_ros.training.merge import merge_into_checkpoint
+    _require(arguments, '--merge', out='the folder of the checkpoint',
+             finetune='the checkpoint that the adapter was trained on')
+    merge_into_checkpoint(Path(arguments.merge), arguments.finetune, Path(arguments.out))
+    return 0
+
+
+def _train_on_dataset(arguments: argparse.Namespace) -> None:
+    """Train on a dataset: an adapter for a checkpoint, or the small model."""
+    from vla_ros.model.checkpoint import open_checkpoint
+    from vla_ros.training.finetuning import check_base
+    from vla_ros.training.finetuning import start_small
+    _require(arguments, '--dataset', out=_OUT)
+    if arguments.head == 'l1':
+        _require(arguments, '--head l1', finetune='the checkpoint that gets the head')
+    elif arguments.proprio or len(arguments.camera) > 1:
+        raise VlaError('--proprio and a second --camera need --head l1: action tokens are '
+                       'predicted from one image; add --head l1 or leave them out')
+    accelerator, out = _accelerator(arguments), Path(arguments.out)
+    dataset = _open_dataset(arguments)
+    with accelerator.main_process_first():
+        checkpoint = (open_checkpoint(arguments.finetune) if arguments.finetune else
+                      start_small(dataset, out))
+    if arguments.finetune:
+        check_base(checkpoint)
+    plan, kind = _finetuning(arguments)
+    training = kind(plan, checkpoint, dataset, out, accelerator, arguments.gradient_checkpointing)
+    training.run(progress_line(training.step, plan.steps))
+
+
+def _open_dataset(arguments: argparse.Namespace) -> Any:
+    """Open the dataset as the head sees it."""
+    from vla_ros.data.lerobot_dataset import LeRobotDataset
+    from vla_ros.training.chunks import ChunkDataset
+    folder = Path(arguments.dataset)
+    if arguments.head == 'l1':
+        return ChunkDataset(folder, tuple(arguments.camera), arguments.proprio)
+    return LeRobotDataset(folder, ''.join(arguments.camera))
+
+
+def _finetuning(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """Give the plan and the class of the fine-tuning of a head."""
+    from vla_ros.training.finetuning import FineTuning
+    from vla_ros.training.finetuning import FineTuningPlan
+    from vla_ros.training.oft import OftFineTuning
+    from vla_ros.training.oft import OftPlan
+    settings = {
+        'steps': arguments.steps or (1000 if arguments.finetune else 6000),
+        'batch': arguments.batch, 'learning_rate': arguments.learning_rate or 5e-4,
+        'rank': arguments.lora_rank if arguments.finetune else 0, 'seed': arguments.seed,
+        'augment': arguments.augment, 'validation': arguments.validation,
+        'validate_every': arguments.validate_every, 'patience': arguments.patience}
+    if arguments.head == 'l1':
+        return OftPlan(**settings, chunk=arguments.chunk, cameras=tuple(arguments.camera),
+                       proprio=arguments.proprio), OftFineTuning
+    return FineTuningPlan(**settings), FineTuning
+
+
+def _accelerator(arguments: argparse.Namespace) -> Any:
+    """Join the process group; choose device and precision."""
+    import torch
+
+    from vla_ros.training.accelerator import make_accelerator
+    accelerator = make_accelerator(
+        arguments.device, arguments.precision, arguments.accumulate, arguments.tracker,
+        Path(arguments.out))
+    torch.set_num_threads(arguments.threads)  # accelerate sets it, too
+    return accelerator
+
+
+def _draw(arguments: argparse.Namespace, accelerator: Any) -> Any:
+    """Draw the samples, or read those of an earlier run."""
+    from vla_ros.training.layout import small_transform
+    from vla_ros.training.shards import draw_samples
+
+    def report(count: int) -> None:
+        if accelerator.is_main_process:
+            print(f'samples {count}/{arguments.samples}', flush=True)
+    with accelerator.main_process_first():
+        return draw_samples(Path(arguments.data), arguments.samples, small_transform(), report)
+
+
+def progress_line(first: int, steps: int) -> Report:
+    """
+    Print the progress of a training every 20 steps.
+
+    :param first: step at which it begins or goes on.
+    """
+    started = time.monotonic()
+
+    def report(step: int, losses: dict[str, float]) -> None:
+        if step % 20 == 0 or step == steps or 'validation_l1' in losses:
+            rate = (step - first) / (time.monotonic() - started)
+            shown = ' '.join(f'{name} {value:.3f}' for name, value in losses.items())
+            print(f'step {step}/{steps} {shown} {rate:.2f}/s {_peak_memory():.1f} GiB '
+                  f'{(steps - step) / rate / 60:.0f} min left', flush=True)
+    return report
+
+
+def _peak_memory() -> float:
+    """Give the largest memory so far, GiB: of the GPU where one is used, else of the process."""
+    import torch
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def _check_numbers(arguments: argparse.Namespace) -> None:
+    """
+    Check what no training can use.
+
+    :raises ParameterError: a number is too small or too large.
+    """
+    for name in _COUNTS:
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ParameterError(f'--{name.replace("_", "-")}', value, 'at least 1')
+    if arguments.patience < 0:
+        raise ParameterError('--patience', arguments.patience, 'a number of validations, or 0')
+    if arguments.dagger < 0:
+        raise ParameterError('--dagger', arguments.dagger, 'a number of rounds, 1 or more')
+    if not 0 <= arguments.seed <= LARGEST_SEED:
+        raise ParameterError('--seed', arguments.seed, f'a whole number from 0 to {LARGEST_SEED}')
+    rate = arguments.learning_rate
+    if rate is not None and not 0.0 < rate < 1.0:
+        raise ParameterError('--learning-rate', rate, 'above 0 and below 1')
+
+
+def _check_use(arguments: argparse.Namespace) -> None:
+    """
+    Check that the options ask for one thing.
+
+    :raises VlaError: they ask for several.
+    """
+    given = [f'--{name}' for name in _USES if getattr(arguments, name)]
+    if len(given) > 1:
+        raise VlaError(f'{" and ".join(given)} exclude one another; give one of them')
+    for name, owner in (('start', 'dagger'), *((name, 'dataset') for name in _OF_DATASET)):
+        option = f'--{name.replace("_", "-")}'
+        if getattr(arguments, name) and not getattr(arguments, owner):
+            raise VlaError(f'{option} belongs to --{owner}, which was not given; add --{owner} or '
+                           f'leave {option} out')
+
+
+def _require(arguments: argparse.Namespace, use: str, **options: str) -> None:
+    """
+    Check that the options which a use needs were given.
+
+    :param use: what needs them, as the beginning of a sentence.
+    :param options: what each of them is, by name.
+    :raises VlaError: some were not given.
+    """
+    missing = [f'--{name} ({meaning})' for name, meaning in options.items()
+               if not getattr(arguments, name)]
+    if missing:
+        raise VlaError(f'{use} needs {" and ".join(missing)}, which the command line does not '
+                       f'have; add {"it" if len(missing) == 1 else "them"}')
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = ArgumentParser(prog='vla_train', description=__doc__)
+    parser.add_argument('--out', metavar='DIR',
+                        help='the result: a checkpoint or an adapter; an interrupted '
+                             'training goes on there')
+    parser.add_argument('--data', metavar='DIR', help='keeps the drawn samples')
+    parser.add_argument('--samples', type=int, default=20000, metavar='N',
+                        help='samples drawn from the simulator (default: %(default)s)')
+    parser.add_argument('--steps', type=int, metavar='N',
+                        help='optimizer steps (default: 6000; 1500 in each round of --dagger)')
+    parser.add_argument('--batch', type=int, default=32, metavar='N',
+                        help='images in each step (default: %(default)s)')
+    parser.add_argument('--learning-rate', type=float, metavar='RATE',
+                        help='its maximum (default: 1.5e-3; 7e-4 with --dagger, 5e-4 with '
+                             '--dataset)')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--threads', type=int, default=2, metavar='N')
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--precision', choices=('float32', 'bf16'), default='float32',
+                        help='of the products; weights and sums stay float32')
+    parser.add_argument('--accumulate', type=int, default=1, metavar='K',
+                        help='compute each batch in K microbatches, one after the other, to '
+                             'save memory')
+    parser.add_argument('--tracker', choices=('tensorboard', 'wandb', 'trackio'),
+                        help='log the losses there')
+    dagger = parser.add_argument_group('DAgger: rollouts of the model, labelled by the expert')
+    dagger.add_argument('--dagger', type=int, default=0, metavar='ROUNDS')
+    dagger.add_argument('--start', metavar='DIR', help='the checkpoint of the first rollouts')
+    dagger.add_argument('--episodes', type=int, default=240, metavar='N',
+                        help='in each round, or to be recorded (default: %(default)s)')
+    dagger.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
+                        help='processes that run episodes (default: the cores)')
+    recording = parser.add_argument_group("the expert's demonstrations as a LeRobot dataset")
+    recording.add_argument('--record', metavar='DIR', help='writes --episodes of them')
+    recorded = parser.add_argument_group('training on recorded data instead')
+    recorded.add_argument('--dataset', metavar='DIR', help='a LeRobot dataset, v2.0 to v3.0')
+    recorded.add_argument('--camera', metavar='NAME', action='append', default=[],
+                          help='its feature with the images (default: the first one); again '
+                               'for each further camera, with --head l1')
+    recorded.add_argument('--finetune', metavar='CHECKPOINT',
+                          help='train a LoRA adapter of it, in --out (default: train the small '
+                               'model from scratch)')
+    recorded.add_argument('--lora-rank', type=int, default=32, metavar='R')
+    recorded.add_argument('--head', choices=('tokens', 'l1'), default='tokens',
+                          help='l1: chunks of actions by the L1 head of OpenVLA-OFT '
+                               '(default: %(default)s)')
+    recorded.add_argument('--chunk', type=int, default=8, metavar='N',
+                          help='actions in a chunk, with --head l1 (default: %(default)s)')
+    recorded.add_argument('--proprio', action='store_true',
+                          help='give the model observation.state, with --head l1')
+    recorded.add_argument('--augment', action='store_true',
+                          help='random crops and colours, as OpenVLA trains; run the result with '
+                               'the image transform center_crop')
+    recorded.add_argument('--validation', type=float, default=0.0, metavar='SHARE',
+                          help='part of the episodes that is held out; keeps the best weights')
+    recorded.add_argument('--validate-every', type=int, default=100, metavar='N',
+                          help='steps between two validations (default: %(default)s)')
+    recorded.add_argument('--patience', type=int, default=0, metavar='N',
+                          help='stop after N validations without improvement (default: never)')
+    recorded.add_argument('--gradient-checkpointing', action='store_true',
+                          help='compute activations twice, to save memory')
+    recorded.add_argument('--merge', metavar='ADAPTER',
+                          help='write the checkpoint that it makes with its base, --finetune')
+    ship = parser.add_argument_group('the release of a checkpoint, with its card, in --out')
+    ship.add_argument('--ship', metavar='DIR', help='the checkpoint')
+    ship.add_argument('--eval', metavar='FILE', help='the output of vla_eval --json')
+    ship.add_argument('--commands', metavar='TEXT', help='how it was trained')
+    ship.add_argument('--took', metavar='TEXT', help='how long that took')
+    ship.add_argument('--machine', metavar='TEXT', default='',
+                      help='hardware of the training (default: this machine)')
+    ship.add_argument('--about', metavar='TEXT', help='its data (default: %(default)s)',
+                      default='samples drawn from the simulator and rollouts of the model '
+                              'itself, labelled by the scripted expert; seed 0')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,286 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+Training on recorded episodes: a LoRA adapter for a checkpoint, or the small model from scratch.
+
+As ``vla-scripts/finetune.py`` of openvla/openvla: AdamW with a constant learning rate, and the
+cross-entropy of the action tokens and EOS. Every step is a function of seed and step number.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+import json
+from pathlib import Path
+from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors.torch import save_file
+import torch
+from torch.optim.lr_scheduler import LambdaLR
+
+from vla_ros.data.actions import ActionStatistics
+from vla_ros.data.actions import ActionTokenizer
+from vla_ros.data.lerobot_dataset import action_statistics
+from vla_ros.data.lerobot_dataset import LeRobotDataset
+from vla_ros.data.prompts import choose_template
+from vla_ros.errors import CheckpointError
+from vla_ros.errors import ParameterError
+from vla_ros.model.checkpoint import Checkpoint
+from vla_ros.model.checkpoint import open_checkpoint
+from vla_ros.model.module_files import find_module_files
+from vla_ros.model.tokenizer import PromptTokenizer
+from vla_ros.training.adapter_card import write_adapter_card
+from vla_ros.training.augmentation import augment
+from vla_ros.training.layout import write_folder
+from vla_ros.training.learner import initialise
+from vla_ros.training.resumable import check_folder
+from vla_ros.training.resumable import Report
+from vla_ros.training.resumable import ResumableTraining
+from vla_ros.training.trainable import ExampleEncoder
+from vla_ros.training.trainable import IGNORED
+from vla_ros.training.trainable import load_trainable
+from vla_ros.training.trainable import pad
+from vla_ros.training.trainable import TrainableVla
+from vla_ros.training.validation import best_step
+from vla_ros.training.validation import is_stalled
+from vla_ros.training.validation import split_episodes
+from vla_ros.training.validation import sum_errors
+from vla_ros.util.packages import missing_package
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+# All linear layers but the head, as the official script has it.
+_LINEAR = (r'.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj'
+           r'|fc1|fc2|fc3)')
+
+
+@dataclass(frozen=True)
+class FineTuningPlan:
+    """
+    What decides the result, beside checkpoint and dataset.
+
+    :param rank: of the adapter; 0 trains all weights.
+    :param augment: whether training images are augmented as OpenVLA's are.
+    :param validation: part of the episodes that is held out; the best weights are kept.
+    :param validate_every: steps between two validations.
+    :param patience: validations without improvement after which training stops; 0: never.
+    """
+
+    steps: int = 1000
+    batch: int = 16
+    learning_rate: float = 5e-4
+    rank: int = 32
+    seed: int = 0
+    augment: bool = False
+    validation: float = 0.0
+    validate_every: int = 100
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        """Reject settings that do not fit together."""
+        if not 0 <= self.validation < 1:
+            raise ParameterError('--validation', self.validation, 'at least 0 and below 1')
+        if self.patience and not self.validation:
+            raise ParameterError('--patience', self.patience, '0 without --validation: early '
+                                                              'stopping needs held-out episodes')
+
+
+class FineTuning(ResumableTraining):
+    """The fine-tuning of a model on a dataset; ``folder`` becomes its result."""
+
+    #: Names of what validation measures.
+    errors: tuple[str, ...] = ('accuracy', 'l1')
+
+    def __init__(self, plan: FineTuningPlan, checkpoint: Checkpoint, dataset: LeRobotDataset,
+                 folder: Path, accelerator: 'Accelerator',
+                 gradient_checkpointing: bool = False) -> None:
+        """
+        Begin, or go on where an interrupted training saved.
+
+        :param folder: becomes the adapter, or the checkpoint if all weights are trained.
+        :param gradient_checkpointing: compute activations of the language model twice, to save
+            memory.
+        :raises TrainingError: the folder holds a training of another plan.
+        :raises UnsupportedError: peft is missing.
+        """
+        super().__init__(plan, folder, accelerator)
+        self.dataset = dataset
+        self.split = split_episodes([episode.length for episode in dataset.metadata.episodes],
+                                    plan.validation, plan.seed)
+        self._base = checkpoint.name
+        self._processor = checkpoint.image_processor
+        self._statistics = self._read_statistics()
+        config = checkpoint.config
+        self._encoder = ExampleEncoder(
+            PromptTokenizer(checkpoint.folder, config.language_model.bos_token_id),
+            ActionTokenizer(config.vocab_size, config.n_action_bins),
+            choose_template(checkpoint.name, config.llm_backbone_id),
+            config.language_model.eos_token_id)
+        torch.manual_seed(plan.seed)
+        self.vla = (_add_adapter(checkpoint, plan.rank, accelerator) if plan.rank else
+                    _make_new(checkpoint, accelerator))
+        if gradient_checkpointing:
+            llama = self.vla.language_model
+            # The second name is that of transformers 4.
+            enable = getattr(llama, 'activation_checkpointing_enable', None) or \
+                llama.gradient_checkpointing_enable
+            enable({'use_reentrant': False})
+        self.network = self._make_network(checkpoint)
+        self._trained = {name: parameter for name, parameter in self.network.named_parameters()
+                         if parameter.requires_grad}
+        optimizer = torch.optim.AdamW(self._trained.values(), lr=plan.learning_rate)
+        self.prepare(self.network, optimizer, LambdaLR(optimizer, lambda step: 1.0))
+
+    def run(self, report: Report) -> None:
+        """Train to the end of the plan, saving on the way."""
+        self.train(self._advance, report)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Give the parameters that are trained."""
+        return dict(self._trained)
+
+    def is_finished(self) -> bool:
+        """Tell whether all steps are done, or validation has stopped to improve."""
+        stalled = self.plan.patience and is_stalled(self.curve, self.plan.patience)
+        return super().is_finished() or bool(stalled)
+
+    def is_best(self) -> bool:
+        """Tell whether the last step was validated and is the best one so far."""
+        return self.step == best_step(self.curve)
+
+    def write(self) -> None:
+        """Write the trained weights and the dataset's statistics; with validation the best."""
+        if self.plan.validation and not self.is_best():
+            return
+        self._write_weights()
+        (self.folder / 'dataset_statistics.json').write_text(
+            json.dumps(self._statistics, indent=2) + '\n', encoding='utf-8')
+
+    def _write_weights(self) -> None:
+        if self.plan.rank:
+            self.vla.save_pretrained(str(self.folder), save_embedding_layers=False)
+            (self.folder / 'README.md').write_text(write_adapter_card(
+                self._base, self.dataset.name, self.dataset.episode_count, len(self.dataset),
+                asdict(self.plan), self.curve, self.step), encoding='utf-8')
+        else:
+            save_file({name: p.detach().to(torch.bfloat16).cpu().contiguous()
+                       for name, p in self._trained.items()},
+                      self.folder / 'model.safetensors', {'format': 'pt'})
+
+    def batch(self, rows: np.ndarray, random: Sequence[np.random.Generator] = (),
+              ) -> tuple[torch.Tensor, ...]:
+        """
+        Read frames as the model sees them.
+
+        :param rows: int64 (B,), numbers of frames.
+        :param random: a generator for the augmentation of each; empty for none.
+        :returns: pixels, token ids and labels, see :class:`TrainableVla`.
+        """
+        frames = [self.dataset[int(row)] for row in rows]
+        images = [augment(frame.image, rng) for frame, rng in zip(frames, random)] or [
+            frame.image for frame in frames]
+        pixels = np.stack([self._processor(image) for image in images])
+        texts = [self._encoder.encode(frame.instruction, self._scale.normalize(
+            frame.action.astype(np.float64))) for frame in frames]
+        return (torch.from_numpy(pixels), pad([ids for ids, _ in texts], self._encoder.end),
+                pad([labels for _, labels in texts], IGNORED))
+
+    def _advance(self) -> dict[str, float]:
+        rng = np.random.default_rng([self.plan.seed, self.step])
+        count, batch = len(self.split.train), self.plan.batch
+        rows = self.split.train[rng.choice(count, batch, replace=count < batch)]
+        random = [np.random.default_rng([self.plan.seed, self.step, index])
+                  for index in range(batch)] if self.plan.augment else []
+        mean = 0.0
+        for part in self.microbatches:
+            with self.accelerator.accumulate(self.model):
+                loss = self.model(*(x.to(self.accelerator.device)
+                                    for x in self.batch(rows[part], random[part])))
+                self.accelerator.backward(loss)
+                self.optimizer.step()
+                self.scheduler.step()
+                self.optimizer.zero_grad()
+            mean += float(loss.detach()) / len(self.microbatches)
+        losses = self.mean_over_processes({'action': mean})
+        done = self.step + 1
+        if self.plan.validation and (done % self.plan.validate_every == 0
+                                     or done == self.plan.steps):
+            losses |= self.validate()
+        return losses
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Give the errors of the held-out frames, by name; the criterion is the L1 error."""
+        sums: dict[str, float] = {}
+        mine = self.split.validation[self.accelerator.process_index::
+                                     self.accelerator.num_processes]
+        length = self.plan.batch // len(self.microbatches)
+        for start in range(0, len(mine), length):
+            inputs = [x.to(self.accelerator.device)
+                      for x in self.batch(mine[start:start + length])]
+            with self.accelerator.autocast():
+                errors = self._sum_errors(inputs)
+            sums = {name: sums.get(name, 0.0) + value for name, value in errors.items()}
+        # A process may have no frame of its own.
+        own = torch.tensor([sums.get(name, 0.0) for name in ('count', *self.errors)],
+                           device=self.accelerator.device)
+        count, *totals = self.accelerator.reduce(own, 'sum').tolist()
+        return {f'validation_{name}': total / count for name, total in zip(self.errors, totals)}
+
+    def _read_statistics(self) -> dict[str, Any]:
+        """Give the content of dataset_statistics.json, and set the scale of the actions."""
+        stats = action_statistics(self.dataset)
+        self._scale = ActionStatistics.from_dataset(stats[self.dataset.name])
+        return stats
+
+    def _make_network(self, checkpoint: Checkpoint) -> Any:
+        """Give the module that is trained."""
+        return self.vla
+
+    def _sum_errors(self, inputs: Sequence[torch.Tensor]) -> dict[str, float]:
+        """Sum the errors of a batch, by name, and their ``count``."""
+        logits, targets = self.vla.predict(*inputs)
+        return sum_errors(logits, targets, self._encoder.actions)
+
+
+def check_base(checkpoint: Checkpoint) -> None:
+    """
+    Check that a checkpoint can be the base of an adapter.
+
+    :raises CheckpointError: it has heads of its own, which would not be trained with it.
+    """
+    for path in find_module_files(checkpoint.folder).values():
+        raise CheckpointError(checkpoint.folder, f'{path.name} makes it OpenVLA-OFT, whose heads '
+                                                 'cannot be trained further; give its base')
+
+
+def start_small(dataset: LeRobotDataset, folder: Path) -> Checkpoint:
+    """Write everything but the weights of a small model for a dataset, and open it."""
+    check_folder(folder)
+    write_folder(folder, action_statistics(dataset))
+    return open_checkpoint(str(folder))
+
+
+def _make_new(checkpoint: Checkpoint, accelerator: 'Accelerator') -> TrainableVla:
+    model = TrainableVla(checkpoint.config)
+    initialise(model)
+    return model.to(accelerator.device)
+
+
+def _add_adapter(checkpoint: Checkpoint, rank: int, accelerator: 'Accelerator') -> Any:
+    """Freeze a checkpoint and add a LoRA adapter to its linear layers."""
+    try:
+        import peft
+    except ImportError as error:
+        raise missing_package('--finetune', error) from None
+    dtype = torch.bfloat16 if accelerator.mixed_precision == 'bf16' else torch.float32
+    model = load_trainable(checkpoint.config, checkpoint.folder, accelerator.device, dtype)
+    model.name_or_path = checkpoint.name  # peft records it as the base model
+    # The official script's: alpha no more than 16, no dropout, Gaussian initialisation.
+    config = peft.LoraConfig(r=rank, lora_alpha=min(rank, 16), lora_dropout=0.0,
+                             target_modules=_LINEAR, init_lora_weights='gaussian')
+    return peft.get_peft_model(model, config)
