@@ -8,12 +8,10 @@ from array import array
 from builtin_interfaces.msg import Time
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from rclpy.qos import QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import Image
 
-NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+from vla_ros.ros.qos import NEWEST
 
 
 class CameraDriver:
@@ -36,8 +34,8 @@ class CameraDriver:
             p=np.hstack([matrix, np.zeros((3, 1))]).ravel().tolist())
         for message in (self._image, self._info):
             message.header.frame_id = frame_id
-        self._images = node.create_publisher(Image, '/camera/image_raw', NEWEST)
-        self._infos = node.create_publisher(CameraInfo, '/camera/camera_info', 10)
+        self._images = node.create_publisher(Image, 'camera/image_raw', NEWEST)
+        self._infos = node.create_publisher(CameraInfo, 'camera/camera_info', 10)
 
     def publish(self, pixels: np.ndarray, stamp: Time) -> None:
         """Publish a picture, uint8 (size, size, 3) RGB."""

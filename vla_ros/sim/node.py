@@ -4,7 +4,9 @@
 """``vla_sim``: the simulated arm as ROS sees a real one: a camera, joint states, a controller."""
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 import sys
 import time
 from typing import Any
@@ -16,39 +18,37 @@ from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy
-from rclpy.qos import QoSProfile
-from rclpy.qos import QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from vla_ros.demo.signals import signals_noted
+from vla_ros.control.parameters import Parameter
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
-from vla_ros.messages import VlaAction
-from vla_ros.parameters import Parameter
-from vla_ros.ros_arguments import declare
-from vla_ros.ros_arguments import node_parser
-from vla_ros.ros_arguments import start_ros
+from vla_ros.ros.arguments import declare
+from vla_ros.ros.arguments import node_parser
+from vla_ros.ros.arguments import start_ros
+from vla_ros.ros.messages import VlaAction
+from vla_ros.ros.qos import LATCHED
+from vla_ros.ros.qos import NEWEST
+from vla_ros.ros.qos import RELIABLE
 from vla_ros.sim.camera_driver import CameraDriver
-from vla_ros.sim.camera_driver import NEWEST
 from vla_ros.sim.pace import FASTEST
 from vla_ros.sim.pace import Pace
-from vla_ros.sim.robot import JOINTS
-from vla_ros.sim.robot import Robot
-from vla_ros.sim.scene import draw_scene
-from vla_ros.sim.scene import LARGEST_SEED
-from vla_ros.sim.tasks import Referee
-from vla_ros.sim.tasks import Task
-from vla_ros.sim.tasks import TaskError
+from vla_ros.util.packages import missing_package
+from vla_ros.util.signals import signals_noted
+from vla_ros.worlds.libero.environment import replace_process
+from vla_ros.worlds.robot import JOINTS
+from vla_ros.worlds.robot import Robot
+from vla_ros.worlds.scene import draw_scene
+from vla_ros.worlds.scene import LARGEST_SEED
+from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.tasks import Task
+from vla_ros.worlds.tasks import TaskError
 
-RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
-LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
-                     durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 PARAMETERS = (
     Parameter('seed', 0, 'The scene that is arranged at the start and by ~/reset.',
@@ -64,6 +64,8 @@ PARAMETERS = (
 JOINT_PERIOD, CAMERA_PERIOD = 0.01, 1 / 30
 #: Simulated seconds after a reset in which nobody is waited for.
 _GRACE = 0.3
+#: Arms of one process.
+MOST_ARMS = 8
 #: Seconds between two looks at whether a step is due.
 _TIMER_PERIOD = 0.002
 
@@ -71,13 +73,14 @@ _TIMER_PERIOD = 0.002
 class SimNode(Node):
     """Runs the world in step with the clock on the wall, or as its parameters say."""
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str = '') -> None:
         """
         Build the world and arrange the first scene.
 
+        :param namespace: of the node and its topics; empty for that of the command line.
         :raises VlaError: a parameter cannot be used, or nothing can be drawn on this machine.
         """
-        super().__init__('vla_sim')
+        super().__init__('vla_sim', namespace=namespace or None)
         values: dict[str, Any] = declare(self, PARAMETERS)
         publishes_clock = values['publish_clock']
         self._pace = _choose_pace(values['speed'], values['answer_within'], publishes_clock)
@@ -89,25 +92,33 @@ class SimNode(Node):
         # Simulated time goes on when a scene is arranged anew: /clock must never jump back.
         self._elapsed = 0.0
         self._next_image = 0.0
-        self._stopped = False
+        # Topics of the emergency stop that say so.
+        self._pressed: set[str] = set()
         self._joint_state = JointState(name=list(JOINTS))
         self._camera = CameraDriver(self, self._world.image_size, self._world.camera_matrix(),
                                     values['frame_id'])
         self._wire(publishes_clock)
         self._arrange()
 
+    @property
+    def publishes_clock(self) -> bool:
+        """Whether this node makes the simulated time."""
+        return self._clock_messages is not None
+
     def _wire(self, publishes_clock: bool) -> None:
-        self._joint_states = self.create_publisher(JointState, '/joint_states', NEWEST)
+        self._joint_states = self.create_publisher(JointState, 'joint_states', NEWEST)
         self._clock_messages = (self.create_publisher(ClockMessage, '/clock', 10)
                                 if publishes_clock else None)
-        self._descriptions = self.create_publisher(String, '/robot_description', LATCHED)
+        self._descriptions = self.create_publisher(String, 'robot_description', LATCHED)
         self._descriptions.publish(String(data=self._world.robot.urdf))
-        self.create_subscription(JointState, '/arm/joint_command', self._on_command, RELIABLE)
-        self.create_subscription(Bool, '/arm/estop', self._on_estop, RELIABLE)
-        self.create_subscription(String, '/vla/instruction', self._on_instruction, RELIABLE)
+        self.create_subscription(JointState, 'arm/joint_command', self._on_command, RELIABLE)
+        # Its own emergency stop, and where it has a namespace the one that all arms share.
+        for topic in dict.fromkeys(map(self.resolve_topic_name, ('arm/estop', '/arm/estop'))):
+            self.create_subscription(Bool, topic, partial(self._on_estop, topic), RELIABLE)
+        self.create_subscription(String, 'vla/instruction', self._on_instruction, RELIABLE)
         if VlaAction is not None:
             # Comes with an answer; a command comes only when simulated time has gone on.
-            self.create_subscription(VlaAction, '/vla/action', self._on_action, RELIABLE)
+            self.create_subscription(VlaAction, 'vla/action', self._on_action, RELIABLE)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(Trigger, '~/success', self._on_success)
         # By the steady clock: this node makes the simulated time, it does not live by it.
@@ -156,7 +167,7 @@ class SimNode(Node):
         return stamp
 
     def _on_command(self, message: JointState) -> None:
-        if self._stopped:
+        if self._pressed:
             return
         named = dict(zip(message.name, message.position))
         target = np.array([named.get(name, position) for name, position in
@@ -171,9 +182,9 @@ class SimNode(Node):
     def _on_action(self, message: Any) -> None:
         self._pace.answer(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
 
-    def _on_estop(self, message: Bool) -> None:
+    def _on_estop(self, topic: str, message: Bool) -> None:
         # A drive obeys the emergency stop itself, whatever the one who commands it does.
-        self._stopped = message.data
+        (self._pressed.add if message.data else self._pressed.discard)(topic)
         if message.data:
             self._world.stop()
 
@@ -234,34 +245,75 @@ def _choose_pace(speed: float, within: float, publishes_clock: bool) -> Pace:
 
 def _make_world() -> Any:
     try:
-        from vla_ros.sim.world import World
-    except ModuleNotFoundError as error:
-        raise UnsupportedError('vla_sim', f'{error.name} is missing', 'pip install mujoco, or '
-                               'run ./scripts/setup') from None
+        from vla_ros.worlds.world import World
+    except ImportError as error:
+        raise missing_package('simulation', error) from None
     return World(Robot.load())
 
 
-def main(make: Callable[[], SimNode] = SimNode) -> int:
+def _make_arms(make: Callable[..., SimNode], count: int) -> Iterator[SimNode]:
+    """
+    Make the node of each arm, in the namespaces arm1, arm2 …; without one if it is the only one.
+
+    :raises ParameterError: the number is out of range, or the arms would not share a clock.
+    """
+    if not 1 <= count <= MOST_ARMS:
+        raise ParameterError('--arms', count, f'1 to {MOST_ARMS}')
+    if count == 1:
+        yield make()
+        return
+    for number in range(1, count + 1):
+        node = make(f'arm{number}')
+        yield node
+        if node.publishes_clock:
+            raise ParameterError('publish_clock', True, 'false with several arms: each would '
+                                 'publish a time of its own')
+
+
+def main(make: Callable[..., SimNode] = SimNode) -> int:
     """Run the simulator until it is interrupted."""
     parser = node_parser('vla_sim', 'A simulated arm on a table with coloured blocks.', PARAMETERS)
+    parser.add_argument('--arms', type=int, default=1, metavar='N',
+                        help='so many arms, each at a table of its own, in the namespaces arm1, '
+                             'arm2 …')
     parser.add_argument('--viewer', action='store_true', help="open MuJoCo's window")
+    parser.add_argument('--world', metavar='SUITE/TASK', help='a task of the LIBERO benchmark '
+                        'instead, such as libero_spatial/3 (docs/libero.md)')
+    parser.add_argument('--controller', choices=('joint', 'osc'), help='of that world: follow '
+                        "joint commands, or the benchmark's own controller")
+    if any(word == '--world' or word.startswith('--world=') for word in sys.argv[1:]):
+        return _run_world(sys.argv[1:])
     with signals_noted() as signals, ExitStack() as cleanup:
         cleanup.callback(rclpy.try_shutdown)
         try:
             own = start_ros(parser)
-            node = make()
-            cleanup.callback(node.destroy_node)
-            if own.viewer:
-                node.open_viewer(cleanup)
+            if own.controller:
+                raise ParameterError('--controller', own.controller, 'left out without --world')
+            nodes = []
+            for node in _make_arms(make, own.arms):
+                cleanup.callback(node.destroy_node)
+                nodes.append(node)
+                if own.viewer:
+                    node.open_viewer(cleanup)
         except (VlaError, ParameterException) as error:
             print(f'vla_sim: {error}', file=sys.stderr)
             return 2
         executor = rclpy.executors.SingleThreadedExecutor()
-        executor.add_node(node)
+        for node in nodes:
+            executor.add_node(node)
         while not signals:
             executor.spin_once(timeout_sec=0.1)
         executor.shutdown(timeout_sec=0.0)
     return 0
+
+
+def _run_world(words: list[str]) -> int:
+    """Go on as a process of the benchmark's own environment."""
+    try:
+        replace_process(words)
+    except VlaError as error:
+        print(f'vla_sim: {error}', file=sys.stderr)
+    return 2
 
 
 if __name__ == '__main__':

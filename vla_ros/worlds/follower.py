@@ -8,7 +8,7 @@ import numpy as np
 # Well below the URDF's limits: someone may stand beside the arm.
 _SPEED = np.array([0.9] * 6 + [0.12])
 _ACCELERATION = np.array([12.0] * 6 + [3.0])
-# How much harder than that it brakes when it is told to stop.
+# How much harder than that it brakes in a stop.
 _STOP = 3.0
 # Distance becomes speed with this time constant, s.
 _APPROACH = 0.08

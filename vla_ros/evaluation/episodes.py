@@ -12,13 +12,13 @@ from queue import Empty
 from queue import SimpleQueue
 import threading
 
-from vla_ros.demo.processes import Processes
-from vla_ros.sim.pair import free_domains
-from vla_ros.sim.pair import Pair
-from vla_ros.sim.pair import running
-from vla_ros.sim.score import Episode
-from vla_ros.sim.tasks import Task
-from vla_ros.sim.trial import examiner
+from vla_ros.evaluation.examiner import examiner
+from vla_ros.evaluation.pair import free_domains
+from vla_ros.evaluation.pair import Pair
+from vla_ros.evaluation.pair import running
+from vla_ros.util.processes import Processes
+from vla_ros.worlds.outcomes import Episode
+from vla_ros.worlds.tasks import Task
 
 Plan = Sequence[tuple[int, Task]]
 
@@ -37,7 +37,7 @@ class Trials:
         :param report: called with each episode, from several threads, one at a time.
         """
         self.episodes: list[Episode] = []
-        #: Ages of the answered images when their commands went out, simulated seconds.
+        #: Ages of the images when their commands went out, simulated seconds.
         self.ages: list[float] = []
         #: How often the node held the arm, by the reason that it gave.
         self.holds: Counter[str] = Counter()
@@ -69,7 +69,7 @@ class Trials:
         try:
             with running(pair, logs, {**environment, 'ROS_DOMAIN_ID': str(domain)}) as processes:
                 self._play(pair, processes, domain)
-        except BaseException as failure:  # whatever it is: told by run, in the main thread
+        except BaseException as failure:  # whatever it is: raised by run, in the main thread
             self._failures.append(failure)
 
     def _play(self, pair: Pair, processes: Processes, domain: int) -> None:

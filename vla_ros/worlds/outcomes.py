@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
-from vla_ros.sim.tasks import COLORS
-from vla_ros.sim.tasks import KINDS
-from vla_ros.sim.tasks import Task
+from vla_ros.worlds.tasks import COLORS
+from vla_ros.worlds.tasks import KINDS
+from vla_ros.worlds.tasks import Task
 
 
 @dataclass(frozen=True)

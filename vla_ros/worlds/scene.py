@@ -1,13 +1,13 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Scenes: where the blocks lie, and everything about how it looks; drawn from a seed."""
+"""Scenes: positions of the blocks, and their appearance; drawn from a seed."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from vla_ros.sim.tasks import COLORS
+from vla_ros.worlds.tasks import COLORS
 
 #: Edge of a block, m.
 BLOCK_SIZE = 0.042
@@ -37,7 +37,7 @@ class Body:
 @dataclass(frozen=True)
 class Scene:
     """
-    One arrangement, with the randomised look.
+    One arrangement, with its randomised appearance.
 
     :param tool: float64 (3,), where the tool starts, m.
     :param gripper: where a finger starts, m.

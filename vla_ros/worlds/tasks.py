@@ -105,7 +105,7 @@ class Referee:
         return self.decided == self.task.color
 
     def observe(self, now: Situation) -> None:
-        """Look at the situation; to be called many times a second."""
+        """Note the situation; to be called many times a second."""
         if self.decided is not None:
             return
         dwell = 0.0 if self.task.kind == 'push' else DWELL

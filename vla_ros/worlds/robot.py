@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from vla_ros.errors import VlaError
-from vla_ros.share import find_share
+from vla_ros.util.share import find_share
 
 ARM_JOINTS = tuple(f'joint_{number}' for number in range(1, 7))
 GRIPPER_JOINT = 'gripper'

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from vla_ros.errors import UnsupportedError
-from vla_ros.sim.drawing import cannot_draw
-from vla_ros.sim.drawing import drawing_variable
-from vla_ros.sim.drawing import load_triton_first
-from vla_ros.sim.follower import JointFollower
-from vla_ros.sim.robot import JOINTS
-from vla_ros.sim.robot import Robot
-from vla_ros.sim.robot import TOOL_LINK
-from vla_ros.sim.robot import TopDownArm
-from vla_ros.sim.scene import BLOCK_SIZE
-from vla_ros.sim.scene import Scene
-from vla_ros.sim.scene import TABLES
-from vla_ros.sim.tasks import COLORS
-from vla_ros.sim.tasks import Situation
+from vla_ros.worlds.drawing import cannot_draw
+from vla_ros.worlds.drawing import drawing_variable
+from vla_ros.worlds.drawing import load_triton_first
+from vla_ros.worlds.follower import JointFollower
+from vla_ros.worlds.robot import JOINTS
+from vla_ros.worlds.robot import Robot
+from vla_ros.worlds.robot import TOOL_LINK
+from vla_ros.worlds.robot import TopDownArm
+from vla_ros.worlds.scene import BLOCK_SIZE
+from vla_ros.worlds.scene import Scene
+from vla_ros.worlds.scene import TABLES
+from vla_ros.worlds.tasks import COLORS
+from vla_ros.worlds.tasks import Situation
 
 load_triton_first()
 if _variable := drawing_variable(os.environ):

@@ -14,12 +14,12 @@ import random
 import socket
 import sys
 
-from vla_ros.demo.processes import Processes
 from vla_ros.errors import VlaError
-from vla_ros.share import find_share
+from vla_ros.util.processes import Processes
+from vla_ros.util.share import find_share
 
 SIM, NODE = 'vla_sim', 'vla_inference_node'
-#: What is told to a node that is not to hear the instructions.
+#: The instruction of a node that is to receive none.
 BLANK = 'do something'
 _SILENT_TOPIC = '/vla/nobody_says_anything_here'
 _PYTHON = (sys.executable, '-m')
@@ -32,8 +32,8 @@ class Pair:
 
     :param checkpoint: folder or hub id.
     :param speed: of the simulated time, at most.
-    :param answer_within: simulated seconds that an answer may take before time waits for it.
-    :param is_blank: the node never hears an instruction.
+    :param answer_within: simulated seconds that a result may take before time waits for it.
+    :param is_blank: the node never receives an instruction.
     :param black_box: folder of the node's black box; empty for none.
     :param node: program of the node.
     :param sim: program of the simulator.
@@ -45,7 +45,7 @@ class Pair:
     device: str = 'auto'
     is_blank: bool = False
     black_box: str = ''
-    node: Sequence[str] = (*_PYTHON, 'vla_ros.process')
+    node: Sequence[str] = (*_PYTHON, 'vla_ros.ros.main')
     sim: Sequence[str] = (*_PYTHON, 'vla_ros.sim.node')
 
     def sim_command(self) -> list[str]:
@@ -99,13 +99,13 @@ def shipped_folder() -> Path:
 
 
 def free_domains(count: int) -> list[int]:
-    """Give ROS domains on which nobody is on this machine, in random order."""
+    """Give ROS domains that nothing on this machine uses, in random order."""
     candidates = random.sample(range(1, 102), 101)
     return [domain for domain in candidates if is_free(domain)][:count]
 
 
 def is_free(domain: int) -> bool:
-    """Tell whether nobody is on a ROS domain on this machine."""
+    """Give whether nothing on this machine uses a ROS domain."""
     # The ports on which the first participants of a domain are found (DDSI-RTPS, 9.6.1.1).
     for participant in range(4):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -20,25 +20,20 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile
-from rclpy.qos import QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from vla_ros.demo.processes import Processes
 from vla_ros.errors import VlaError
-from vla_ros.messages import VlaAction
-from vla_ros.sim.pair import NODE
-from vla_ros.sim.score import Episode
-from vla_ros.sim.tasks import Task
-
-RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
-NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+from vla_ros.evaluation.pair import NODE
+from vla_ros.ros.messages import VlaAction
+from vla_ros.ros.qos import RELIABLE
+from vla_ros.util.processes import Processes
+from vla_ros.worlds.outcomes import Episode
+from vla_ros.worlds.tasks import Task
 
 #: Simulated seconds after which an episode is given up.
 EPISODE_SECONDS = 15.0
-_PATIENCE = 120.0
 #: Simulated seconds that a new scene is left alone: the node forgets where the arm was.
 _SETTLE = 0.05
 _VERDICT = re.compile(r'(?P<task>[^:]*): (?:not yet|it happened to the (?P<color>\w+) block), '
@@ -57,6 +52,9 @@ class Examiner(Node):
     after that measured anew.
     """
 
+    #: Seconds on the wall that a process is given to do what it is asked.
+    patience = 120.0
+
     def __init__(self, processes: Processes, context: Context) -> None:
         """
         Join the graph of a pair.
@@ -65,7 +63,7 @@ class Examiner(Node):
         """
         # Several of them live in one process, which has one log.
         super().__init__('vla_examiner', context=context, enable_rosout=False)
-        #: Ages of the answered images when their commands went out, simulated seconds.
+        #: Ages of the images when their commands went out, simulated seconds.
         self.ages: list[float] = []
         #: How often the node held the arm, by the reason that it gave.
         self.holds: Counter[str] = Counter()
@@ -90,7 +88,7 @@ class Examiner(Node):
         """
         Wait until the node is loaded; then it is not active.
 
-        :param listeners: how many hear the instructions.
+        :param listeners: how many receive the instructions.
         """
         self._until(lambda: self._instructions.get_subscription_count() >= listeners,
                     'simulator and node do not listen to /vla/instruction')
@@ -111,7 +109,8 @@ class Examiner(Node):
         """Arrange a scene, and let the node begin."""
         if self._is_active:
             self._transit(Transition.TRANSITION_DEACTIVATE)
-        self._until(lambda: self._is_heard(task), 'the simulator does not hear the instruction')
+        self._until(lambda: self._is_received(task),
+                    'the simulator does not receive the instruction')
         self._ask(self._parameters, SetParameters.Request(
             parameters=[Parameter('seed', value=seed).to_parameter_msg()]))
         self._ask(self._reset)
@@ -127,7 +126,7 @@ class Examiner(Node):
         return found['color'] or '', float(found['seconds'])
 
     def spin(self, seconds: float) -> None:
-        """Hear what comes for so long, on the wall."""
+        """Receive messages for so long, on the wall."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
@@ -138,7 +137,7 @@ class Examiner(Node):
         self._executor.shutdown(timeout_sec=0.0)
         self.destroy_node()
 
-    def _is_heard(self, task: Task) -> bool:
+    def _is_received(self, task: Task) -> bool:
         self._instructions.publish(String(data=task.instruction))
         return self._ask(self._success).message.startswith(task.instruction)
 
@@ -153,24 +152,24 @@ class Examiner(Node):
     def _ask(self, client: Any, request: Any = None) -> Any:
         self._until(client.service_is_ready, f'no service {client.srv_name}')
         future = client.call_async(request or client.srv_type.Request())
-        end = time.monotonic() + _PATIENCE
+        end = time.monotonic() + self.patience
         while not future.done():
             self._executor.spin_once(timeout_sec=0.1)
             self._turn()
             if time.monotonic() > end:
-                raise TrialError(f'{client.srv_name} does not answer')
+                raise TrialError(f'{client.srv_name} does not respond')
         return future.result()
 
     def _until(self, condition: Callable[[], bool], problem: str, pause: float = 0.05) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + self.patience
         while not condition():
             if time.monotonic() > deadline:
-                raise TrialError(f'{problem} within {_PATIENCE:.0f} s')
+                raise TrialError(f'{problem} within {self.patience:.0f} s')
             self.spin(pause)
 
     def _turn(self) -> None:
         self._processes.check()
-        if self._fault:  # it does not mend by itself
+        if self._fault:  # it does not recover by itself
             raise TrialError(f'the inference node says: {self._fault} (its output: '
                              f'{self._processes.log(NODE)})')
         self.on_turn()

@@ -13,12 +13,12 @@ an edge instead, which a picture does not show, a model that is two centimetres 
 
 import numpy as np
 
-from vla_ros.sim.robot import GRIPPER_JOINT
-from vla_ros.sim.robot import Robot
-from vla_ros.sim.robot import TopDownArm
-from vla_ros.sim.scene import BLOCK_SIZE
-from vla_ros.sim.tasks import Situation
-from vla_ros.sim.tasks import Task
+from vla_ros.worlds.robot import GRIPPER_JOINT
+from vla_ros.worlds.robot import Robot
+from vla_ros.worlds.robot import TopDownArm
+from vla_ros.worlds.scene import BLOCK_SIZE
+from vla_ros.worlds.tasks import Situation
+from vla_ros.worlds.tasks import Task
 
 # Heights of the tool above the table, m.
 _HOVER, _REACH, _GRASP, _PUSH, _LIFT = 0.125, 0.075, 0.022, 0.03, 0.20

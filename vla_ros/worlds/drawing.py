@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""By what MuJoCo draws: it has to be told before it is imported."""
+"""MuJoCo's rendering backend, which has to be chosen before its import."""
 
 from collections.abc import Mapping
 import ctypes

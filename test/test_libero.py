@@ -1,0 +1,167 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What of LIBERO needs no benchmark: names, plan, schedule, grasps, expert, replay."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from vla_ros.cli.eval import main
+from vla_ros.data.actions import ActionTokenizer
+from vla_ros.errors import ObservationError
+from vla_ros.errors import ParameterError
+from vla_ros.errors import VlaError
+from vla_ros.policy.base import Observation
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.sim.libero.expert_policy import ExpertPolicy
+from vla_ros.sim.libero.replay import make as make_replay
+from vla_ros.sim.libero.schedule import Schedule
+from vla_ros.worlds.libero.expert import Expert
+from vla_ros.worlds.libero.expert import Situation
+from vla_ros.worlds.libero.grasps import Boxes
+from vla_ros.worlds.libero.grasps import find_grasp
+from vla_ros.worlds.libero.grasps import turn
+from vla_ros.worlds.libero.suites import step_limit
+from vla_ros.worlds.libero.suites import SUITES
+from vla_ros.worlds.libero.suites import TaskName
+
+NOTHING = Boxes(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3)))
+IMAGE = np.zeros((4, 4, 3), np.uint8)
+
+
+def box(center, halves):
+    return Boxes(np.array([center]), np.eye(3)[None], np.array([halves]))
+
+
+def situation(tip=(0.0, 0.0, 1.2), thing=(0.1, 0.0, 0.9)):
+    """Give a hand that points down, open, its fingers' axis along y, and an object beside it."""
+    return np.array([*tip, math.pi, 0.0, 0.0, 0.04, -0.04, *thing, *thing, math.pi / 2,
+                     0.1, 0.2, 0.92, 1.0, 0.92])
+
+
+@pytest.mark.parametrize(('text', 'problem'), [
+    ('libero_spatial', 'SUITE/TASK, such as libero_spatial/3'),
+    ('libero_spatial/x', 'SUITE/TASK'),
+    ('libero_spatial/10', 'a whole number from 0 to 9'),
+    ('libero_moon/0', 'one of libero_spatial, libero_object'),
+])
+def test_what_names_no_task_is_refused_with_what_does(text, problem):
+    with pytest.raises(ParameterError, match=problem):
+        TaskName.parse(text)
+
+
+def test_a_variant_has_the_step_limit_of_its_suite():
+    assert str(TaskName.parse('libero_90/89')) == 'libero_90/89'
+    assert {suite: step_limit(suite) for suite in SUITES[:5]} == {
+        'libero_spatial': 220, 'libero_object': 280, 'libero_goal': 300, 'libero_10': 520,
+        'libero_90': 400}
+    assert step_limit('libero_object_swap') == step_limit('libero_object_object') == 280
+
+
+def test_the_plan_takes_the_initial_states_in_the_benchmarks_order():
+    suite = pytest.importorskip('vla_ros.evaluation.suite')
+    plan = suite.plan_suite('libero_spatial', [3, 1], 5, 0)
+    assert [(str(task), states) for task, states in plan] == [
+        ('libero_spatial/3', [0, 1, 2]), ('libero_spatial/1', [0, 1])]
+    assert suite.plan_suite('libero_goal', None, 1, 49)[0][1] == [49]
+    with pytest.raises(ParameterError, match='from 1 to 100'):
+        suite.plan_suite('libero_spatial', [3, 1], 101, 0)
+
+
+def test_without_the_benchmark_one_line_says_what_to_run(tmp_path):
+    pytest.importorskip('rclpy')
+    done = subprocess.run(
+        [sys.executable, '-m', 'vla_ros.sim.node', '--world', 'libero_spatial/3'], text=True,
+        capture_output=True, env={**os.environ, 'VLA_LIBERO_ENV': str(tmp_path)})
+    assert done.returncode == 2
+    assert done.stderr == (f'vla_sim: LIBERO: it is not installed in {tmp_path}; '
+                           'run scripts/setup libero\n')
+
+
+@pytest.mark.parametrize(('words', 'problem'), [
+    (['--suite', 'libero_moon'], "suite: got 'libero_moon', it must be one of libero_spatial"),
+    (['--tasks', '3'], '--tasks: got [3], it must be left out without --suite'),
+    (['--suite', 'libero_goal', '--blank'], '--blank: got True, it must be left out with'),
+    (['--suite', 'libero_goal', '--policy', 'replay'], '--checkpoint: got None, it must be given'),
+    (['--suite', 'libero_goal', '--latency', '3'], '--latency: got 3.0, it must be from 0 to 2'),
+])
+def test_options_that_do_not_go_together_are_one_line(words, problem, capsys):
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f'vla_eval: {problem}') and captured.err.count('\n') == 1
+    assert captured.out == ''
+
+
+def test_paused_time_stands_still_until_the_image_is_answered_and_the_command_is_there():
+    schedule = Schedule(True, 1.0, 5.0, 0.01)
+    schedule.ask(10, 0.0)
+    assert schedule.must_wait(0.6, False)
+    assert not schedule.must_wait(0.7, False)  # nobody has answered any image yet: the next one
+    schedule.ask(10, 1.0)
+    assert schedule.must_wait(1.1, False)
+    assert not schedule.is_time_to_repeat(9.0)
+    assert schedule.answer(10)
+    assert not schedule.answer(10)  # the answer to the repeated image
+    assert not schedule.must_wait(1.4, True)
+    assert schedule.is_due(1.4)
+    schedule.pass_time(1)
+    assert schedule.elapsed == 0.01
+    assert schedule.must_wait(1.41, False)  # for the command of this tick
+    assert not schedule.must_wait(1.41, True)
+    schedule.ask(20, 1.5)
+    assert schedule.must_wait(1.6, True)
+    assert not schedule.is_time_to_repeat(6.4)
+    assert schedule.is_time_to_repeat(6.6)
+    assert schedule.is_time_to_repeat(11.7)
+    assert schedule.must_wait(16.8, True)
+    assert not schedule.is_time_to_repeat(16.8)  # the arm is held: an action is lost
+    assert not schedule.must_wait(16.8, True) and schedule.answers == 2
+
+
+def test_a_narrow_thing_is_taken_across_and_a_wide_one_at_its_rim():
+    narrow = find_grasp(box([0.1, 0.2, 0.02], [0.05, 0.02, 0.02]), NOTHING, 0.0)
+    assert turn(narrow.angle, math.pi / 2) == pytest.approx(0.0, abs=0.4)
+    np.testing.assert_allclose(narrow.point[:2], [0.1, 0.2], atol=1e-9)
+    wide = find_grasp(box([0.0, 0.0, 0.02], [0.05, 0.05, 0.02]), NOTHING, 0.0)
+    assert np.hypot(*wide.point[:2]) > 0.05
+    wall = box([wide.point[0] * 1.8, wide.point[1] * 1.8, 0.03], [0.03, 0.03, 0.05])
+    other = find_grasp(box([0.0, 0.0, 0.02], [0.05, 0.05, 0.02]), wall, 0.0)
+    assert np.linalg.norm(other.point - wide.point) > 0.02
+
+
+def test_the_action_that_leaves_the_policy_is_the_experts_within_a_bin():
+    policy, expert = ExpertPolicy('libero_object'), Expert()
+    assert policy.spec.unnorm_key == 'libero_object'
+    now = situation()
+    chunk = policy.infer(Observation((IMAGE,), 'pick up', now))
+    wanted = expert.act(Situation.read(now))
+    assert np.abs(wanted[:6]).max() > 0.1
+    np.testing.assert_allclose(chunk.actions[0, :6], wanted[:6], rtol=0.0, atol=2 / 255)
+    assert chunk.actions[0, 6] == pytest.approx(1.0, abs=2 / 255)  # open
+    tokenizer = ActionTokenizer(32000)
+    np.testing.assert_array_equal(tokenizer.decode(chunk.token_ids), chunk.normalized[0])
+
+
+def test_the_expert_needs_the_situation():
+    with pytest.raises(ObservationError, match='/vla_sim/situation'):
+        ExpertPolicy('libero_object').infer(Observation((IMAGE,), 'pick up'))
+
+
+def test_a_recording_is_played_by_its_instruction_and_then_rests(tmp_path):
+    np.save(tmp_path / 'a.npy', np.array([[0.1] * 6 + [-1.0], [0.2] * 6 + [1.0]]))
+    (tmp_path / 'recording.json').write_text(json.dumps(
+        [{'instruction': 'pick up', 'file': 'a.npy'}]))
+    policy = make_replay(PolicyConfig(policy='a:b', checkpoint=str(tmp_path)))
+    actions = [policy.infer(Observation((IMAGE,), 'pick up')).actions[0] for _ in range(3)]
+    # 1 opens for OpenVLA and -1 for the simulator, which is what was recorded.
+    np.testing.assert_allclose(actions, [[0.1] * 6 + [1.0], [0.2] * 6 + [0.0], [0.0] * 7])
+    policy.reset()
+    with pytest.raises(VlaError, match='nothing is left'):
+        policy.infer(Observation((IMAGE,), 'pick up'))
+    with pytest.raises(VlaError, match='vla_eval --suite --output'):
+        make_replay(PolicyConfig(policy='a:b', checkpoint=str(tmp_path / 'none')))
