@@ -1,0 +1,302 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Requests of many robots become batches, in turn and in time."""
+
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+import json
+import math
+import threading
+import time
+
+import pytest
+from rest_harness import IMAGE
+from rest_harness import post
+from rest_harness import serving
+from rest_harness import Stub
+
+from vla_ros.data.json_numpy import dumps
+from vla_ros.errors import InvalidAction
+from vla_ros.errors import ObservationError
+from vla_ros.errors import ParameterError
+from vla_ros.policy.base import Observation
+from vla_ros.server.batching import BatchCollector
+from vla_ros.server.batching import OverloadedError
+
+BODY = dumps({'images': [IMAGE], 'instruction': 'stop'})
+
+
+class Batches(Stub):
+    """Stops before each batch until it may go; keeps the instructions and drafts of each."""
+
+    max_batch = 8
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+        self.drafts = []
+        self.seconds = 0.0
+
+    def infer(self, observation):
+        self.batches.append([observation.instruction])
+        return self.answer(observation)
+
+    def infer_batch(self, observations, drafts=None):
+        self.batches.append([observation.instruction for observation in observations])
+        self.drafts.append(drafts)
+        return [self.try_answer(observation) for observation in observations]
+
+    def answer(self, observation):
+        if observation.instruction == 'unfit':
+            raise ObservationError('this one does not fit')
+        time.sleep(self.seconds)
+        return super().infer(observation)
+
+    def try_answer(self, observation):
+        try:
+            return self.answer(observation)
+        except (InvalidAction, ObservationError) as error:
+            return error
+
+
+class Crowd:
+    """A collector, and requests that wait for it in threads."""
+
+    def __init__(self, policy, **settings):
+        self.policy = policy
+        self.collector = BatchCollector(policy, **settings)
+        self.pool = ThreadPoolExecutor(64)
+
+    def ask(self, instruction, client='a', deadline=math.inf):
+        """Give the future of a request, once it waits or makes the policy busy."""
+        before = self.queued()
+        was_busy = self.policy.busy.is_set()
+        future = self.pool.submit(self.collector.infer, Observation((IMAGE,), instruction),
+                                  client, deadline)
+        end = time.monotonic() + 30
+        while not self.policy.go.is_set() and not (
+                self.queued() != before if was_busy else self.policy.busy.is_set()):
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        return future
+
+    def queued(self):
+        stats = self.collector.statistics()
+        return stats['waiting'], stats['refused']
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.policy.go.set()
+        self.collector.close()
+        self.pool.shutdown()
+
+
+def crowd(busy=True, policy=None, **settings):
+    """Make a collector whose policy is busy with a first request."""
+    made = Crowd(policy or Batches(), **settings)
+    if busy:
+        made.policy.go.clear()
+        made.ask('first', 'first')
+    return made
+
+
+def test_what_waits_is_answered_in_one_pass():
+    with crowd() as robots:
+        futures = [robots.ask(str(number), f'robot {number}') for number in range(10)]
+        robots.policy.go.set()
+        for future in futures:
+            assert future.result(30).token_ids == (31999,)
+        assert robots.policy.batches == [['first'], list('01234567'), ['8', '9']]
+        assert robots.collector.statistics()['batches'] == {'1': 1, '2': 1, '8': 1}
+
+
+def test_the_policys_own_limit_is_kept():
+    policy = Batches()
+    policy.max_batch = 2
+    with crowd(policy=policy) as robots:
+        futures = [robots.ask(str(number), f'robot {number}') for number in range(3)]
+        robots.policy.go.set()
+        for future in futures:
+            future.result(30)
+        assert robots.policy.batches == [['first'], ['0', '1'], ['2']]
+        assert robots.collector.statistics()['max_batch'] == 2
+
+
+def test_the_draft_of_a_request_is_its_clients_last_result():
+    with crowd() as robots:
+        robots.policy.go.set()
+        robots.ask('x', 'a').result(30)
+        robots.policy.go.clear()
+        robots.policy.busy.clear()
+        robots.ask('running', 'c')
+        futures = robots.ask('x', 'a'), robots.ask('y', 'b')
+        robots.policy.go.set()
+        for future in futures:
+            future.result(30)
+        assert robots.policy.drafts == [[(31999,), ()]]
+
+
+def test_clients_take_turns():
+    with crowd(max_batch=3) as robots:
+        for number in range(6):
+            robots.ask(f'busy {number}', 'busy')
+        late = robots.ask('quiet', 'quiet'), robots.ask('other', 'other')
+        robots.policy.go.set()
+        for future in late:
+            future.result(30)
+        assert robots.policy.batches[1] == ['busy 0', 'quiet', 'other']
+
+
+def test_a_policy_without_batches_infers_one_by_one_in_turn():
+    stub = Stub()
+    with crowd(policy=stub) as robots:
+        futures = [robots.ask('busy', 'busy') for _ in range(3)] + [robots.ask('quiet', 'quiet')]
+        robots.policy.go.set()
+        for future in futures:
+            future.result(30)
+    assert [seen.instruction for seen in stub.seen] == ['first', 'busy', 'quiet', 'busy', 'busy']
+
+
+def test_what_one_request_gets_wrong_is_its_own():
+    with crowd() as robots:
+        mumble, fine = robots.ask('mumble', 'a'), robots.ask('fine', 'b')
+        robots.policy.go.set()
+        assert isinstance(mumble.exception(30), InvalidAction)
+        assert fine.result(30).token_ids == (31999,)
+    with crowd() as robots:
+        unfit, fine = robots.ask('unfit', 'a'), robots.ask('fine', 'b')
+        robots.policy.go.set()
+        assert 'this one' in str(unfit.exception(30))
+        assert fine.result(30).token_ids == (31999,)
+    with crowd() as robots:
+        futures = [robots.ask('crash', 'a'), robots.ask('fine', 'b')]
+        robots.policy.go.set()
+        assert [type(future.exception(30)) for future in futures] == [RuntimeError] * 2
+        assert robots.ask('next').result(30).token_ids == (31999,)
+
+
+def test_a_wrong_number_of_results_is_nobodys_answer():
+    policy = Batches()
+    policy.infer_batch = lambda observations, drafts: [Stub().infer(observations[0])]
+    with crowd(policy=policy) as robots:
+        futures = [robots.ask('x', 'a'), robots.ask('y', 'b')]
+        robots.policy.go.set()
+        assert all('1 results of 2' in str(future.exception(30)) for future in futures)
+
+
+def test_a_robot_alone_waits_for_nobody():
+    with crowd(busy=False, max_wait_s=600.0) as robots:
+        for _ in range(3):
+            robots.ask('x').result(30)
+
+
+def test_a_request_is_held_for_a_robot_that_is_expected():
+    with crowd(busy=False, max_wait_s=600.0) as robots:
+        robots.ask('x', 'a').result(30)
+        first = robots.pool.submit(robots.collector.infer, Observation((IMAGE,), '1'), 'b')
+        second = robots.pool.submit(robots.collector.infer, Observation((IMAGE,), '2'), 'a')
+        first.result(30), second.result(30)
+        assert sorted(robots.policy.batches[-1]) == ['1', '2']
+
+
+def test_no_request_is_held_past_its_own_deadline():
+    with crowd(busy=False, max_wait_s=600.0) as robots:
+        robots.ask('x', 'a').result(30)
+        began = time.monotonic()
+        # The robot that is expected does not come.
+        robots.collector.infer(Observation((IMAGE,), '1'), 'b', began + 0.4)
+        assert time.monotonic() - began < 30  # not the 600 s
+
+
+def test_what_would_be_too_late_is_refused_at_once_and_what_is_is_not_computed():
+    policy = Batches()
+    policy.seconds = 0.2
+    with crowd(busy=False, policy=policy) as robots:
+        robots.ask('measured').result(30)
+        policy.go.clear()
+        policy.busy.clear()
+        robots.ask('running')
+        deadline = time.monotonic() + 2.0  # ten batches: it is admitted on a busy machine, too
+        late = robots.ask('late', 'b', deadline)
+        hopeless = robots.ask('hopeless', 'c', time.monotonic() + 0.05)
+        assert isinstance(hopeless.exception(30), OverloadedError)
+        assert hopeless.exception().retry_after_s > 0.05 and not late.done()
+        while time.monotonic() <= deadline:
+            time.sleep(0.01)
+        policy.go.set()
+        assert 'the deadline passed' in str(late.exception(30))
+        stats = robots.collector.statistics()
+        assert (stats['refused'], stats['late']) == (1, 1)
+    assert policy.batches == [['measured'], ['running']]
+
+
+def test_the_client_with_most_requests_makes_room():
+    with crowd(max_waiting=4) as robots:
+        busy = [robots.ask(f'busy {number}', 'busy') for number in range(4)]
+        assert isinstance(robots.ask('busy too', 'busy').exception(30), OverloadedError)
+        quiet = robots.ask('quiet', 'quiet')
+        assert isinstance(busy[3].exception(30), OverloadedError)
+        robots.policy.go.set()
+        for future in (quiet, *busy[:3]):
+            assert future.result(30).token_ids == (31999,)
+
+
+def test_its_end_refuses_what_waits():
+    robots = crowd()
+    waits = robots.ask('waits', 'b')
+    closing = threading.Thread(target=robots.collector.close)
+    closing.start()
+    while not robots.collector._is_closed:
+        time.sleep(0.001)
+    robots.policy.go.set()
+    closing.join()
+    assert 'the server ends' in str(waits.exception(30))
+    with pytest.raises(OverloadedError, match='the server ends'):
+        robots.collector.infer(Observation((IMAGE,), 'x'))
+    robots.pool.shutdown()
+
+
+@pytest.mark.parametrize('settings', [{'max_batch': 0}, {'max_wait_s': -1.0},
+                                      {'max_wait_s': math.nan}, {'max_waiting': 0}])
+def test_a_setting_out_of_range_is_refused(settings):
+    with pytest.raises(ParameterError, match=next(iter(settings))):
+        BatchCollector(Stub(), **settings)
+
+
+def test_the_server_batches_and_sheds_with_a_status_and_a_time():
+    policy = Batches()
+    policy.go.clear()
+    with serving(policy, max_batch=4) as port, ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(post, port, BODY, '/infer')]
+        assert policy.busy.wait(30)
+        answers += [pool.submit(post, port, BODY, '/infer') for _ in range(4)]
+        while stats(port)['waiting'] < 4:
+            time.sleep(0.005)
+        late = pool.submit(ask_late, port)
+        while stats(port)['waiting'] < 5:
+            time.sleep(0.005)
+        policy.go.set()
+        assert [answer.result()[0] for answer in answers] == [200] * 5
+        status, retry_after, text = late.result()
+        assert status == 503 and int(retry_after) >= 1 and 'overloaded: ' in text
+        assert stats(port)['batches'] == {'1': 1, '4': 1}
+
+
+def ask_late(port):
+    connection = HTTPConnection('127.0.0.1', port, timeout=30)
+    connection.request('POST', '/infer', BODY.replace('"images"', '"deadline_s": 0, "images"'))
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, response.getheader('Retry-After'), text
+
+
+def stats(port):
+    connection = HTTPConnection('127.0.0.1', port, timeout=30)
+    connection.request('GET', '/stats')
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    return answer

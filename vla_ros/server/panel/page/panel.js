@@ -1,0 +1,229 @@
+// Copyright 2026 The vla_ros Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Shows the state, and turns buttons into commands. Nothing is shown as true that was not heard
+// just now.
+
+import { Cameras } from './cameras.js';
+import { Connection } from './connection.js';
+import { Plots } from './plots.js';
+
+const STATUS_SILENCE_S = 3;
+const CONFIRM_MS = 1000;
+const SECOND_PRESS_MS = 4000;
+const EMPTY = '–';
+
+const $ = (id) => document.getElementById(id);
+const cameras = new Cameras($('cameras'));
+const plots = new Plots($('plots'));
+let me = '';
+let last = null;
+let isConnected = false;
+let stopAt = 0;
+let takeOverUntil = 0;
+
+const connection = new Connection({
+  hello: (message) => { me = message.you; },
+  state: showState,
+  picture: (details, bitmap) => cameras.show(details, bitmap),
+  lost: () => {
+    isConnected = false;
+    showBanner('none', 'NOT CONNECTED', 'nothing below is up to date');
+    enable();
+  },
+});
+
+function showState(state) {
+  last = state;
+  isConnected = true;
+  const { status } = state;
+  const isHeard = status && state.silence < STATUS_SILENCE_S;
+  if (isHeard) {
+    const loading = status.state === 'LOADING' ? ` ${Math.round(status.loading ?? 0)} %` : '';
+    showBanner(status.state, status.state + loading,
+      status.reason || status.instruction);
+  } else {
+    showBanner('none', 'NO STATUS', status
+      ? `the inference node has said nothing for ${state.silence.toFixed(0)} s`
+      : 'the inference node was not heard yet');
+  }
+  setText($('in-force'), isHeard ? status.instruction : '');
+  const isMoving = isHeard && ['RUNNING', 'SHADOW'].includes(status.state);
+  cameras.annotate(isHeard ? status : null, isMoving ? state.action : null);
+  showControl(state);
+  showStop(state, isHeard ? status.state : '');
+  showNumbers(state, isHeard ? status : null);
+  showEvents(state.events);
+  enable();
+}
+
+function showBanner(kind, title, reason) {
+  $('banner').dataset.state = kind;
+  // Written only when it changes: a screen reader reads out each change.
+  setText($('state'), title);
+  setText($('reason'), reason);
+  const word = `${title} – vla_panel`;
+  if (document.title !== word) document.title = word;
+}
+
+function showControl(state) {
+  const isMine = state.control === me;
+  setText($('holder'), isMine ? 'You are in control.'
+    : state.control ? `${state.control} is in control.` : 'Nobody is in control.');
+  const isSecond = performance.now() < takeOverUntil;
+  setText($('take'), isMine ? 'Release control' : !state.control ? 'Take control'
+    : isSecond ? 'Press again to take over' : 'Take over');
+}
+
+function showStop(state, mode) {
+  const waited = performance.now() - stopAt;
+  const isUnconfirmed = state.stop.pressed && mode !== 'ESTOP' && waited > CONFIRM_MS;
+  const note = $('stop-note');
+  note.classList.toggle('alarm', isUnconfirmed);
+  if (isUnconfirmed) {
+    setText(note, 'The stop is not confirmed by the node: use the hardware emergency stop.');
+  } else if (state.stop.pressed) {
+    setText(note, 'Pressed. Release it, then re-arm. This is a software stop, not a certified '
+      + 'emergency stop.');
+  } else if (!state.stop.listeners) {
+    setText(note, 'Nobody would hear this stop. Use the hardware emergency stop.');
+  } else {
+    setText(note, 'Software stop (key Esc). It is not a certified emergency stop: keep the '
+      + 'hardware emergency stop in reach.');
+  }
+}
+
+function showNumbers(state, status) {
+  const numbers = [
+    ['age of the image', unit(status?.age, 1000, 0, 'ms')],
+    ['inference', unit(status?.inference_rate, 1, 1, 'Hz')],
+    ['camera', unit(status?.camera_rate, 1, 1, 'Hz')],
+    ['commands', unit(status?.command_rate, 1, 1, 'Hz')],
+    ['frames dropped', status?.dropped ?? EMPTY],
+    ['frames failed', status?.failed ?? EMPTY],
+    ['policy', [status?.device, status?.dtype].filter(Boolean).join(', ') || EMPTY],
+    ['viewers', state.viewers],
+  ];
+  const limits = (status?.limits ?? []).filter(([, count]) => count);
+  if (limits.length) {
+    numbers.push(['limits', limits.map(([name, count]) => `${name} ${count}`).join(', ')]);
+  }
+  if (state.path_problem) numbers.push(['path of the tip', state.path_problem]);
+  const list = $('numbers');
+  while (list.children.length > numbers.length) list.lastChild.remove();
+  numbers.forEach(([name, value], index) => {
+    const entry = list.children[index] ?? list.appendChild(entryOf());
+    setText(entry.firstChild, name);
+    setText(entry.lastChild, String(value));
+  });
+  plots.add('age [ms]', '', scaled(status?.age, 1000), null);
+  plots.add('inference [Hz]', '', status?.inference_rate ?? null, null);
+  const isFresh = state.joints_age !== null && state.joints_age < 1;
+  for (const joint of state.joints) {
+    plots.add(joint.name, isFresh ? unit(joint.measured, 1, 3, '') : 'not measured',
+      isFresh ? joint.measured : null, joint.commanded);
+  }
+}
+
+function entryOf() {
+  const entry = document.createElement('div');
+  entry.append(document.createElement('dt'), document.createElement('dd'));
+  return entry;
+}
+
+function showEvents(events) {
+  const list = $('events');
+  const newest = events.length ? `${events[events.length - 1].time} ${events.length}` : '';
+  if (list.dataset.newest === newest) return;
+  list.dataset.newest = newest;
+  list.replaceChildren(...events.toReversed().map((event) => {
+    const item = document.createElement('li');
+    const time = document.createElement('time');
+    time.textContent = new Date(1000 * event.time).toLocaleTimeString([], { hour12: false });
+    item.append(time, event.text);
+    return item;
+  }));
+}
+
+function enable() {
+  const services = isConnected && last ? last.services : [];
+  const isMine = isConnected && last && last.control === me;
+  for (const button of document.querySelectorAll('[data-call], [data-needs]')) {
+    const service = button.dataset.call;
+    const isThere = !service || services.includes(service);
+    button.disabled = !isConnected || !isThere || (button.dataset.needs === 'control' && !isMine);
+    button.title = !isThere ? 'this service is not on the graph'
+      : button.disabled ? 'take control first' : '';
+  }
+  $('release-stop').disabled ||= !last?.stop.pressed;
+  $('take').disabled = !isConnected;
+  for (const group of document.querySelectorAll('[data-group]')) {
+    group.hidden = ![...group.querySelectorAll('[data-call]')].some(
+      (button) => services.includes(button.dataset.call));
+  }
+}
+
+async function command(what, message) {
+  const reply = await connection.ask(message);
+  const answer = $('answer');
+  answer.classList.toggle('refused', !reply.ok);
+  setText(answer, `${what}${reply.ok ? ': done' : ''}${reply.message ? `: ${reply.message}` : ''}`);
+}
+
+// Over the websocket and beside it: whichever is there first.
+function stop() {
+  stopAt = performance.now();
+  connection.send({ type: 'stop' });
+  fetch('stop', { method: 'POST', keepalive: true }).catch(() => {
+    if (!isConnected) {
+      $('stop-note').classList.add('alarm');
+      setText($('stop-note'), 'The stop could not be sent: use the hardware emergency stop.');
+    }
+  });
+}
+
+function take() {
+  if (last.control === me) {
+    command('Release control', { type: 'release' });
+  } else if (!last.control) {
+    command('Take control', { type: 'take' });
+  } else if (performance.now() < takeOverUntil) {
+    takeOverUntil = 0;
+    command('Take over', { type: 'take', force: true });
+  } else {
+    takeOverUntil = performance.now() + SECOND_PRESS_MS;
+    showControl(last);
+  }
+}
+
+function unit(value, factor, digits, name) {
+  return value === null || value === undefined ? EMPTY
+    : `${(factor * value).toFixed(digits)} ${name}`.trim();
+}
+
+function scaled(value, factor) {
+  return value === null || value === undefined ? null : factor * value;
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// Before the click, which comes only when the finger is lifted.
+$('stop').addEventListener('pointerdown', stop);
+$('stop').addEventListener('click', (event) => { if (event.detail === 0) stop(); });
+document.addEventListener('keydown', (event) => {
+  if (event.key === 'Escape') stop();
+});
+$('take').addEventListener('click', take);
+$('release-stop').addEventListener('click',
+  () => command('Release stop', { type: 'release_stop' }));
+for (const button of document.querySelectorAll('[data-call]')) {
+  button.addEventListener('click', () => command(
+    button.textContent, { type: 'call', service: button.dataset.call }));
+}
+$('instruct').addEventListener('submit', (event) => {
+  event.preventDefault();
+  command('Instruction', { type: 'instruct', instruction: $('instruction').value });
+});
+enable();

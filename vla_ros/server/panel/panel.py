@@ -1,0 +1,223 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Several viewers of one robot, of whom one is in control."""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from contextlib import suppress
+import itertools
+import logging
+import time
+from typing import Any
+
+from starlette.websockets import WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from vla_ros.errors import VlaError
+from vla_ros.server.panel.control import Control
+from vla_ros.server.panel.messages import Message
+from vla_ros.server.panel.messages import write
+from vla_ros.server.panel.robot import Outcome
+from vla_ros.server.panel.robot import Picture
+from vla_ros.server.panel.robot import Robot
+from vla_ros.server.panel.viewer import Viewer
+
+_logger = logging.getLogger(__name__)
+
+#: Viewers at a time.
+MAX_VIEWERS = 40
+#: Seconds between two states.
+STATE_PERIOD = 0.1
+#: Seconds after which a viewer in control who says nothing counts as lost: the arm is held.
+LOST_AFTER = 2.0
+#: Seconds in which a service must answer.
+CALL_TIMEOUT = 3.0
+#: Seconds in which a hold must be answered; then the software stop is pressed.
+_HOLD_TIMEOUT = 0.5
+#: Events that a page shows.
+_EVENTS = 30
+#: Services that every viewer may call: they only ever bring the arm to rest.
+_FOR_ALL = ('hold',)
+#: Websocket close codes: policy violation, try again later.
+_REFUSED, _FULL = 1008, 1013
+
+
+class Panel:
+    """Takes the viewers' commands to the robot, and the robot's state and pictures to them."""
+
+    def __init__(self, robot: Robot, lost_after: float = LOST_AFTER) -> None:
+        self._robot = robot
+        self._control = Control(lost_after)
+        self._viewers: dict[str, Viewer] = {}
+        self._numbers = itertools.count(1)
+        self._busy: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._events: deque[dict[str, object]] = deque(maxlen=_EVENTS)
+
+    async def run(self) -> None:
+        """Show the state, and look after who is in control, until cancelled."""
+        while True:
+            try:
+                holder = self._control.holder
+                if self._control.drop_lost(time.monotonic()):
+                    self._note(holder, 'is not heard any more')
+                    self._start(self._hold(holder))
+                self._show_state()
+            except Exception:
+                _logger.exception('the state could not be shown; the next one is tried')
+            await asyncio.sleep(STATE_PERIOD)
+
+    async def close(self) -> None:
+        """Wait for what is under way, after the last connection has ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """Serve one viewer until the connection ends; if that was in control, the arm is held."""
+        if len(self._viewers) >= MAX_VIEWERS:
+            await websocket.close(_FULL)
+            return
+        viewer = Viewer(websocket, f'viewer {next(self._numbers)}')
+        await websocket.accept()
+        self._viewers[viewer.name] = viewer
+        if len(self._viewers) == 1:
+            loop = asyncio.get_running_loop()
+            self._robot.watch(lambda picture: self._hand_over(loop, picture))
+        sender = asyncio.ensure_future(viewer.send_news())
+        try:
+            with suppress(WebSocketDisconnect):
+                await self._listen(viewer, sender)
+        except VlaError as error:
+            _logger.info('%s is refused: %s', viewer.name, error)
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await websocket.close(_REFUSED, str(error)[:120])
+        finally:
+            self._leave(viewer)
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
+    def press_stop(self, by: str) -> None:
+        """Press the software stop at once, whoever asks for it."""
+        is_news = not self._robot.is_stop_pressed
+        self._robot.press_stop()
+        if is_news:  # a page asks on two ways
+            self._note(by, 'pressed the software stop')
+        self._show_state()
+
+    async def _listen(self, viewer: Viewer, sender: 'asyncio.Future[None]') -> None:
+        while not sender.done():
+            message = await viewer.receive()
+            if message is None:
+                return
+            self._control.heard(viewer.name, time.monotonic())
+            if message.kind == 'seen':
+                viewer.seen(message.text)
+            elif message.kind == 'stop':
+                self.press_stop(viewer.name)
+                self._reply(viewer, message, Outcome(True))
+            elif message.kind in ('take', 'release'):
+                self._reply(viewer, message, self._change_control(viewer, message))
+            else:
+                self._command(viewer, message)
+
+    def _change_control(self, viewer: Viewer, message: Message) -> Outcome:
+        before = self._control.holder
+        if message.kind == 'release':
+            outcome = self._control.release(viewer.name)
+        else:
+            outcome = self._control.take(viewer.name, time.monotonic(), message.force)
+        if self._control.holder != before:
+            self._note(viewer.name, f'took control from {before}' if before and message.force
+                       else 'took control' if self._control.holder else 'released control')
+        return outcome
+
+    def _command(self, viewer: Viewer, message: Message) -> None:
+        refusal = ('' if message.kind == 'call' and message.text in _FOR_ALL
+                   else self._control.refuse(viewer.name))
+        if viewer.name in self._busy and not refusal:
+            refusal = 'the command before this one is not done yet'
+        if refusal:
+            self._reply(viewer, message, Outcome(False, refusal))
+        else:
+            self._busy.add(viewer.name)
+            self._start(self._execute(viewer, message))
+
+    async def _execute(self, viewer: Viewer, message: Message) -> None:
+        try:
+            if message.kind == 'release_stop':
+                await asyncio.to_thread(self._robot.release_stop)
+                outcome = Outcome(True)
+            elif message.kind == 'instruct':
+                outcome = self._robot.instruct(message.text)
+            else:
+                outcome = await self._call(message.text, CALL_TIMEOUT)
+        finally:
+            self._busy.discard(viewer.name)
+        what = {'call': message.text, 'instruct': f'instruction {message.text!r}'}.get(
+            message.kind, 'release the stop')
+        self._note(viewer.name, f'{what}: {"done" if outcome.ok else "refused"}'
+                   + (f': {outcome.message}' if outcome.message else ''))
+        self._reply(viewer, message, outcome)
+
+    async def _call(self, service: str, timeout: float) -> Outcome:
+        if service not in self._robot.state().get('services', ()):  # type: ignore[operator]
+            return Outcome(False, f'there is no service {service[:80]!r} on the graph')
+        try:
+            return await asyncio.wait_for(
+                asyncio.wrap_future(self._robot.call(service)), timeout)
+        except asyncio.TimeoutError:
+            return Outcome(False, f'no answer for {timeout:g} s')
+
+    async def _hold(self, holder: str) -> None:
+        """Hold the arm of a viewer who is gone; stop it where that cannot be done."""
+        outcome = await self._call('hold', _HOLD_TIMEOUT)
+        if outcome.ok:
+            self._note(holder, 'was in control and is gone: the arm is held')
+        else:
+            self._robot.press_stop()
+            self._note(holder, 'was in control and is gone, and the arm could not be held '
+                       f'({outcome.message}): the software stop is pressed')
+
+    def _leave(self, viewer: Viewer) -> None:
+        del self._viewers[viewer.name]
+        if not self._viewers:
+            self._robot.watch(None)
+        if self._control.drop(viewer.name):
+            self._start(self._hold(viewer.name))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: 'asyncio.Task[None]') -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _logger.error('a command failed', exc_info=task.exception())
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, picture: Picture) -> None:
+        """Take a picture from a thread of the robot."""
+        with suppress(RuntimeError):  # the loop has just been closed
+            loop.call_soon_threadsafe(self._show_picture, picture)
+
+    def _show_picture(self, picture: Picture) -> None:
+        for viewer in self._viewers.values():
+            viewer.show_picture(picture)
+
+    def _show_state(self) -> None:
+        if self._viewers:
+            state = write({'type': 'state', **self._robot.state(), 'events': list(self._events),
+                           'control': self._control.holder, 'viewers': len(self._viewers)})
+            for viewer in self._viewers.values():
+                viewer.show_state(state)
+
+    def _reply(self, viewer: Viewer, message: Message, outcome: Outcome) -> None:
+        viewer.reply(write({'type': 'reply', 'id': message.number, 'ok': outcome.ok,
+                            'message': outcome.message}))
+        self._show_state()
+
+    def _note(self, viewer: str, what: str) -> None:
+        _logger.info('%s %s', viewer, what)
+        self._events.append({'time': time.time(), 'text': f'{viewer} {what}'})

@@ -1,0 +1,76 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What the page needs of the robot; the ROS side implements it."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """
+    What became of a command.
+
+    :param ok: whether it was done.
+    :param message: what there is to say about it; where it was not done, why.
+    """
+
+    ok: bool
+    message: str = ''
+
+
+@dataclass(frozen=True)
+class Picture:
+    """
+    One picture of one camera.
+
+    :param camera: name of the camera's topic.
+    :param jpeg: the file.
+    :param details: what else the page is told of it, as JSON has it.
+    """
+
+    camera: str
+    jpeg: bytes
+    details: Mapping[str, object]
+
+
+class Robot(Protocol):
+    """
+    The robot behind the page; every method may be called from any thread.
+
+    None but :meth:`call` and :meth:`release_stop` waits for anything.
+    """
+
+    @property
+    def is_stop_pressed(self) -> bool:
+        """Whether the software stop is pressed."""
+
+    def press_stop(self) -> None:
+        """Press the software stop."""
+
+    def release_stop(self) -> None:
+        """Release it; the arm stays where it is until it is re-armed."""
+
+    def instruct(self, instruction: str) -> Outcome:
+        """Give an instruction, a valid one."""
+
+    def call(self, service: str) -> 'Future[Outcome]':
+        """
+        Call a service.
+
+        :param service: one of the names in ``state()['services']``.
+        """
+
+    def state(self) -> Mapping[str, object]:
+        """Give what the page shows, as JSON has it: no NaN."""
+
+    def watch(self, show: Callable[[Picture], None] | None) -> None:
+        """
+        Give pictures from now on.
+
+        :param show: called with each, from any thread; None: nobody looks.
+        """
