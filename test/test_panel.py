@@ -1,0 +1,268 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The operator page's protocol: who sees what, who may do what, and what a lost viewer does."""
+
+import json
+import random
+import socket
+import threading
+from urllib.request import Request
+from urllib.request import urlopen
+
+from panel_harness import Client
+from panel_harness import DEADLINE
+from panel_harness import panel
+from panel_harness import picture
+import pytest
+from vla_ros.server.panel.control import Control
+from vla_ros.server.panel.messages import Message
+from vla_ros.server.panel.messages import MessageError
+from vla_ros.server.panel.messages import read_message
+from vla_ros.server.panel.panel import MAX_VIEWERS
+from vla_ros.server.panel.robot import Outcome
+import websockets.exceptions
+
+HANDSHAKE = (b'GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n'
+             b'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
+             b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
+
+
+def test_every_viewer_sees_states_and_pictures():
+    with panel() as (robot, port):
+        viewers = [Client(port) for _ in range(3)]
+        assert len({viewer.me for viewer in viewers}) == 3
+        robot.wait(lambda robot: robot.show is not None)
+        robot.show(picture(jpeg=b'one'))
+        for viewer in viewers:
+            seen = viewer.wait(lambda message: message['type'] == 'picture')
+            assert seen == {'type': 'picture', 'camera': 'camera/image_raw', 'width': 4,
+                            'height': 3, 'age': 0.1}
+            assert viewer.pictures[0][1] == b'one'
+            state = viewer.wait(lambda message: message['type'] == 'state')
+            assert state['viewers'] == 3 and state['services'] == ['hold', 'rearm']
+            viewer.close()
+        robot.wait(lambda robot: robot.show is None)  # nothing is made for nobody
+
+
+def test_one_is_in_control():
+    with panel() as (robot, port):
+        first, second = Client(port), Client(port)
+        assert first.ask('call', service='rearm') == (False, 'take control first')
+        assert first.ask('take') == (True, '')
+        assert first.ask('call', service='rearm') == (True, 'rearm')
+        for kind, details in (('call', {'service': 'rearm'}), ('release_stop', {}),
+                              ('instruct', {'instruction': 'push'}), ('take', {})):
+            assert second.ask(kind, **details) == (False, f'{first.me} is in control')
+        assert second.wait(lambda message: message.get('control') == first.me)
+        assert robot.done == [('call', 'rearm')]
+        assert second.ask('take', force=True) == (True, '')
+        assert first.ask('instruct', instruction='push')[1] == f'{second.me} is in control'
+        assert second.ask('instruct', instruction=' push \n') == (True, '')
+        assert second.ask('release') == (True, '')
+        assert second.ask('release') == (False, 'you are not in control')
+        assert robot.done[1:] == [('instruct', 'push')]
+        for viewer in (first, second):
+            viewer.close()
+
+
+def test_everybody_may_stop_and_hold():
+    with panel() as (robot, port):
+        first, second = Client(port), Client(port)
+        first.ask('take')
+        assert second.ask('call', service='hold') == (True, 'hold')
+        assert second.ask('stop') == (True, '')
+        assert robot.done == [('call', 'hold'), ('stop',)]
+        first.wait(lambda message: message.get('stop') == {'pressed': True})
+        assert first.ask('release_stop') == (True, '')
+        with urlopen(Request(f'http://127.0.0.1:{port}/stop', method='POST')) as reply:
+            assert json.load(reply) == {'pressed': True}
+        assert robot.done[2:] == [('release',), ('stop',)]
+        for viewer in (first, second):
+            viewer.close()
+
+
+def test_a_stop_waits_for_no_other_command():
+    with panel() as (robot, port):
+        robot.answers['rearm'] = None  # never
+        viewer = Client(port)
+        viewer.ask('take')
+        viewer.say(type='call', service='rearm')
+        robot.wait_for('call', 'rearm')
+        assert viewer.ask('call', service='rearm') == (
+            False, 'the command before this one is not done yet')
+        assert viewer.ask('stop') == (True, '')
+        # The answer that did not come is told, too.
+        viewer.wait(lambda message: message.get('message') == 'no answer for 3 s')
+        assert viewer.ask('call', service='fly') == (
+            False, "there is no service 'fly' on the graph")
+        viewer.close()
+
+
+@pytest.mark.parametrize('way', ['close', 'cut'])
+def test_the_arm_is_held_when_the_one_in_control_is_gone(way):
+    with panel() as (robot, port):
+        other, viewer = Client(port), Client(port)
+        viewer.ask('take')
+        getattr(viewer, way)()
+        robot.wait_for('call', 'hold')
+        state = other.wait(lambda message: message['type'] == 'state'
+                           and any('is held' in event['text'] for event in message['events']))
+        assert state['control'] == ''
+        assert other.ask('take') == (True, '')
+        assert other.ask('release') == (True, '')
+        other.close()
+    assert robot.done == [('call', 'hold')], 'whoever is not in control leaves without a trace'
+
+
+def test_the_arm_is_held_when_the_one_in_control_falls_silent():
+    with panel(lost_after=0.5) as (robot, port):
+        other, viewer = Client(port), Client(port)
+        viewer.ask('take')
+        other.wait(lambda _: ('call', 'hold') in robot.done)
+        other.wait(lambda message: message.get('control') == '')
+        assert viewer.ask('call', service='rearm')[1] == 'take control first'
+        assert viewer.ask('take') == (True, ''), 'it was only away'
+        viewer.close()
+        other.close()
+
+
+@pytest.mark.parametrize('answer', [None, Outcome(False, 'no')])
+def test_the_arm_is_stopped_where_it_cannot_be_held(answer):
+    with panel() as (robot, port):
+        robot.answers['hold'] = answer
+        viewer = Client(port)
+        viewer.ask('take')
+        viewer.cut()
+        robot.wait_for('stop')
+
+
+def test_the_arm_is_held_when_the_server_ends():
+    with panel() as (robot, port):
+        viewer = Client(port)
+        viewer.ask('take')
+    assert robot.done == [('call', 'hold')]
+
+
+def test_a_slow_viewer_skips_pictures_and_slows_nobody():
+    with panel() as (robot, port):
+        slow, quick = Client(port, is_attentive=False), Client(port)
+        robot.wait(lambda robot: robot.show is not None)
+        # Ten times what the sockets between the two could hold.
+        for number in range(100):
+            robot.show(picture(jpeg=bytes([number]) * 500_000))
+            quick.wait(lambda message: message['type'] == 'picture')
+        assert [jpeg[0] for _, jpeg in quick.pictures] == list(range(100))
+        slow.is_attentive = True
+        slow.wait(lambda _: len(slow.pictures) == 3)
+        assert [jpeg[0] for _, jpeg in slow.pictures] == [0, 1, 99], 'the newest comes next'
+        for viewer in (slow, quick):
+            viewer.close()
+
+
+def test_a_viewer_that_never_reads_slows_nobody():
+    with panel() as (robot, port):
+        dead = socket.create_connection(('127.0.0.1', port))
+        dead.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        dead.sendall(HANDSHAKE)
+        quick = Client(port)
+        quick.wait(lambda message: message.get('viewers') == 2)
+        for number in range(20):
+            robot.show(picture(jpeg=bytes(1_000_000)))
+            quick.wait(lambda message: message['type'] == 'picture')
+        quick.close()
+        dead.close()
+
+
+def test_only_so_many_viewers():
+    with panel() as (_, port):
+        viewers = [Client(port) for _ in range(MAX_VIEWERS)]
+        with pytest.raises(websockets.exceptions.InvalidStatus, match='403'):
+            Client(port)
+        for viewer in viewers:
+            viewer.cut()
+
+
+def test_ten_thousand_malformed_frames_leave_it_serving():
+    random.seed(7)
+    with panel() as (robot, port):
+        steady = Client(port)
+        steady.ask('take')
+        ends = []
+
+        def pester(count):
+            pieces = (*'{}[]":,', 'type', 'take', 'call', 'seen', 'instruct', 'id', 'force', '-1',
+                      '1e999', 'null', 'true', '\\ud800', '0' * 5000)
+            for number in range(count):
+                raw = socket.create_connection(('127.0.0.1', port))
+                raw.settimeout(DEADLINE)
+                raw.sendall(HANDSHAKE)
+                if number % 2:
+                    text = ''.join(random.choices(pieces, k=random.randrange(1, 30))).encode()
+                    frame = _frame(text)
+                else:
+                    frame = random.randbytes(random.randrange(2, 60))
+                try:
+                    raw.sendall(frame * 10)
+                    raw.shutdown(socket.SHUT_WR)
+                    while raw.recv(65536):
+                        pass
+                except OSError:
+                    pass  # it was closed before all was sent
+                raw.close()
+            ends.append(count)
+
+        threads = [threading.Thread(target=pester, args=(250,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        steady.wait(lambda _: len(ends) == 4)
+        assert steady.ask('call', service='rearm') == (True, 'rearm')
+        steady.close()
+    assert set(robot.done) <= {('call', 'rearm'), ('call', 'hold')}
+
+
+def _frame(payload):
+    """Give a masked text frame whose mask is zero."""
+    size = (bytes([0x80 | len(payload)]) if len(payload) < 126
+            else b'\xfe' + len(payload).to_bytes(2, 'big') if len(payload) < 65536
+            else b'\xff' + len(payload).to_bytes(8, 'big'))
+    return b'\x81' + size + bytes(4) + payload
+
+
+@pytest.mark.parametrize('data', [
+    None, '', '{', '[]', '3', '"stop"', '{}', '{"type": 3}', '{"type": "fly"}',
+    '{"type": "stop", "id": "1"}', '{"type": "stop", "id": -1}', '{"type": "stop", "id": true}',
+    '{"type": "stop", "more": 1}', '{"type": "take", "force": 1}', '{"type": "call"}',
+    '{"type": "call", "service": 3}', '{"type": "release", "force": true}',
+    '{"type": "seen"}', '[' * 10000, '{"type": "stop", "id": ' + '9' * 5000 + '}',
+    '{"type": "stop", "id": NaN}'])
+def test_what_is_no_message_is_refused(data):
+    with pytest.raises(MessageError):
+        read_message(data)
+
+
+def test_messages():
+    assert read_message('{"type": "stop"}') == Message('stop')
+    assert read_message('{"type": "take", "id": 4, "force": true}') == Message(
+        'take', 4, force=True)
+    assert read_message('{"type": "instruct", "instruction": " stay "}').text == 'stay'
+    assert read_message('{"type": "call", "service": "rearm"}').text == 'rearm'
+
+
+def test_a_bad_message_ends_the_connection_and_says_why():
+    with panel() as (_, port):
+        viewer = Client(port)
+        viewer.say(type='instruct', instruction='a\x07')
+        with pytest.raises(websockets.exceptions.ConnectionClosedError, match='control character'):
+            viewer.wait(lambda _: False)
+
+
+def test_control_is_lost_by_silence_alone():
+    control = Control(2.0)
+    assert not control.drop_lost(99.0)
+    control.take('a', 0.0)
+    control.heard('b', 5.0)
+    control.heard('a', 1.5)
+    assert not control.drop_lost(3.5)
+    assert control.drop_lost(3.6) and control.holder == ''
+    assert control.refuse('a') == 'take control first'
