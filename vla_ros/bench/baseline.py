@@ -18,9 +18,9 @@ from torch import Tensor
 import transformers
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
+from vla_ros.data.preprocess import ImageProcessor
+from vla_ros.data.preprocess import letterbox
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.preprocess import ImageProcessor
-from vla_ros.preprocess import letterbox
 
 
 class PlainOpenVla:

@@ -1,14 +1,14 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How long a frame waits for the thread that answers it."""
+"""How long a frame waits for the thread that infers from it."""
 
 import threading
 import time
 
-from vla_ros.policy import ignore_progress
-from vla_ros.policy import Policy
-from vla_ros.worker import Worker
+from vla_ros.control.worker import Worker
+from vla_ros.policy.base import Policy
+from vla_ros.util.progress import ignore_progress
 
 _DEADLINE = 30.0
 

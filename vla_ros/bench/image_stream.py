@@ -16,13 +16,13 @@ import sys
 import threading
 import time
 from typing import Any
-from typing import Optional
 
 import numpy as np
 
-from vla_ros.iceoryx2_camera import FrameReceiver
-from vla_ros.iceoryx2_camera import Iceoryx2Camera
-from vla_ros.iceoryx2_camera import SharedFrame
+from vla_ros.camera.iceoryx2 import FrameReceiver
+from vla_ros.camera.iceoryx2 import Iceoryx2Camera
+from vla_ros.camera.iceoryx2 import SharedFrame
+from vla_ros.util.argument_parser import ArgumentParser
 
 
 class Tally:
@@ -83,13 +83,11 @@ def stream(publish: Any, width: int, height: int, rate: float, count: int) -> di
 def send_by_ros(arguments: argparse.Namespace) -> dict[str, object]:
     """Send sensor_msgs/Image, best effort and keep last 1, as camera drivers do."""
     import rclpy
-    from rclpy.qos import QoSProfile
-    from rclpy.qos import QoSReliabilityPolicy
     from sensor_msgs.msg import Image
+    from vla_ros.ros.qos import NEWEST
     rclpy.init()
     node = rclpy.create_node('vla_bench_camera')
-    publisher = node.create_publisher(
-        Image, arguments.topic, QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT))
+    publisher = node.create_publisher(Image, arguments.topic, NEWEST)
     images: dict[int, Image] = {}
 
     def publish(width: int, height: int, stamp: int) -> None:
@@ -107,9 +105,8 @@ def receive_by_ros(arguments: argparse.Namespace) -> dict[str, object]:
     """Receive as the node does."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.qos import QoSProfile
-    from rclpy.qos import QoSReliabilityPolicy
     from sensor_msgs.msg import Image
+    from vla_ros.ros.qos import NEWEST
     rclpy.init()
     node = rclpy.create_node('vla_bench_receiver')
     tally = Tally()
@@ -118,9 +115,7 @@ def receive_by_ros(arguments: argparse.Namespace) -> dict[str, object]:
         stamp = image.header.stamp
         if stamp.sec or stamp.nanosec:
             tally.take(stamp.sec * 1_000_000_000 + stamp.nanosec, len(image.data))
-    node.create_subscription(
-        Image, arguments.topic, take,
-        QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT))
+    node.create_subscription(Image, arguments.topic, take, NEWEST)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     end = wait_for_line()
@@ -156,9 +151,9 @@ _ROLES = {'send': send_by_ros, 'receive': receive_by_ros,
           'send_iceoryx2': send_by_iceoryx2, 'receive_iceoryx2': receive_by_iceoryx2}
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Be one end of a stream."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument('role', choices=_ROLES)
     parser.add_argument('topic')
     parser.add_argument('width', type=int)

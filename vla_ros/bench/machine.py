@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What this machine is, and the most that it can do: measured, not read off a data sheet."""
+"""Description of this machine, with measured ceilings of copies and matrix products."""
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError

@@ -29,21 +29,21 @@ from vla_ros.bench.timing import summarize
 from vla_ros.bench.timing import summarize_stages
 from vla_ros.bench.timing import take_turns
 from vla_ros.bench.work import Work
+from vla_ros.data.image_files import read_image
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
-from vla_ros.model.drafts import DraftRecord
+from vla_ros.model.acceptance import AcceptanceHistory
 from vla_ros.model.openvla import OpenVlaPolicy
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import ATTENTIONS
-from vla_ros.policy import DEVICES
-from vla_ros.policy import DTYPES
-from vla_ros.policy import load_policy
-from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
-from vla_ros.tools.command_line import progress_bar
-from vla_ros.tools.predict import read_image
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import Observation
+from vla_ros.policy.choices import ATTENTIONS
+from vla_ros.policy.choices import DEVICES
+from vla_ros.policy.choices import DTYPES
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
+from vla_ros.util.command_line import progress_bar
 
-#: The way of a frame; stages that a device does not have take no time.
+#: The phases of an inference; those that a device does not have take no time.
 STAGES = ('wait', 'upload', 'preprocess', 'vision', 'prefill', 'decode', 'read-back', 'post')
 _WARMUP = 3
 _NOISE = 8
@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--quantization', default='none', metavar='LIST',
                         help='compare such weights with full ones: int8,int4,fp8')
     parser.add_argument('--images', nargs='+', default=[], metavar='FILE',
-                        help='frames to answer in place of noise: what Pillow reads, or .npy')
+                        help='frames to infer from in place of noise: what Pillow reads, or .npy')
     parser.add_argument('--trace', metavar='FILE',
                         help='write a profiler trace for ui.perfetto.dev')
     parser.add_argument('--plot', metavar='FILE', help='write a PNG of the stages')
@@ -109,7 +109,7 @@ def _observations(arguments: argparse.Namespace) -> list[Observation]:
 
 
 def _load(arguments: argparse.Namespace, quantization: str = 'none') -> OpenVlaPolicy:
-    """Load or make the policy; random weights answer anything, so that must be decoded, too."""
+    """Load or make the policy; random weights give any token, so every token must be decoded."""
     config = PolicyConfig(
         arguments.checkpoint or arguments.shape, arguments.unnorm_key, arguments.device,
         arguments.dtype, arguments.attention, quantization, clip_invalid=True)
@@ -132,7 +132,7 @@ class Bench:
     observation: Observation
 
     def __post_init__(self) -> None:
-        """Learn what the answer is, and how the prompt reads."""
+        """Infer once, for the tokens and the prompt that the variants share."""
         self._plain = PlainOpenVla(self.policy.engine.network, self.policy.image_processor)
         self._chunks: dict[str, list[ActionChunk]] = {}
         self.policy.reset()
@@ -141,8 +141,8 @@ class Bench:
         self._ids = self.policy.close_prompt(first.input_ids)
         vocabulary = self.policy.engine.network.config.language_model.vocab_size
         self._wrong = [(token + 1) % vocabulary for token in self._tokens]
-        self._record = DraftRecord()
-        # In place of the camera's thread, which sends the next frame ahead.
+        self._rejected_history = AcceptanceHistory()
+        # In place of the camera's thread, which prefetches the next frame.
         self._camera = ThreadPoolExecutor(1)
         self._coming: Future | None = None
 
@@ -183,21 +183,21 @@ class Bench:
         self._keep('engine')
 
     def drafted(self) -> None:
-        """Run the engine on the frame of the previous run: every guess is right."""
-        self.policy.engine.record = DraftRecord()
+        """Run the engine on the frame of the previous run: the draft is accepted."""
+        self.policy.engine.history = AcceptanceHistory()
         self.policy.engine.draft(self._tokens)
         self._keep('drafted')
 
     def rejected(self) -> None:
-        """Run the engine where guesses are wrong, all of them, frame after frame."""
+        """Run the engine with drafts that are wrong throughout, frame after frame."""
         self.policy.reset()
         # That of this variant, in which no other one has run.
-        self.policy.engine.record = self._record
+        self.policy.engine.history = self._rejected_history
         self.policy.engine.draft(self._wrong)
         self._keep('rejected')
 
     def rejected_first(self) -> None:
-        """Run the engine where guesses are wrong for the first time."""
+        """Run the engine on its first rejected draft."""
         self.policy.reset()
         self.policy.engine.draft(self._wrong)
         self._keep('rejected_first')
@@ -217,10 +217,10 @@ class Bench:
         profiler.export_chrome_trace(str(path))
 
     def _keep(self, name: str) -> None:
-        staged = None if self._coming is None else self._coming.result()
-        if self.policy.stage is not None:
-            self._coming = self._camera.submit(self.policy.stage, self.observation.images[0])
-        self._chunks[name].append(self.policy.infer(replace(self.observation, staged=staged)))
+        frame = None if self._coming is None else self._coming.result()
+        if self.policy.prefetch is not None:
+            self._coming = self._camera.submit(self.policy.prefetch, self.observation.images[0])
+        self._chunks[name].append(self.policy.infer(replace(self.observation, prefetched=frame)))
 
     def _agreement(self) -> dict[str, Any]:
         """Compare the tokens of all variants with those of the plain way."""
@@ -228,8 +228,8 @@ class Bench:
         runs = [chunk for name in self._chunks for chunk in self._chunks[name]]
         equal = sum(ours == theirs for chunk in runs
                     for ours, theirs in zip(chunk.token_ids, expected))
-        differing = [float(chunk.margins[place]) for chunk in runs
-                     for place, (ours, theirs) in enumerate(zip(chunk.token_ids, expected))
+        differing = [float(chunk.margins[position]) for chunk in runs
+                     for position, (ours, theirs) in enumerate(zip(chunk.token_ids, expected))
                      if ours != theirs]
         return {'token_agreement': round(equal / sum(len(chunk.token_ids) for chunk in runs), 5),
                 'margins_where_different': sorted(differing)[:10]}

@@ -1,13 +1,11 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What ``vla_bench model`` has measured, as Markdown and as a picture."""
+"""The result of ``vla_bench model`` as Markdown and as a plot."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from vla_ros.bench.quantization import table as quantization_table
 
@@ -51,7 +49,8 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def plot(result: Mapping[str, Any], path: Path) -> None:
-    """Draw the stages of each variant as bars."""
+    """Draw the phases of each variant as bars."""
+    from matplotlib.figure import Figure  # only a plot needs it
     figure = Figure(figsize=(8, 2.6), layout='constrained')
     axes = figure.add_subplot()
     axes.barh('plain Hugging Face', result['baseline']['p50_ms'], color='0.7', label='in all')

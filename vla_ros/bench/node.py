@@ -21,9 +21,9 @@ import numpy as np
 
 from vla_ros.bench.sizes import parse_size
 from vla_ros.bench.timing import summarize
-from vla_ros.demo.environment import demo_environment
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
+from vla_ros.transport.local_environment import demo_environment
 
 HELP = 'what the node adds to model and transport, from a camera’s stamp to the command'
 
@@ -55,9 +55,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         output, _ = process.communicate(timeout=_DEADLINE)
     rows = np.array(json.loads(output.splitlines()[-1]), np.int64)[_WARMUP:]
     if not len(rows):
-        raise UnsupportedError('vla_bench node', 'the node answered nothing',
+        raise UnsupportedError('vla_bench node', 'the node gave no result',
                                'see what vla_doctor says of the transport')
-    return {**summarize_rows(rows), 'frames_sent': arguments.frames, 'answers': len(rows),
+    return {**summarize_rows(rows), 'frames_sent': arguments.frames, 'results': len(rows),
             'commands_received': received, 'frame': f'{width}x{height}',
             'rate_hz': arguments.rate, 'machine': machine_line()}
 
@@ -97,11 +97,10 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
     """Play the camera; give the number of commands that came back."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
-    from rclpy.qos import QoSProfile
-    from rclpy.qos import QoSReliabilityPolicy
     from rclpy.task import Future
     from sensor_msgs.msg import Image
     from sensor_msgs.msg import JointState
+    from vla_ros.ros.qos import NEWEST
     rclpy.init()
     node = rclpy.create_node('bench_camera')
     executor = SingleThreadedExecutor()
@@ -114,8 +113,7 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
             changed.notify_all()
 
     node.create_subscription(JointState, '/arm/joint_command', heard, 10)
-    camera = node.create_publisher(Image, '/camera/image_raw', QoSProfile(
-        depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT))
+    camera = node.create_publisher(Image, '/camera/image_raw', NEWEST)
     image = Image(height=height, width=width, encoding='rgb8', step=3 * width)
     image.header.frame_id = 'camera'
     image.data.frombytes(np.random.default_rng(0).integers(
@@ -158,7 +156,7 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
 def table(result: Mapping[str, Any]) -> str:
     """Give the result as Markdown."""
     lines = [f'{result["frames_sent"]} frames of {result["frame"]} at {result["rate_hz"]:g} Hz, '
-             f'{result["answers"]} answers, {result["commands_received"]} commands received.', '',
+             f'{result["results"]} results, {result["commands_received"]} commands received.', '',
              f'Machine: {result["machine"]}.', '',
              '| | p50 ms | p99 ms | max ms |', '| --- | --- | --- | --- |']
     names = {'overhead': 'node: image received to command published',

@@ -15,12 +15,12 @@ from vla_ros.bench.timing import summarize
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.model.memory import activation_peak
-from vla_ros.model.memory import memory_by_part
+from vla_ros.model.memory import memory_by_module
 from vla_ros.model.memory import memory_of_buffers
 from vla_ros.model.openvla import OpenVlaPolicy
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import Observation
-from vla_ros.policy import QUANTIZATIONS
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import Observation
+from vla_ros.policy.choices import QUANTIZATIONS
 
 _MEBIBYTE = 2**20
 _WARMUP = 2
@@ -51,9 +51,9 @@ def compare(reference: OpenVlaPolicy, names: Sequence[str],
 
     :param reference: with full weights, ``names[0]``.
     :param load: loads the policy with other weights.
-    :param observations: answered one after the other, each round one of them.
-    :param rounds: answers of each policy; at least once through all observations.
-    :return: a row for each name; one that this machine cannot run says why under ``reason``.
+    :param observations: used one after the other, one each round.
+    :param rounds: inferences of each policy; at least once through all observations.
+    :returns: a row for each name; one that this machine cannot run says why under ``reason``.
     """
     policies, reasons = {names[0]: reference}, {}
     for name in names[1:]:
@@ -61,7 +61,7 @@ def compare(reference: OpenVlaPolicy, names: Sequence[str],
             policies[name] = load(name)
         except UnsupportedError as error:
             reasons[name] = str(error)
-    spent, answers = _answer_in_turns(policies, observations, max(rounds, len(observations)))
+    spent, results = _infer_in_turns(policies, observations, max(rounds, len(observations)))
     full = float(np.median(spent[names[0]]))
     rows: list[dict[str, Any]] = []
     for name in names:
@@ -72,36 +72,36 @@ def compare(reference: OpenVlaPolicy, names: Sequence[str],
             'quantization': name, 'reason': None, **summarize(spent[name]),
             'speed': round(full / float(np.median(spent[name])), 3),
             'memory_mib': _memory(policies[name], observations[0]),
-            **_agreement(answers[names[0]], answers[name])})
+            **_agreement(results[names[0]], results[name])})
     return rows
 
 
-def _answer_in_turns(
+def _infer_in_turns(
         policies: Mapping[str, OpenVlaPolicy], observations: Sequence[Observation],
         rounds: int) -> tuple[dict[str, list[float]], dict[str, list[ActionChunk]]]:
-    """Give the milliseconds and the answers of each policy, without those of the warm-up."""
+    """Give the milliseconds and the results of each policy, without those of the warm-up."""
     spent: dict[str, list[float]] = {name: [] for name in policies}
-    answers: dict[str, list[ActionChunk]] = {name: [] for name in policies}
+    results: dict[str, list[ActionChunk]] = {name: [] for name in policies}
     for number in range(-_WARMUP, rounds):
         for name, policy in policies.items():
-            # Without what it knows of the previous answer: drafts would hide the cost of a pass.
+            # Without the previous result: drafts would hide the cost of a pass.
             policy.reset()
             began = time.perf_counter()
             chunk = policy.infer(observations[number % len(observations)])
             if number >= 0:
                 spent[name].append((time.perf_counter() - began) * 1e3)
-                answers[name].append(chunk)
-    return spent, answers
+                results[name].append(chunk)
+    return spent, results
 
 
 def _memory(policy: OpenVlaPolicy, observation: Observation) -> dict[str, float]:
     engine = policy.engine
-    parts = memory_by_part(engine.network)
-    parts['buffers'] = memory_of_buffers(engine.buffers)
-    parts['activations'] = activation_peak(lambda: policy.infer(observation),
+    sizes = memory_by_module(engine.network)
+    sizes['buffers'] = memory_of_buffers(engine.buffers)
+    sizes['activations'] = activation_peak(lambda: policy.infer(observation),
                                            engine.network.device)
-    parts['total'] = sum(parts.values())
-    return {name: round(size / _MEBIBYTE, 2) for name, size in parts.items()}
+    sizes['total'] = sum(sizes.values())
+    return {name: round(size / _MEBIBYTE, 2) for name, size in sizes.items()}
 
 
 def _agreement(expected: Sequence[ActionChunk], chunks: Sequence[ActionChunk]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _agreement(expected: Sequence[ActionChunk], chunks: Sequence[ActionChunk]) -
              for pair in zip(ours.token_ids, theirs.token_ids)]
     apart = [float(np.abs(ours.normalized - theirs.normalized).mean())
              for ours, theirs in zip(expected, chunks)]
-    return {'tokens': len(pairs), 'answers': len(chunks),
+    return {'tokens': len(pairs), 'results': len(chunks),
             'token_agreement': round(sum(ours == theirs for ours, theirs in pairs)
                                      / len(pairs), 5),
             'action_error': round(float(np.mean(apart)), 6)}

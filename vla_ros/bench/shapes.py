@@ -11,10 +11,7 @@ from typing import Any
 
 import torch
 
-from vla_ros.actions import ActionStatistics
-from vla_ros.demo.checkpoint import DATASET
-from vla_ros.demo.checkpoint import demo_spec
-from vla_ros.demo.tokenizer import write_tokenizer
+from vla_ros.data.actions import ActionStatistics
 from vla_ros.model.checkpoint import open_checkpoint
 from vla_ros.model.lora import apply_adapters
 from vla_ros.model.network import OpenVlaNetwork
@@ -23,11 +20,13 @@ from vla_ros.model.out_of_memory import explain_memory
 from vla_ros.model.prepare import choose_machine
 from vla_ros.model.prepare import find_statistics
 from vla_ros.model.prepare import Prepared
-from vla_ros.model.quantize import loading_device
 from vla_ros.model.quantize import quantize
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.model.weights import build_network
-from vla_ros.policy import PolicyConfig
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.util.demo_checkpoint import DATASET
+from vla_ros.util.demo_checkpoint import demo_spec
+from vla_ros.util.tiny_tokenizer import write_tokenizer
 
 _TINY_TOWERS = {
     'vit_tiny_patch14_reg4_dinov2': {
@@ -80,7 +79,7 @@ def random_policy(shape: str, config: PolicyConfig) -> OpenVlaPolicy:
     with explain_memory(checkpoint.config, machine.device, machine.dtype):
         network = build_network(
             lambda: OpenVlaNetwork(checkpoint.config, machine.attention.attend),
-            loading_device(config.quantization, machine.device), machine.dtype)
+            machine.device, machine.dtype)
         _fill(network)
         quantize(network, config.quantization, machine.device)
         prepared = Prepared(checkpoint, machine, dataset, network, tokenizer,

@@ -4,7 +4,7 @@
 """
 The real node with a policy that takes no time: a process for ``vla_bench node``.
 
-When it ends it prints one JSON list, with a row of nanoseconds of ROS time for each answer: the
+When it ends it prints one JSON list, with a row of nanoseconds of ROS time for each result: the
 image's stamp, when it reached the node, when the inference began and ended, and when the command
 was out.
 """
@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
-from vla_ros.policy import PolicySpec
-from vla_ros.process import main
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import Observation
+from vla_ros.policy.base import PolicySpec
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.ros.main import main
 
 _CHUNK = ActionChunk(
     actions=np.zeros((1, 7)), normalized=np.zeros((1, 7)), token_ids=tuple(range(31744, 31751)),
@@ -30,7 +30,7 @@ _rows: list[tuple[int, ...]] = []
 
 
 class InstantPolicy:
-    """Gives the same answer to everything, at once."""
+    """Gives the same chunk for every observation, at once."""
 
     spec = PolicySpec(
         checkpoint='none', unnorm_key='none', action_shape=(1, 7), image_count=1, proprio_dim=0,
@@ -38,7 +38,7 @@ class InstantPolicy:
         quantization='none')
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Answer."""
+        """Give the chunk."""
         return _CHUNK
 
     def reset(self) -> None:
@@ -46,26 +46,26 @@ class InstantPolicy:
 
 
 def load(config: PolicyConfig) -> InstantPolicy:
-    """Make the policy, and have the node, which is there by now, take note of its answers."""
-    from vla_ros import messages
-    from vla_ros.command_publisher import CommandPublisher
-    from vla_ros.ros_shell import RosShell
-    from vla_ros.shell import Answer
-    publish, account, published = CommandPublisher.joint_state, RosShell.publish_answer, [0]
+    """Make the policy, and have the node, which exists by now, note its results."""
+    from vla_ros.control.ros_interface import InferenceResult
+    from vla_ros.ros import messages
+    from vla_ros.ros.command_publisher import CommandPublisher
+    from vla_ros.ros.node_interface import NodeInterface
+    publish, account, published = CommandPublisher.joint_state, NodeInterface.publish_result, [0]
 
     def publish_timed(publisher: CommandPublisher, *command: Any) -> None:
         publish(publisher, *command)
         # The clock of ROS, which is not simulated here.
         published[0] = time.time_ns()
 
-    def account_timed(shell: RosShell, answer: Answer) -> float:
-        age = account(shell, answer)
-        _rows.append((messages.nanoseconds(answer.frame.image.header.stamp), answer.frame.received,
-                      answer.started, answer.ended, published[0]))
+    def account_timed(ros: NodeInterface, result: InferenceResult, moment: int) -> float:
+        age = account(ros, result, moment)
+        _rows.append((messages.nanoseconds(result.frame.image.header.stamp), result.frame.received,
+                      result.started, result.ended, published[0]))
         return age
 
     CommandPublisher.joint_state = publish_timed  # type: ignore
-    RosShell.publish_answer = account_timed  # type: ignore
+    NodeInterface.publish_result = account_timed  # type: ignore
     return InstantPolicy()
 
 

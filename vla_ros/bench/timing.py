@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Times of things that are compared: taken in turns, so that a busy machine is busy for all."""
+"""Times of variants that take turns, so that other load on the machine slows all of them."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def take_turns(variants: Mapping[str, Callable[[], object]], rounds: int,
 
 def summarize(milliseconds: Sequence[float]) -> dict[str, float]:
     """
-    Sum up times.
+    Summarise times.
 
     :returns: ``p50_ms``, ``p99_ms``, ``max_ms`` and ``jitter_ms``, the mean difference from one
         run to the next.

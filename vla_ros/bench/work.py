@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How much an inference has to compute and to read at least: the floor of its time."""
+"""Lower bounds of what an inference computes and reads: the floor of its time."""
 
 from dataclasses import dataclass
 
