@@ -19,14 +19,17 @@ import numpy as np
 from PIL import Image
 
 from vla_ros.errors import ParameterError
-from vla_ros.policy import ActionChunk
+from vla_ros.policy.base import ActionChunk
 from vla_ros.safety import black_box_types as types
+from vla_ros.safety.black_box_files import is_own
+from vla_ros.safety.black_box_files import METADATA
+from vla_ros.safety.black_box_files import SUFFIX
 
 _logger = logging.getLogger(__name__)
 
 EVENTS = '/vla/events'
 FRAMES = '/vla/frames/compressed'
-ANSWERS = '/vla/answers'
+RESULTS = '/vla/results'
 JOINT_STATES = '/joint_states'
 COMMANDS = '/arm/joint_command'
 
@@ -35,7 +38,6 @@ _THUMBNAIL = 160
 #: Records kept in memory, whatever the time: a bound on what a flood can do.
 _MOST_SPARE = 4
 _MOST_RECORDS = 20_000
-_SUFFIX = '.mcap'
 _LEVELS = {'info': 20, 'warning': 30, 'error': 40}
 
 
@@ -46,7 +48,8 @@ class BlackBoxSettings:
 
     :param folder: where files go; made if missing.
     :param seconds: how far back a file reaches.
-    :param disk_mb: megabytes that all files together may take; the oldest ones are deleted.
+    :param disk_mb: megabytes that all black boxes of the folder may take together; the oldest
+        ones are deleted.
     :param pause: seconds between two files: a state that flutters fills no disk.
     """
 
@@ -103,6 +106,12 @@ class BlackBox:
         with self._lock:
             return tuple(self._written)
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether a file was asked for and is not written yet."""
+        with self._lock:
+            return self._is_writing or bool(self._wanted)
+
     def event(self, moment: int, text: str, level: str = 'info') -> None:
         """
         Remember a change of state, an instruction, an error.
@@ -125,9 +134,9 @@ class BlackBox:
         self._note(moment, FRAMES, types.COMPRESSED_IMAGE,
                    (_header(taken, frame_id), self._copy(rgb[::stride, ::stride])))
 
-    def answer(self, moment: int, taken: int, chunk: ActionChunk) -> None:
-        """Remember what the model said about the picture with this stamp."""
-        self._note(moment, ANSWERS, types.DIAGNOSTIC_ARRAY, (taken, chunk))
+    def result(self, moment: int, taken: int, chunk: ActionChunk) -> None:
+        """Remember the policy's result for the image with this stamp."""
+        self._note(moment, RESULTS, types.DIAGNOSTIC_ARRAY, (taken, chunk))
 
     def joints(self, moment: int, topic: str, names: Sequence[str], positions: Sequence[float],
                velocities: Sequence[float] = ()) -> None:
@@ -200,10 +209,12 @@ class BlackBox:
         content = encode(records, why)
         make_room(folder, int(self._settings.disk_mb * 1e6) - len(content))
         slug = ''.join(letter if letter.isalnum() else '_' for letter in why.lower())[:40]
-        path = folder / f'{datetime.now():%Y-%m-%dT%H-%M-%S.%f}_{slug}{_SUFFIX}'
+        path = folder / f'{datetime.now():%Y-%m-%dT%H-%M-%S.%f}_{slug}{SUFFIX}'
         part = path.with_suffix('.part')
+        file = part.open('xb')
         try:
-            part.write_bytes(content)
+            with file:
+                file.write(content)
             part.rename(path)
         finally:
             part.unlink(missing_ok=True)
@@ -219,7 +230,8 @@ def encode(records: Sequence[_Record], why: str) -> bytes:
     from mcap_ros2.writer import Writer
     output = io.BytesIO()
     with Writer(output) as writer:
-        writer.add_metadata('vla_ros', {'why': why})
+        # The mark that is_own checks.
+        writer.add_metadata(METADATA, {'why': why})
         schemas: dict[str, Any] = {}
         for sequence, record in enumerate(records):
             name, definition = record.kind
@@ -231,8 +243,13 @@ def encode(records: Sequence[_Record], why: str) -> bytes:
 
 
 def make_room(folder: Path, space: int) -> None:
-    """Delete the oldest files until those that are left take at most so many bytes."""
-    files = sorted(folder.glob(f'*{_SUFFIX}'), key=lambda path: path.name)
+    """
+    Delete the oldest black boxes until those that are left take at most so many bytes.
+
+    Whatever else is in the folder stays, and counts for nothing.
+    """
+    files = sorted((path for path in folder.iterdir() if is_own(path)),
+                   key=lambda path: path.name)
     sizes = [path.stat().st_size for path in files]
     total = sum(sizes)
     for path, size in zip(files, sizes):
@@ -249,18 +266,18 @@ def _message(record: _Record) -> Mapping[str, Any]:
         Image.fromarray(thumbnail).save(jpeg, 'JPEG', quality=80)
         return {'header': header, 'format': 'jpeg', 'data': jpeg.getvalue()}
     if record.kind is types.DIAGNOSTIC_ARRAY:
-        return _answer(record.moment, *record.content)
+        return _result(record.moment, *record.content)
     return record.content
 
 
-def _answer(moment: int, taken: int, chunk: ActionChunk) -> Mapping[str, Any]:
+def _result(moment: int, taken: int, chunk: ActionChunk) -> Mapping[str, Any]:
     values = {'image stamp [ns]': taken, 'prompt': chunk.prompt,
               'token ids': list(chunk.token_ids), 'bins': list(chunk.bins),
               'margins': np.round(chunk.margins.ravel(), 3).tolist(),
               'action': np.round(chunk.actions, 6).tolist(),
               **{f'{stage} [ms]': round(float(ms), 3) for stage, ms in chunk.timings_ms.items()}}
     return {'header': _header(moment, ''), 'status': [{
-        'level': 0, 'name': 'vla_ros: answer', 'message': '', 'hardware_id': '',
+        'level': 0, 'name': 'vla_ros: result', 'message': '', 'hardware_id': '',
         'values': [{'key': key, 'value': str(value)} for key, value in values.items()]}]}
 
 

@@ -44,13 +44,13 @@ class FrozenImage:
     def check(self, stamp: int, rgb: np.ndarray, now: float,
               joints: np.ndarray | None = None) -> str:
         """
-        Look at a picture.
+        Check an image.
 
         :param stamp: in nanoseconds; 0 means that it has none.
         :param rgb: uint8 (H, W, 3).
         :param now: seconds of a steady clock.
         :param joints: float64 (N,), measured positions, where they are known.
-        :return: what is wrong; empty if nothing is.
+        :returns: what is wrong, in words that stay the same while it lasts; empty if nothing is.
         """
         if stamp != self._stamp:
             self._stamp, self._stamp_since = stamp, now
@@ -61,9 +61,11 @@ class FrozenImage:
             self._digest, self._digest_since = digest, now
         same_stamp, same_pixels = now - self._stamp_since, now - self._digest_since
         if stamp and 0.0 < self._stamps_after < same_stamp:
-            return f'the camera repeats the stamp of {same_stamp:.2f} s ago'
+            return ('the camera has repeated one stamp for more than image.frozen_stamps, '
+                    f'{self._stamps_after:g} s')
         if 0.0 < self._pixels_after < same_pixels:
-            return f'the camera has sent the same pixels for {same_pixels:.2f} s'
+            return ('the camera has sent the same pixels for more than image.frozen_pixels, '
+                    f'{self._pixels_after:g} s')
         if same_pixels and joints is not None and self._joints is not None \
                 and float(np.abs(joints - self._joints).max()) > _MOVED:
             return 'the camera sends the same pixels although the arm has moved'
@@ -77,7 +79,7 @@ class FrozenImage:
         return zlib.crc32(self._sample.data)
 
 
-class ClockWatch:
+class ClockCheck:
     """Finds jumps of the ROS clock; not thread-safe."""
 
     def __init__(self, most: float = 1.0) -> None:
@@ -85,20 +87,20 @@ class ClockWatch:
         Start with no time seen.
 
         :param most: seconds by which the clock may get ahead of, or behind, the steady one from
-            one look to the next; with simulated time, which runs as it likes, by which it may
+            one call to the next; with simulated time, which runs as it likes, by which it may
             advance.
         """
         self._most = most
         self._ros = self._steady = -1.0
 
-    def look(self, ros: float, steady: float, is_simulated: bool) -> str:
+    def check(self, ros: float, steady: float, is_simulated: bool) -> str:
         """
         Compare two clocks with what they showed the last time, in seconds.
 
-        :return: what is wrong; empty if nothing is.
+        :returns: what is wrong; empty if nothing is.
         """
         if self._steady < 0.0 or self._ros <= 0.0:
-            # The first look, or simulated time has only just begun.
+            # The first call, or simulated time has only just begun.
             self._ros, self._steady = ros, steady
             return ''
         step, lapse = ros - self._ros, steady - self._steady

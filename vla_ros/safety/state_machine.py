@@ -4,13 +4,15 @@
 """
 The one state machine: what the node is doing, why it stopped, and what lets it go on.
 
-Pure: :func:`advance` is a function of a state and an event. Whoever keeps the state does so under
-the lock that also guards sending, see :mod:`vla_ros.gate`.
+Pure: :func:`advance` is a function of a state and an event. The state's owner keeps it under
+the lock that also guards sending, see :mod:`vla_ros.control.command_gate`.
 """
 
 from dataclasses import dataclass
 from dataclasses import replace
 from enum import Enum
+
+from vla_ros.robot.hold import Reason
 
 
 class Mode(str, Enum):
@@ -29,44 +31,6 @@ class Mode(str, Enum):
         return self.value
 
 
-class Reason(str, Enum):
-    """
-    Why the arm is held, or why nothing works.
-
-    :param automatic: whether the next good answer ends the hold by itself. Where it does not, an
-        operator has to look at it first and call ``~/rearm``.
-    """
-
-    automatic: bool
-
-    def __new__(cls, text: str, automatic: bool) -> 'Reason':
-        """Make a member whose value is its text."""
-        member = str.__new__(cls, text)
-        member._value_ = text
-        member.automatic = automatic
-        return member
-
-    STALE_IMAGE = 'stale image', True
-    FROZEN_IMAGE = 'frozen image', True
-    CLOCK_JUMPED = 'clock jumped', True
-    STALE_JOINTS = 'stale joint states', True
-    MISSING_INPUT = 'missing input', True
-    INVALID_TOKENS = 'invalid tokens', True
-    LIMIT = 'limit', True
-    UNREACHABLE = 'unreachable', True
-    NOT_FINITE = 'not finite', True
-    POLICY_ERROR = 'policy error', True
-    QOS_MISMATCH = 'QoS mismatch', True
-    JUMP = 'jump', False
-    OUT_OF_MEMORY = 'out of memory', False
-    OPERATOR = 'operator', False
-    NOT_LOADED = 'not loaded', False
-    HANGING = 'inference hangs', False
-
-    def __str__(self) -> str:
-        return self.value
-
-
 class Event(str, Enum):
     """What can happen; see :func:`advance` for what each one does."""
 
@@ -76,13 +40,15 @@ class Event(str, Enum):
     CLEANUP = 'cleanup'
     ACTIVATE = 'activate'
     DEACTIVATE = 'deactivate'
-    ANSWER = 'answer'
+    RESULT = 'result'
     PROBLEM = 'problem'
     INTERRUPT = 'interrupt'
     ESTOP_PRESSED = 'estop pressed'
     ESTOP_RELEASED = 'estop released'
+    ESTOP_SETTLED = 'estop settled'
     REARM = 'rearm'
     HANG = 'hang'
+    FAIL = 'fail'
 
 
 @dataclass(frozen=True)
@@ -93,7 +59,9 @@ class State:
     :param reason: why; of HOLD and FAULT only.
     :param active: the node is activated.
     :param shadow: commands go to the shadow topic; the arm is not moved.
-    :param pressed: the emergency stop was last heard to be pressed.
+    :param pressed: the emergency stop's last message was a press.
+    :param stopped: it was pressed, and ``~/rearm`` has not ended that stop yet.
+    :param awaiting: a message of it, or time for one, is needed before anything may move.
     """
 
     mode: Mode = Mode.UNCONFIGURED
@@ -101,13 +69,28 @@ class State:
     active: bool = False
     shadow: bool = False
     pressed: bool = False
+    stopped: bool = False
+    awaiting: bool = False
 
     @property
     def is_open(self) -> bool:
-        """Whether an answer may lead to a command: frames are worth an inference."""
+        """Whether a result may become a command, so that frames are inferred from."""
+        if self.awaiting:
+            return False
         if self.mode is Mode.HOLD:
             return self.active and self.reason is not None and self.reason.automatic
         return self.active and self.mode in (Mode.WAITING, Mode.RUNNING, Mode.SHADOW)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the arm is kept where it is."""
+        return self.mode is Mode.HOLD
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is sent to the arm."""
+        return (self.pressed or not (self.active or self.mode is Mode.FAULT)
+                or self.mode in (Mode.ESTOP, Mode.LOADING))
 
     @property
     def is_moving(self) -> bool:
@@ -125,7 +108,7 @@ def advance(state: State, event: Event, reason: Reason | None = None,
     """
     Give the state that follows an event; an event that means nothing in a state changes nothing.
 
-    :param reason: of PROBLEM: why the arm is to be held.
+    :param reason: of PROBLEM: why the arm is to be held; of FAIL: why nothing works any more.
     :param dry_start: of ACTIVATE: begin in shadow.
     """
     return _TRANSITIONS[event](state, reason, dry_start)
@@ -142,27 +125,32 @@ def refuse_rearm(state: State) -> str:
     return ''
 
 
+def _anew(state: State) -> State:
+    """Begin anew; what is known of the emergency stop stays."""
+    return State(pressed=state.pressed, stopped=state.stopped, awaiting=state.awaiting)
+
+
 def _configure(state: State, reason: Reason | None, dry_start: bool) -> State:
     if state.is_loaded or state.mode is Mode.LOADING:
         return state
-    return State(Mode.LOADING, pressed=state.pressed)
+    return replace(_anew(state), mode=Mode.LOADING)
 
 
 def _loaded(state: State, reason: Reason | None, dry_start: bool) -> State:
     if state.mode is not Mode.LOADING:
         return state
-    # A button that was pressed while loading has stopped the node all the same.
-    return replace(state, mode=Mode.ESTOP if state.pressed else Mode.WAITING)
+    # A press that came while loading, or before, has stopped the node all the same.
+    return replace(state, mode=Mode.ESTOP if state.stopped or state.pressed else Mode.WAITING)
 
 
 def _load_failed(state: State, reason: Reason | None, dry_start: bool) -> State:
     if state.mode is not Mode.LOADING:
         return state
-    return State(Mode.FAULT, Reason.NOT_LOADED, pressed=state.pressed)
+    return replace(_anew(state), mode=Mode.FAULT, reason=Reason.NOT_LOADED)
 
 
 def _cleanup(state: State, reason: Reason | None, dry_start: bool) -> State:
-    return State(pressed=state.pressed)
+    return _anew(state)
 
 
 def _activate(state: State, reason: Reason | None, dry_start: bool) -> State:
@@ -177,7 +165,7 @@ def _deactivate(state: State, reason: Reason | None, dry_start: bool) -> State:
     return replace(state, active=False)
 
 
-def _answer(state: State, reason: Reason | None, dry_start: bool) -> State:
+def _result(state: State, reason: Reason | None, dry_start: bool) -> State:
     if not state.is_open:
         return state
     return replace(state, mode=Mode.SHADOW if state.shadow else Mode.RUNNING, reason=None)
@@ -187,31 +175,36 @@ def _problem(state: State, reason: Reason | None, dry_start: bool) -> State:
     assert reason is not None, 'a problem has a reason'
     if not state.active or not (state.is_moving or state.mode in (Mode.WAITING, Mode.HOLD)):
         return state
-    if state.mode is Mode.HOLD and state.reason is not None and not state.reason.automatic:
-        return state  # what an operator has to look at is not overwritten by something lesser
+    if state.mode is Mode.HOLD and state.reason is not None and not state.reason.automatic \
+            and (state.reason is not Reason.TASK_ENDED or reason.automatic):
+        return state  # a hold that needs an operator is not overwritten by a lesser one
     return replace(state, mode=Mode.HOLD, reason=reason)
 
 
 def _interrupt(state: State, reason: Reason | None, dry_start: bool) -> State:
-    # A changed instruction: what was computed is void, and so is what was wrong with it.
+    # A changed instruction: the result under way is stale, and so is a problem with it.
     if state.is_moving or state.mode is Mode.HOLD and state.is_open:
         return replace(state, mode=Mode.WAITING, reason=None)
     return state
 
 
 def _estop_pressed(state: State, reason: Reason | None, dry_start: bool) -> State:
-    if state.is_loaded:
-        return replace(state, mode=Mode.ESTOP, reason=None, pressed=True)
-    return replace(state, pressed=True)
+    state = replace(state, pressed=True, stopped=True)
+    return replace(state, mode=Mode.ESTOP, reason=None) if state.is_loaded else state
 
 
 def _estop_released(state: State, reason: Reason | None, dry_start: bool) -> State:
     return replace(state, pressed=False)
 
 
+def _estop_settled(state: State, reason: Reason | None, dry_start: bool) -> State:
+    return replace(state, awaiting=False)
+
+
 def _rearm(state: State, reason: Reason | None, dry_start: bool) -> State:
     if refuse_rearm(state):
         return state
+    state = replace(state, stopped=False)
     # After a stop or a hold the arm goes on as it was: an arm in shadow stays there. Only where
     # nothing else was to be ended does it mean "take the arm".
     if state.mode in (Mode.ESTOP, Mode.HOLD):
@@ -220,9 +213,13 @@ def _rearm(state: State, reason: Reason | None, dry_start: bool) -> State:
 
 
 def _hang(state: State, reason: Reason | None, dry_start: bool) -> State:
+    return _fail(state, Reason.HANGING)
+
+
+def _fail(state: State, reason: Reason | None, dry_start: bool = False) -> State:
     if not state.is_loaded:
         return state
-    return replace(state, mode=Mode.FAULT, reason=Reason.HANGING, active=False)
+    return replace(state, mode=Mode.FAULT, reason=reason, active=False)
 
 
 _TRANSITIONS = {
@@ -232,11 +229,13 @@ _TRANSITIONS = {
     Event.CLEANUP: _cleanup,
     Event.ACTIVATE: _activate,
     Event.DEACTIVATE: _deactivate,
-    Event.ANSWER: _answer,
+    Event.RESULT: _result,
     Event.PROBLEM: _problem,
     Event.INTERRUPT: _interrupt,
     Event.ESTOP_PRESSED: _estop_pressed,
     Event.ESTOP_RELEASED: _estop_released,
+    Event.ESTOP_SETTLED: _estop_settled,
     Event.REARM: _rearm,
     Event.HANG: _hang,
+    Event.FAIL: _fail,
 }

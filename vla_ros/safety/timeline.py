@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Tells what a black box recorded, as a timeline with the last picture."""
+"""Gives the contents of a black box as a timeline with the last image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.safety import black_box
+from vla_ros.util.packages import missing_package
 
 #: From dark to light.
 _SHADES = ' .:-=+*#%@'
@@ -42,7 +42,7 @@ def timeline(path: Path) -> tuple[list[Moment], np.ndarray | None]:
     """
     Read a black box.
 
-    :return: what happened, in order, and the last picture, uint8 (H, W, 3), if there is one.
+    :returns: what happened, in order, and the last picture, uint8 (H, W, 3), if there is one.
     :raises BlackBoxError: the file is missing, damaged or of another kind.
     """
     messages = _read(path)
@@ -89,8 +89,7 @@ def _read(path: Path) -> list[tuple[int, str, Any]]:
         from mcap.reader import make_reader
         from mcap_ros2.decoder import DecoderFactory
     except ImportError as error:
-        raise UnsupportedError('black box', f'mcap is missing ({error})',
-                               'pip install mcap mcap-ros2-support') from None
+        raise missing_package('black box', error) from None
     try:
         with path.open('rb') as file:
             reader = make_reader(file, decoder_factories=[DecoderFactory()])
@@ -125,11 +124,11 @@ def _describe(topic: str, message: Any) -> tuple[str, str]:
         return 'event', message.msg
     if topic == black_box.FRAMES:
         return 'frame', f'{message.header.frame_id or "image"} of {_time(message.header.stamp)}'
-    if topic == black_box.ANSWERS:
+    if topic in (black_box.RESULTS, '/vla/answers'):  # the name in files of older versions
         values = {pair.key: pair.value for pair in message.status[0].values}
         stages = ' '.join(f'{key.removesuffix(" [ms]")} {value}' for key, value in values.items()
                           if key.endswith('[ms]'))
-        return 'answer', (f'tokens {values["token ids"]} margins {values["margins"]} '
+        return 'result', (f'tokens {values["token ids"]} margins {values["margins"]} '
                           f'action {values["action"]} ms: {stages}')
     positions = ' '.join(f'{name} {position:.3f}'
                          for name, position in zip(message.name, message.position))

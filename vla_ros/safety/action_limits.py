@@ -1,41 +1,33 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What every action has to pass before it moves anything."""
+"""The limits that every action passes before it moves anything."""
 
 from collections import Counter
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
 import math
+from typing import NoReturn
 
 import numpy as np
 
 from vla_ros.errors import ParameterError
-from vla_ros.errors import VlaError
-from vla_ros.motion.limits import Limits
-from vla_ros.motion.robot import Workspace
-from vla_ros.safety.state_machine import Reason
+from vla_ros.robot.description import Workspace
+from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Reason
+from vla_ros.robot.limits import Limits
 
-GATE_POLICIES = ('clamp', 'hold')
-#: The gates, in the order in which an action passes them.
-GATES = ('margin', 'finite', 'unreachable', 'workspace', 'jump', 'position', 'velocity',
-         'gripper', 'acceleration', 'following')
-
-
-class Held(VlaError):
-    """Something that stops the arm, with the reason that the state machine wants."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
+LIMIT_POLICIES = ('clamp', 'hold')
+#: The limits, in the order in which an action passes them.
+ACTION_LIMITS = ('margin', 'finite', 'unreachable', 'workspace', 'jump', 'position', 'velocity',
+                 'gripper', 'acceleration', 'following')
 
 
 @dataclass(frozen=True)
-class GateSettings:
+class ActionLimitSettings:
     """
-    What a gate does with an action that violates it: ``clamp`` it, or ``hold`` the arm.
+    What a limit does with an action that violates it: ``clamp`` it, or ``hold`` the arm.
 
     :param jump: largest distance of a target from the last command, of any arm joint, rad (m for
         a prismatic one); a larger one always holds.
@@ -55,28 +47,29 @@ class GateSettings:
     margin: float = 0.0
 
     def __post_init__(self) -> None:
-        """Reject what is no policy, and limits that would not limit."""
+        """Reject unknown policies, and limits that would not limit."""
         for column in fields(self):
             value = getattr(self, column.name)
-            if isinstance(column.default, str) and value not in GATE_POLICIES:
-                raise ParameterError(f'gates.{column.name}', value,
-                                     f'one of {", ".join(GATE_POLICIES)}')
+            if isinstance(column.default, str) and value not in LIMIT_POLICIES:
+                raise ParameterError(f'action_limits.{column.name}', value,
+                                     f'one of {", ".join(LIMIT_POLICIES)}')
         for name in ('jump', 'following'):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ParameterError(f'gates.{name}', getattr(self, name), 'a number above zero')
+                raise ParameterError(f'action_limits.{name}', getattr(self, name),
+                                     'a number above zero')
         if not (math.isfinite(self.margin) and self.margin >= 0):
-            raise ParameterError('gates.margin', self.margin, 'a number, zero or more')
+            raise ParameterError('action_limits.margin', self.margin, 'a number, zero or more')
 
 
 @dataclass
-class Gates:
+class ActionLimits:
     """
-    The gates, and how often each was violated; not thread-safe.
+    The limits, and how often each was violated; not thread-safe.
 
-    :param violations: number of violations by the gate's name.
+    :param violations: number of violations by the limit's name.
     """
 
-    settings: GateSettings
+    settings: ActionLimitSettings
     limits: Limits
     workspace: Workspace | None
     arm_joints: int
@@ -84,8 +77,8 @@ class Gates:
 
     @property
     def counts(self) -> tuple[tuple[str, int], ...]:
-        """Name and number of violations of each gate; any thread may look."""
-        return tuple((name, self.violations[name]) for name in GATES)
+        """Name and number of violations of each limit; any thread may read them."""
+        return tuple((name, self.violations[name]) for name in ACTION_LIMITS)
 
     def margins(self, margins: np.ndarray) -> None:
         """
@@ -96,8 +89,8 @@ class Gates:
         if margins.size and not float(margins.min()) >= self.settings.margin:
             self.violations['margin'] += 1
             raise Held(Reason.INVALID_TOKENS,
-                       f'margin {float(margins.min()):.3f} of a token is below gates.margin '
-                       f'{self.settings.margin:g}')
+                       f'margin {float(margins.min()):.3f} of a token is below '
+                       f'action_limits.margin {self.settings.margin:g}')
 
     def finite(self, actions: np.ndarray) -> None:
         """
@@ -108,6 +101,15 @@ class Gates:
         if not np.isfinite(actions).all():
             self.violations['finite'] += 1
             raise Held(Reason.NOT_FINITE, f'an action is not finite: {actions.tolist()}')
+
+    def unreachable(self, detail: str) -> NoReturn:
+        """
+        Hold for a pose that the arm does not reach.
+
+        :raises Held: always.
+        """
+        self.violations['unreachable'] += 1
+        raise Held(Reason.UNREACHABLE, detail)
 
     def tip(self, position: np.ndarray) -> np.ndarray:
         """
@@ -135,7 +137,7 @@ class Gates:
         if not distances[most] <= self.settings.following:
             self.violations['following'] += 1
             raise Held(Reason.LIMIT, f'{self.limits.names[most]} is {distances[most]:.3f} away '
-                                     f'from its command, gates.following is '
+                                     f'from its command, action_limits.following is '
                                      f'{self.settings.following:g}: something is in the way')
 
     def target(self, target: np.ndarray, start: np.ndarray, speeds: np.ndarray,
@@ -147,8 +149,8 @@ class Gates:
         :param start: float64 (N,), where it starts.
         :param speeds: float64 (N,), mean speeds of the action before it.
         :param duration: seconds that it is given.
-        :return: float64 (N,), the target or a nearer one.
-        :raises Held: a gate that is to hold is violated.
+        :returns: float64 (N,), the target or a nearer one.
+        :raises Held: a limit that holds is violated.
         """
         self._jump(target, start)
         target = self._position(target)
@@ -161,7 +163,7 @@ class Gates:
         if distances[most] > self.settings.jump:
             self.violations['jump'] += 1
             raise Held(Reason.JUMP, f'{self.limits.names[most]} would jump by '
-                                    f'{distances[most]:.3f}, gates.jump is '
+                                    f'{distances[most]:.3f}, action_limits.jump is '
                                     f'{self.settings.jump:g}')
 
     def _position(self, target: np.ndarray) -> np.ndarray:
@@ -189,7 +191,7 @@ class Gates:
         hand = excess[self.arm_joints:]
         if (hand > 1.0).any():
             # A gripper's command is often open or closed: that it takes longer than an action is
-            # no violation but the rule, unless it was declared to hold.
+            # normal, unless the limit is declared to hold.
             if self.settings.gripper == 'hold':
                 self._violate('gripper', 'hold', 'a gripper would move faster than its limit')
             self.violations['gripper'] += 1
