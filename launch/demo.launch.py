@@ -17,9 +17,9 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import ExecutableInPackage
 from launch_ros.substitutions import FindPackageShare
 
-from vla_ros.demo.environment import ANSWER_WITHIN
-from vla_ros.demo.environment import demo_environment
-from vla_ros.policy import DEVICES
+from vla_ros.policy.choices import DEVICES
+from vla_ros.transport.local_environment import ANSWER_WITHIN
+from vla_ros.transport.local_environment import demo_environment
 
 SHARE = FindPackageShare('vla_ros')
 

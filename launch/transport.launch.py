@@ -10,8 +10,8 @@ Nodes that wait for OnTransportReady start only once everything has been checked
 from launch import LaunchDescription
 from launch.actions import OpaqueFunction
 
-from vla_ros.transport.launching import apply_transport
-from vla_ros.transport.launching import transport_arguments
+from vla_ros.ros.launching import apply_transport
+from vla_ros.ros.launching import transport_arguments
 
 
 def generate_launch_description():

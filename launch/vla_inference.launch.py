@@ -3,8 +3,13 @@
 
 """Starts the inference node."""
 
+import json
+import re
+
 from launch import Condition
+from launch import LaunchContext
 from launch import LaunchDescription
+from launch import Substitution
 from launch.actions import DeclareLaunchArgument
 from launch.actions import OpaqueFunction
 from launch.substitutions import LaunchConfiguration
@@ -15,10 +20,30 @@ from launch_ros.actions import SetParametersFromFile
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from vla_ros.policy import DEVICES
-from vla_ros.transport.launching import apply_transport
-from vla_ros.transport.launching import transport_arguments
-from vla_ros.transport.launching import when_ready
+from vla_ros.policy.choices import DEVICES
+from vla_ros.ros.launching import apply_transport
+from vla_ros.ros.launching import transport_arguments
+from vla_ros.ros.launching import when_ready
+
+
+class QuotedArgument(Substitution):
+    """
+    An argument as a YAML string in double quotes, which no content can end or change.
+
+    The node gets it as YAML on its command line, where ``12``, ``yes``, ``{a: b}`` and a line
+    break would mean something else.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def perform(self, context: LaunchContext) -> str:
+        """Quote the value."""
+        text = json.dumps(context.launch_configurations[self._name], ensure_ascii=False)
+        # JSON leaves these as they are; YAML refuses them, or takes them for a line break.
+        return re.sub('[\x7f-\x9f\u2028\u2029\ufeff]',
+                      lambda found: f'\\u{ord(found[0]):04x}', text)
 
 
 def is_set(argument: str) -> Condition:
@@ -28,9 +53,7 @@ def is_set(argument: str) -> Condition:
 
 def text_parameter(name: str) -> SetParameter:
     """Hand an argument on as the parameter of the same name."""
-    # It arrives as YAML on the node's command line. As a literal block of a string it may contain
-    # anything: quotes, a colon, a number.
-    text = ParameterValue(['!!str |-\n  ', LaunchConfiguration(name)], value_type=str)
+    text = ParameterValue(QuotedArgument(name), value_type=str)
     return SetParameter(name, text, condition=is_set(name))
 
 

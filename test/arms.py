@@ -8,9 +8,9 @@ from math import pi
 from math import sin
 
 import numpy as np
-from vla_ros.motion.limits import Limits
-from vla_ros.motion.robot import load_robot
-from vla_ros.motion.robot import Robot
+from vla_ros.robot.description import load_robot
+from vla_ros.robot.description import Robot
+from vla_ros.robot.limits import Limits
 
 # Denavit-Hartenberg parameters (a, d, alpha) as the makers publish them. UR: the classic
 # convention, https://www.universal-robots.com/articles/ur/application-installation/

@@ -19,15 +19,15 @@ import time
 
 from sensor_msgs.msg import CameraInfo
 
-from vla_ros.demo.environment import demo_environment
-from vla_ros.demo.processes import Processes
-from vla_ros.sim.pair import free_domains
-from vla_ros.sim.pair import NODE
-from vla_ros.sim.pair import Pair
-from vla_ros.sim.pair import shipped_checkpoint
-from vla_ros.sim.pair import SIM
-from vla_ros.sim.tasks import Task
-from vla_ros.sim.trial import examiner
+from vla_ros.evaluation.examiner import examiner
+from vla_ros.evaluation.pair import free_domains
+from vla_ros.evaluation.pair import NODE
+from vla_ros.evaluation.pair import Pair
+from vla_ros.evaluation.pair import shipped_checkpoint
+from vla_ros.evaluation.pair import SIM
+from vla_ros.transport.local_environment import demo_environment
+from vla_ros.util.processes import Processes
+from vla_ros.worlds.tasks import Task
 
 _TICKS = os.sysconf('SC_CLK_TCK')
 
@@ -66,7 +66,7 @@ def main():
             found.spin(2.0)
             images.clear()
             found.ages.clear()
-            modules = ('vla_ros.sim.node', 'vla_ros.process')
+            modules = ('vla_ros.sim.node', 'vla_ros.ros.main')
             before = [cpu_seconds(processes.log(SIM), module) for module in modules]
             began = time.monotonic()
             found.spin(arguments.seconds)

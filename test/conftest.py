@@ -6,6 +6,7 @@
 from contextlib import suppress
 from importlib import import_module
 import os
+import sys
 
 from goldens import SPEC
 from llama_tokenizer import llama_tokenizer
@@ -13,8 +14,8 @@ import pytest
 
 import vla_ros
 import vla_ros.model  # noqa: F401  sets how OpenMP waits, before any test loads torch
-from vla_ros.shared_memory import remove_orphans
-from vla_ros.tiny_checkpoint import write_checkpoint
+from vla_ros.transport.orphans import remove_orphans
+from vla_ros.util.tiny_checkpoint import write_checkpoint
 
 # The tests' networks are so small that a second thread only costs; read when torch is loaded, here
 # and in every process that a test starts.
@@ -47,6 +48,16 @@ def pytest_pycollect_makemodule(module_path, parent):
     if outcome.excinfo is not None:
         # Imported again, now as pytest does, it is skipped or reported on its own.
         outcome.force_result(pytest.Module.from_parent(parent, path=module_path))
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """Forget what accelerate keeps for a whole process: precision, number of microbatches."""
+    yield
+    state = sys.modules.get('accelerate.state')
+    if state is not None:
+        state.AcceleratorState._reset_state()
+        state.GradientState._reset_state()
 
 
 @pytest.fixture(scope='session')

@@ -7,7 +7,7 @@ import itertools
 import os
 import random
 
-from vla_ros.sim.pair import is_free
+from vla_ros.evaluation.pair import is_free
 
 # Where pytest-xdist runs tests side by side, each of its workers has domains of its own: it takes
 # a while from finding one free to being there.

@@ -9,11 +9,11 @@ import sys
 
 from expert_pair import expert_pair
 
-from vla_ros.demo.environment import demo_environment
 from vla_ros.demo.session import run_session
 from vla_ros.demo.session import Session
-from vla_ros.sim.tasks import Task
-from vla_ros.tools.command_line import run_tool
+from vla_ros.transport.local_environment import demo_environment
+from vla_ros.util.command_line import run_tool
+from vla_ros.worlds.tasks import Task
 
 PROGRAMME = ((3, Task('reach', 'blue')), (4, Task('pick', 'green')))
 

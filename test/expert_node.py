@@ -19,13 +19,13 @@ from std_msgs.msg import Float64MultiArray
 from truthful_sim import read_situation
 from truthful_sim import TOPIC
 
-from vla_ros import process
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import PolicySpec
-from vla_ros.sim.expert import Expert
-from vla_ros.sim.robot import Robot
-from vla_ros.sim.tasks import Task
-from vla_ros.sim.tasks import TaskError
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import PolicySpec
+from vla_ros.ros import main as node_main
+from vla_ros.worlds.expert import Expert
+from vla_ros.worlds.robot import Robot
+from vla_ros.worlds.tasks import Task
+from vla_ros.worlds.tasks import TaskError
 
 #: Simulated seconds that an answer takes.
 SECONDS = 0.08
@@ -84,7 +84,7 @@ class ExpertPolicy:
 
 
 if __name__ == '__main__':
-    status = process.main(load=lambda config: ExpertPolicy())
+    status = node_main.main(load=lambda config: ExpertPolicy())
     for policy in POLICIES:
         policy.close()
     sys.exit(status)

@@ -6,7 +6,7 @@
 from pathlib import Path
 import sys
 
-from vla_ros.sim.pair import Pair
+from vla_ros.evaluation.pair import Pair
 
 _HERE = Path(__file__).parent
 #: Simulated seconds; more than twice what an answer of the expert takes.

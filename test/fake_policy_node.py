@@ -14,16 +14,17 @@ import re
 import sys
 import threading
 import time
+import zlib
 
 import numpy as np
 from vla_ros.errors import InvalidAction
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import load_policy
-from vla_ros.policy import Observation
-from vla_ros.policy import Policy
-from vla_ros.policy import PolicyConfig
-from vla_ros.policy import PolicySpec
-from vla_ros.process import main
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import Observation
+from vla_ros.policy.base import Policy
+from vla_ros.policy.base import PolicySpec
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
+from vla_ros.ros.main import main
 
 
 def say(event: str) -> None:
@@ -80,6 +81,21 @@ class FakePolicy:
         """Nothing is kept."""
 
 
+class ObservingPolicy(FakePolicy):
+    """Says what it is given: a sum of each image's bytes, and the state."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.spec = replace(self.spec, image_count=2, proprio_dim=2)
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Answer as a fake does."""
+        sums = [zlib.crc32(image.tobytes()) for image in observation.images]
+        assert observation.proprio is not None
+        say(f'observed {sums} {observation.proprio.tolist()}')
+        return super().infer(observation)
+
+
 class ArmPolicy:
     """
     Swings an arm's tip to and fro along y, in the deltas of Bridge.
@@ -133,6 +149,8 @@ def load(config: PolicyConfig, behaviour: str) -> Policy:
     arm = re.fullmatch(r'(busy_)?arm=(.*)', behaviour)
     if arm:
         return ArmPolicy(float(arm.group(2)), bool(arm.group(1)))
+    if behaviour == 'observing':
+        return ObservingPolicy()
     delay = re.fullmatch(r'delay=(.*)', behaviour)
     return FakePolicy(float(delay.group(1)) if delay else 0.0, behaviour == 'stepwise')
 

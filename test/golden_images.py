@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vla_ros.tiny_checkpoint import words
+from vla_ros.util.tiny_checkpoint import words
 
 _CHANNELS = {'L': 1, 'RGB': 3, 'RGBA': 4}
 

@@ -19,8 +19,8 @@ import time
 
 import numpy as np
 
-from vla_ros.iceoryx2_camera import FrameReceiver
-from vla_ros.iceoryx2_camera import Iceoryx2Camera
+from vla_ros.camera.iceoryx2 import FrameReceiver
+from vla_ros.camera.iceoryx2 import Iceoryx2Camera
 
 WIDTH, HEIGHT = 1920, 1080
 DEADLINE = 20.0
@@ -96,7 +96,7 @@ def survive(kills: int, topic: str) -> dict[str, list[float]]:
     """
     Kill each end so many times.
 
-    :return: by end, the seconds from its restart until frames flowed.
+    :returns: by end, the seconds from its restart until frames flowed.
     """
     seconds: dict[str, list[float]] = {'send': [], 'receive': []}
     with connection(topic) as ends:

@@ -20,8 +20,8 @@ import tempfile
 
 from goldens import SPEC
 
-from vla_ros.demo.tokenizer import write_tokenizer
-from vla_ros.tiny_checkpoint import write_checkpoint
+from vla_ros.util.tiny_checkpoint import write_checkpoint
+from vla_ros.util.tiny_tokenizer import write_tokenizer
 
 HIDDEN, INTERMEDIATE = 1024, 2816
 # query, key, value and output, and three matrices of the feed-forward layer
@@ -48,8 +48,8 @@ def peak_bytes():
 def load_and_report(folder, dtype):
     """Load in this process and describe its memory."""
     import vla_ros.model.openvla  # noqa: F401  the libraries are not the checkpoint's memory
-    from vla_ros.policy import load_policy
-    from vla_ros.policy import PolicyConfig
+    from vla_ros.policy.config import PolicyConfig
+    from vla_ros.policy.load import load_policy
     before = peak_bytes()
     policy = load_policy(PolicyConfig(str(folder), 'golden_bridge', device='cpu', dtype=dtype,
                                       warmup=False))

@@ -29,7 +29,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
 #: Seconds that anything may take on a busy machine before a test gives up on it.
-DEADLINE = 30.0
+DEADLINE = 90.0
 
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
@@ -40,13 +40,16 @@ _NODE = Path(__file__).with_name('fake_policy_node.py')
 class NodeProcess:
     """The node in a process of its own, with a fake policy unless the behaviour is ``real``."""
 
-    def __init__(self, domain: int, behaviour: str, parameters: dict[str, str]) -> None:
-        program = (['-m', 'vla_ros.process', '--ros-args'] if behaviour == 'real' else
+    def __init__(self, domain: int, behaviour: str, parameters: dict[str, str],
+                 namespace: str = '') -> None:
+        program = (['-m', 'vla_ros.ros.main', '--ros-args'] if behaviour == 'real' else
                    [str(_NODE), behaviour, '--ros-args', '-p', 'checkpoint:=fake'])
         command = [sys.executable, *program]
         # Tests that look at black boxes say where they are to be; no other leaves any behind.
         for name, value in {'black_box.folder': '""', **parameters}.items():
             command += ['-p', f'{name}:={value}']
+        if namespace:
+            command += ['-r', f'__ns:=/{namespace}']
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain),
                        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
         self._process = subprocess.Popen(command, env=environment, text=True,
@@ -140,6 +143,15 @@ class Observer:
                 take(message)
                 self.changed.notify_all()
         return self.node.create_subscription(message_type, topic, heard, qos)
+
+    def listen_with_info(self, message_type: Any, topic: str, qos: Any,
+                         take: Callable[[Any, dict[str, Any]], None]) -> Any:
+        """Subscribe likewise, and take what the middleware says of each message, too."""
+        def received(message: Any, info: dict[str, Any]) -> None:
+            with self.changed:
+                take(message, info)
+                self.changed.notify_all()
+        return self.node.create_subscription(message_type, topic, received, qos)
 
     def wait(self, condition: Callable[[], Any], what: str, node: NodeProcess) -> Any:
         """Wait until something holds, which a message must have brought about."""

@@ -4,19 +4,22 @@
 """A server of the REST protocol with a policy that is a stub, and clients of it."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection
 import threading
+import time
 
 from goldens import GOLDENS
 import numpy as np
 
 from vla_ros.errors import InvalidAction
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import load_policy
-from vla_ros.policy import PolicyConfig
-from vla_ros.policy import PolicySpec
-from vla_ros.rest import Service
-from vla_ros.tools.serve import Server
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import PolicySpec
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
+from vla_ros.server.app import create_app
+from vla_ros.server.uvicorn_server import listen
+from vla_ros.server.uvicorn_server import make_server
 
 ACTION = np.array(GOLDENS['rest_protocol']['stub_action'])
 SPEC = PolicySpec('x', 'bridge_orig', (1, 7), 1, 0, 'cpu', 'float32', 'sdpa', 'asked for', 'none')
@@ -35,6 +38,9 @@ class Stub:
         self.go = threading.Event()
         self.go.set()
 
+    def rescale(self, chunk, key):
+        return chunk.actions
+
     def infer(self, observation):
         self.seen.append(observation)
         self.busy.set()
@@ -49,16 +55,29 @@ class Stub:
 
 
 @contextmanager
-def serving(policy, oft=False, strict=False, key=None, max_bytes=2**20):
-    service = Service(policy, lambda chunk, name: chunk.actions, oft, strict)
-    server = Server(('127.0.0.1', 0), service, key, max_bytes)
-    thread = threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.01})
+def serving(policy, oft=False, key=None, tls=(), **settings):
+    if oft:
+        policy.spec = replace(policy.spec, action_shape=(2, 7))
+    app = create_app(policy, api_key=key, **{'max_bytes': 2**20, **settings})
+    with running(app, tls) as port:
+        yield port
+
+
+@contextmanager
+def running(app, tls=(), **settings):
+    """Run an application; yield its port."""
+    server = make_server(app, *tls, **settings)
+    listener = listen('127.0.0.1', 0)
+    thread = threading.Thread(target=server.run, kwargs={'sockets': [listener]})
     thread.start()
     try:
-        yield server.server_port
+        end = time.monotonic() + 30
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < end
+            time.sleep(0.005)
+        yield listener.getsockname()[1]
     finally:
-        server.shutdown()
-        server.server_close()
+        server.should_exit = True
         thread.join()
 
 
@@ -72,4 +91,16 @@ def post(port, body, path='/act', **headers):
 
 
 def remote(port, **settings):
-    return load_policy(PolicyConfig('', url=f'http://127.0.0.1:{port}', **settings))
+    return load_policy(PolicyConfig(policy='remote', url=f'http://127.0.0.1:{port}', **settings))
+
+
+def ask_spec(connection):
+    """Ask for the spec over a connection that stays open."""
+    connection.settimeout(30)
+    connection.sendall(b'GET /spec HTTP/1.1\r\nHost: x\r\n\r\n')
+    reply = b''
+    while not reply.endswith(b'}'):
+        piece = connection.recv(1000)
+        assert piece, reply
+        reply += piece
+    assert reply.startswith(b'HTTP/1.1 200')

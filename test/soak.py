@@ -27,8 +27,8 @@ from rclpy.qos import QoSDurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
 from sensor_msgs.msg import JointState
-from vla_ros.demo.checkpoint import checkpoint_folder
-from vla_ros.demo.checkpoint import ensure_checkpoint
+from vla_ros.util.demo_checkpoint import checkpoint_folder
+from vla_ros.util.demo_checkpoint import ensure_checkpoint
 from vla_ros_msgs.msg import VlaStatus
 
 #: Commands and statuses are all to be heard: the listener's queues are deeper than any delay.
@@ -128,8 +128,9 @@ def main() -> int:
     seconds = 60.0 * parser.parse_args().minutes
     with running_node('real', checkpoint=str(ensure_checkpoint(checkpoint_folder())),
                       robot__file='six_axis_arm', action__space='joint_position',
-                      action__period='0.2', action__gripper='[6.0,1.0,0.0]', gates__jump='10.0',
-                      instruction='swing', max_age='1.0') as (node, observer):
+                      action__period='0.2', action__gripper='[6.0,1.0,0.0]',
+                      action_limits__jump='10.0', instruction='swing',
+                      max_age='1.0') as (node, observer):
         camera = CameraProcess(observer.context.get_domain_id())
         arm = Robot(observer, node, '/arm/joint_command')
         listener = Listener(arm)
@@ -185,7 +186,7 @@ def judge(sizes: np.ndarray, missed: list[str], lost: int) -> int:
     Print what was found.
 
     :param sizes: float64 (N, 2), seconds and bytes, after the warm-up.
-    :return: exit status.
+    :returns: exit status.
     """
     third = max(1, len(sizes) // 3)
     first, last = np.median(sizes[:third, 1]), np.median(sizes[-third:, 1])

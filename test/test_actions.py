@@ -9,10 +9,10 @@ from goldens import SPEC
 import numpy as np
 import pytest
 
-from vla_ros.actions import ActionStatistics
-from vla_ros.actions import ActionTokenizer
-from vla_ros.actions import choose_dataset
-from vla_ros.actions import StatisticsError
+from vla_ros.data.actions import ActionStatistics
+from vla_ros.data.actions import ActionTokenizer
+from vla_ros.data.actions import choose_dataset
+from vla_ros.data.actions import StatisticsError
 from vla_ros.errors import UnnormKeyError
 
 [GOLDEN] = GOLDENS['action_tokenizer']

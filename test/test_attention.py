@@ -1,15 +1,24 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
+from contextlib import contextmanager
+import re
+import sys
+import types
+
 import pytest
 
 from vla_ros.errors import UnsupportedError
 
 torch = pytest.importorskip('torch')
 
-from vla_ros.model.attention import attend_eager  # noqa: E402, I100
+from torch.nn.attention import SDPBackend  # noqa: E402, I100
+from vla_ros.model import attention  # noqa: E402
+from vla_ros.model.attention import attend_eager  # noqa: E402
 from vla_ros.model.attention import attend_sdpa  # noqa: E402
 from vla_ros.model.attention import choose_attention  # noqa: E402
+from vla_ros.model.attention import choose_backend  # noqa: E402
+from vla_ros.model.attention import try_flash_attn  # noqa: E402
 
 CPU = torch.device('cpu')
 
@@ -44,11 +53,49 @@ def test_flash_attention_by_name_is_never_replaced_by_another():
         choose_attention('flash_attention_2', CPU, torch.bfloat16)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
-def test_auto_takes_the_best_kernel_of_a_gpu():
-    device = torch.device('cuda')
-    chosen = choose_attention('auto', device, torch.bfloat16)
-    query, key, value = torch.randn(3, 1, 64, 4, 64, device=device, dtype=torch.bfloat16)
-    torch.testing.assert_close(chosen.attend(query, key, value, True),
-                               attend_eager(query, key, value, True), rtol=2e-2, atol=2e-2)
+@pytest.mark.parametrize(('module', 'said'), [
+    (None, 'flash-attn is not installed'),
+    ({}, 'flash-attn cannot be imported|flash-attn is installed but fails'),
+    ({'flash_attn_func': 'broken'}, 'fails: undefined symbol'),
+    ({'flash_attn_func': 'works'}, None)])
+def test_flash_attention_counts_only_if_it_runs(monkeypatch, module, said):
+    def broken(*arguments, **keywords):
+        raise RuntimeError('undefined symbol\nof another torch')
+
+    functions = {'broken': broken, 'works': lambda query, key, value, causal: query}
+    if module is not None:
+        fake = types.ModuleType('flash_attn')
+        for name, kind in module.items():
+            setattr(fake, name, functions[kind])
+        monkeypatch.setitem(sys.modules, 'flash_attn', fake)
+    obstacle = try_flash_attn(CPU, torch.float32)
+    assert obstacle is None if said is None else re.search(said, obstacle)
+
+
+def test_the_backend_is_the_first_that_runs_and_is_reported(monkeypatch):
+    refused = {SDPBackend.FLASH_ATTENTION}
+    monkeypatch.setattr(attention.functional, 'scaled_dot_product_attention',
+                        lambda query, *arguments, **keywords: run(query))
+    pinned = []
+
+    @contextmanager
+    def pin(backend):
+        pinned.append(backend)
+        yield
+
+    def run(query):
+        if pinned[-1] in refused:
+            raise RuntimeError('no available kernel')
+        return query
+
+    monkeypatch.setattr(attention, 'sdpa_kernel', pin)
+    choose_backend.cache_clear()
+    try:
+        assert choose_backend(CPU, torch.float32, 16, False) == SDPBackend.EFFICIENT_ATTENTION
+        refused.clear()
+        assert choose_backend(CPU, torch.float32, 8, False) == SDPBackend.FLASH_ATTENTION
+        refused.update(attention._BACKENDS)
+        with pytest.raises(UnsupportedError, match='use attention eager'):
+            choose_backend(CPU, torch.float32, 4, True)
+    finally:
+        choose_backend.cache_clear()

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from vla_ros.tools import bench
+from vla_ros.cli import bench
 
 torch = pytest.importorskip('torch')
 pytest.importorskip('transformers')
@@ -22,8 +22,8 @@ from vla_ros.errors import ParameterError  # noqa: E402
 from vla_ros.model.attention import attend_sdpa  # noqa: E402
 from vla_ros.model.memory import activation_peak  # noqa: E402
 from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
 from test_out_of_memory import openvla_7b  # noqa: E402, I100, I201
 
 
@@ -78,9 +78,9 @@ def test_the_next_frame_is_sent_ahead_as_in_the_node():
     policy = random_policy('tiny', PolicyConfig('tiny', device='cpu', clip_invalid=True))
     loader = DevicePixels(policy.image_processor, policy.engine.pixels)
     policy._load_pixels, sent = loader, []
-    policy.stage = lambda image: sent.append(loader.stage(image)) or sent[-1]
+    policy.prefetch = lambda image: sent.append(loader.prefetch(image)) or sent[-1]
     used = []
-    policy.infer, infer = lambda seen: used.append(seen.staged) or infer(seen), policy.infer
+    policy.infer, infer = lambda seen: used.append(seen.prefetched) or infer(seen), policy.infer
     frame = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
     bench = Bench(policy, Observation((frame,), 'pick up the cup'))
     result = bench.measure(2)
@@ -105,7 +105,7 @@ def test_quantised_weights_are_compared_with_full_ones(golden_checkpoints, tmp_p
     assert 'it needs a GPU' in fp8['reason'] and len(fp8) == 2
     assert (full['speed'], full['token_agreement'], full['action_error']) == (1.0, 1.0, 0.0)
     for row in (int8, int4):
-        assert (row['answers'], row['tokens'], row['reason']) == (3, 21, None)
+        assert (row['results'], row['tokens'], row['reason']) == (3, 21, None)
         assert row['speed'] == pytest.approx(full['p50_ms'] / row['p50_ms'], rel=1e-2)
         assert 0 <= row['token_agreement'] <= 1
     sizes = [row['memory_mib'] for row in (full, int8, int4)]
@@ -160,7 +160,9 @@ def test_what_is_not_installed_is_named(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, 'vla_ros.bench.model', raising=False)
     monkeypatch.delitem(sys.modules, 'vla_ros.bench.baseline', raising=False)
     assert bench.main(['model']) == 2
-    assert 'vla_bench model: transformers' in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert error.startswith('vla_bench: model: the Python package transformers is not installed')
+    assert 'requirements.txt' in error
 
 
 def test_help_names_the_benchmarks(capsys):

@@ -8,15 +8,15 @@ import time
 
 import numpy as np
 import pytest
+from vla_ros.cli import doctor
 from vla_ros.errors import ParameterError
-from vla_ros.policy import ActionChunk
+from vla_ros.policy.base import ActionChunk
 from vla_ros.safety import black_box
 from vla_ros.safety.black_box import BlackBox
 from vla_ros.safety.black_box import BlackBoxSettings
 from vla_ros.safety.timeline import BlackBoxError
 from vla_ros.safety.timeline import render
 from vla_ros.safety.timeline import timeline
-from vla_ros.tools import doctor
 
 pytest.importorskip('mcap_ros2', reason='mcap is not installed: pip install mcap-ros2-support')
 
@@ -36,7 +36,7 @@ def fill(box, seconds):
         now = START + index * SECOND
         image = np.full((480, 640, 3), (index * 10) % 256, np.uint8)
         box.frame(now, now - SECOND // 20, 'camera', image)
-        box.answer(now, now - SECOND // 20, chunk())
+        box.result(now, now - SECOND // 20, chunk())
         for tick in range(50):
             moment = now + tick * SECOND // 100
             box.joints(moment, '/arm/joint_command', ['a', 'b'], [0.1, index], [0.0, 1.0])
@@ -66,10 +66,10 @@ def test_what_happened_can_be_read_again(box):
     assert moments[-1].text == 'HOLD: stale image' and moments[-1].seconds == 0.0
     assert moments[0].seconds >= -5.0
     assert [moment.seconds for moment in moments] == sorted(m.seconds for m in moments)
-    assert {moment.what for moment in moments} == {'event', 'frame', 'answer',
+    assert {moment.what for moment in moments} == {'event', 'frame', 'result',
                                                    '/arm/joint_command'}
-    answer = next(moment.text for moment in moments if moment.what == 'answer')
-    assert '[0, 1, 2, 3, 4, 5, 6]' in answer and '1.5' in answer and 'prefill 12.5' in answer
+    result = next(moment.text for moment in moments if moment.what == 'result')
+    assert '[0, 1, 2, 3, 4, 5, 6]' in result and '1.5' in result and 'prefill 12.5' in result
     assert 'b 9.000' in [m.text for m in moments if m.what == '/arm/joint_command'][-1]
     assert max(picture.shape) <= 160 and abs(int(picture.mean()) - 90) <= 1
 

@@ -5,8 +5,8 @@
 
 import pytest
 
-from vla_ros.camera_health import CameraView
-from vla_ros.camera_health import diagnose
+from vla_ros.camera.health import CameraView
+from vla_ros.camera.health import diagnose
 
 TOPIC = '/camera/image_raw'
 RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
@@ -22,7 +22,7 @@ RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
     ({'other_types': (COMPRESSED,)}, [f'carries {COMPRESSED}', 'image.source:=compressed']),
     ({'other_types': ('std_msgs/msg/String',)}, ['use another topic']),
     ({'source': 'compressed', 'other_types': (RAW,)}, ['image.source:=topic']),
-    ({'source': 'iceoryx2'}, ['vla_ros.iceoryx2_camera']),
+    ({'source': 'iceoryx2'}, ['vla_ros.camera.iceoryx2']),
 ])
 def test_each_cause_has_its_remedy(view, texts):
     seen = CameraView(**{'source': 'topic', 'topic': TOPIC, 'silence': 3.0, **view})

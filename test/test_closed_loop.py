@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy', reason='needs rclpy')
-pytest.importorskip('vla_ros.sim.world', reason='needs mujoco')
+pytest.importorskip('vla_ros.worlds.world', reason='needs mujoco')
 pytest.importorskip('vla_ros_msgs', reason='needs vla_ros_msgs: colcon build --base-paths . msg')
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402, I100
@@ -26,14 +26,14 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from vla_ros.demo.environment import demo_environment  # noqa: E402
-from vla_ros.demo.processes import Processes  # noqa: E402
-from vla_ros.sim.pair import NODE  # noqa: E402
-from vla_ros.sim.pair import SIM  # noqa: E402
-from vla_ros.sim.tasks import Task  # noqa: E402
-from vla_ros.sim.trial import examiner  # noqa: E402
-from vla_ros.sim.trial import NEWEST  # noqa: E402
-from vla_ros.sim.trial import RELIABLE  # noqa: E402
+from vla_ros.evaluation.examiner import examiner  # noqa: E402
+from vla_ros.evaluation.pair import NODE  # noqa: E402
+from vla_ros.evaluation.pair import SIM  # noqa: E402
+from vla_ros.ros.qos import NEWEST  # noqa: E402
+from vla_ros.ros.qos import RELIABLE  # noqa: E402
+from vla_ros.transport.local_environment import demo_environment  # noqa: E402
+from vla_ros.util.processes import Processes  # noqa: E402
+from vla_ros.worlds.tasks import Task  # noqa: E402
 
 ENVIRONMENT = {**os.environ, **demo_environment(os.environ)}
 RELAY = Path(__file__).with_name('image_relay.py')

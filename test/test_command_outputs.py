@@ -1,7 +1,9 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Each kind of command, as a real subscriber of its type receives it."""
+"""Each kind of command, as a real subscriber receives it, judged by its consumer's rules."""
+
+import time
 
 import numpy as np
 import pytest
@@ -13,52 +15,180 @@ pytest.importorskip('ruckig', reason='ruckig is not installed: pip install rucki
 from arm_harness import HOME  # noqa: E402, I100
 from arm_harness import JOINTS  # noqa: E402
 from arm_harness import robot  # noqa: E402
+from controller_rules import array_refusal  # noqa: E402
+from controller_rules import points  # noqa: E402
+from controller_rules import TrajectoryController  # noqa: E402
+from controller_rules import twist_refusal  # noqa: E402
 from geometry_msgs.msg import TwistStamped  # noqa: E402
-from node_harness import RELIABLE  # noqa: E402
+from rclpy.qos import QoSProfile  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from vla_ros.robot.description import load_robot  # noqa: E402
+
+#: As a controller has it: nothing is lost while this process is busy.
+DEEP = QoSProfile(depth=1000)
+ARM, GRIPPER = '/arm/joint_command', '/gripper/joint_command'
+UPDATE = 0.002
 
 
-def receive(output, message_type, count=80, **parameters):
-    """Give so many commands of a swinging arm, which does not follow them."""
-    received = []
+class Listener:
+    """What came on a topic, and when it was sent: a controller's thread waits for nobody."""
+
+    def __init__(self, arm, message_type, topic):
+        self.messages = []
+        self.times = []
+        arm.observer.listen_with_info(message_type, topic, DEEP, self.take)
+
+    def take(self, message, info):
+        """Note a message with the time, in s of the system's clock."""
+        self.times.append(1e-9 * info['source_timestamp'])
+        self.messages.append(message)
+
+
+def receive(output, message_type, gripper_type=None, count=120, **parameters):
+    """Give the commands of a swinging arm, which does not follow them, moving and then held."""
     with robot(topic='', output=output, **parameters) as (arm, _):
-        arm.observer.listen(message_type, '/arm/joint_command', RELIABLE, received.append)
+        received = Listener(arm, message_type, ARM)
+        grippers = Listener(arm, gripper_type, GRIPPER) if gripper_type else None
         arm.wait_for('RUNNING')
-        arm.observer.wait(lambda: len(received) >= count, f'{count} commands', arm.node)
+        arm.observer.wait(lambda: len(received.messages) >= count, f'{count} commands', arm.node)
         arm.call('hold')
         arm.wait_for('HOLD', 'operator')
-        before = len(received)
-        arm.observer.wait(lambda: len(received) >= before + 60, 'holds', arm.node)
-    return received
+        before = len(received.messages)
+        arm.observer.wait(lambda: len(received.messages) >= before + 60, 'holds', arm.node)
+    return received, grippers
 
 
-def test_joint_trajectory():
-    """One point each, a period from now on."""
-    received = receive('joint_trajectory', JointTrajectory, command_rate='50.0')
-    positions = np.array([message.points[0].positions for message in received])
-    assert set(received[0].joint_names) == {*JOINTS, 'gripper'}
-    for message in received:
-        assert len(message.points) == 1
-        assert (message.header.stamp.sec, message.header.stamp.nanosec) == (0, 0)
-        start = message.points[0].time_from_start
-        assert (start.sec, start.nanosec) == (0, 20_000_000)
-    assert np.ptp(positions[:, :6], axis=0).max() > 0.01
-    assert not np.array(received[-1].points[0].velocities).any()
+def follow(listener, joints, release, start):
+    """Play what came, when it came, to a controller; give its commands and refusals."""
+    controller = TrajectoryController(joints, release, start)
+    mail = list(zip(listener.times, map(points, listener.messages)))
+    commands, refusals = [], []
+    for now in np.arange(listener.times[0], listener.times[-1] + 0.5, UPDATE).tolist():
+        while mail and mail[0][0] <= now:
+            refusals.append(controller.take(mail.pop(0)[1], now))
+        commands.append(controller.update(now))
+    return [np.array(rows) for rows in zip(*filter(None, commands))], refusals
+
+
+def assert_smooth(commands, limits):
+    """Check what the hardware would be commanded against the robot's limits."""
+    speeds = np.diff(commands[0], axis=0) / UPDATE
+    assert (np.abs(speeds) <= 1.02 * limits.velocity[:speeds.shape[1]]).all()
+    steps = np.abs(np.diff(commands[1], axis=0))
+    # The jerk of a new plan acts for as long as its message took, 20 ms on a busy machine.
+    allowed = UPDATE * limits.acceleration + 0.5 * limits.jerk * 0.02 ** 2
+    assert (steps <= 2.0 * allowed[:speeds.shape[1]]).all(), steps.max(axis=0)
+
+
+@pytest.mark.parametrize('rate, lead, releases', [
+    ('100.0', '0.0', ('humble', 'jazzy', 'lyrical')), ('25.0', '0.02', ('lyrical', 'rolling'))])
+def test_every_trajectory_is_accepted_and_continued(rate, lead, releases):
+    """By an arm's controller and a gripper's, of every release; and both end at rest."""
+    arm, gripper = receive('joint_trajectory', JointTrajectory, JointTrajectory,
+                           command_rate=rate, trajectory__lead=lead)
+    limits = load_robot('six_axis_arm').limits
+    for release in releases:
+        commands, refusals = follow(arm, JOINTS, release, HOME)
+        assert len(refusals) == len(arm.messages) and not any(refusals), set(refusals)
+        assert_smooth(commands, limits)
+        assert np.ptp(commands[0], axis=0).max() > 0.01
+        assert not commands[1][-1].any()
+        _, refusals = follow(gripper, ['gripper'], release, [0.04])
+        assert refusals and not any(refusals), set(refusals)
+    assert {message.header.frame_id for message in arm.messages} >= {''}, 'a hold has no frame'
+
+
+def test_a_controller_with_all_joints_gets_one_message():
+    """With gripper.output together, and nothing on the gripper's own topic."""
+    arm, gripper = receive('joint_trajectory', JointTrajectory, JointTrajectory,
+                           gripper__output='together')
+    _, refusals = follow(arm, [*JOINTS, 'gripper'], 'jazzy', [*HOME, 0.04])
+    assert refusals and not any(refusals), set(refusals)
+    assert not gripper.messages
+
+
+def test_an_emergency_stop_replaces_what_a_controller_would_go_on_with():
+    """By one trajectory that brakes at once; then there is silence."""
+    with robot(topic='', output='joint_trajectory', trajectory__lookahead='2.0') as (arm, _):
+        received = Listener(arm, JointTrajectory, ARM)
+        arm.wait_for('RUNNING')
+
+        def moves():
+            return received.messages and np.abs(received.messages[-1].points[0].velocities
+                                                ).max() > 0.02
+
+        arm.observer.wait(moves, 'motion', arm.node)
+        arm.press()
+        pressed = time.time()
+        arm.wait_for('ESTOP')
+        arm.observer.wait(lambda: time.time() - received.times[-1] > 0.3, 'silence', arm.node)
+        stop, late = points(received.messages[-1]), received.times[-1] - pressed
+    # Milliseconds, and what a busy machine takes; the trajectory before goes on for two seconds.
+    assert late < 0.5, f'{late:.3f} s after the press'
+    assert_brakes(stop)
+
+
+def test_a_hold_replaces_the_trajectory_at_once():
+    """The first one after it already brakes."""
+    with robot(topic='', output='joint_trajectory', trajectory__lookahead='2.0') as (arm, _):
+        received = Listener(arm, JointTrajectory, ARM)
+        arm.wait_for('RUNNING')
+        arm.observer.wait(lambda: len(received.messages) > 50, 'commands', arm.node)
+        arm.call('hold')
+        arm.wait_for('HOLD', 'operator')
+        arm.observer.wait(
+            lambda: not any(message.header.frame_id for message in received.messages[-20:]),
+            'holds', arm.node)
+    frames = [message.header.frame_id for message in received.messages]
+    first = max(index for index, frame in enumerate(frames) if frame) + 1
+    assert_brakes(points(received.messages[first]))
+
+
+def assert_brakes(stop):
+    """Check that it comes to rest as soon as the limits allow."""
+    limits = load_robot('six_axis_arm').limits
+    rest = next(time for time, row in zip(stop.times, stop.rows) if not row[1].any()
+                or np.abs(row[1]).max() < 1e-9)
+    speeds = np.abs(stop.rows[0][1])
+    # At most: the acceleration turned round, and the way down to rest; in steps of a waypoint.
+    most = (speeds / limits.acceleration[:6] + 2.5 * limits.acceleration[:6] / limits.jerk[:6])
+    assert rest <= most.max() + 0.02, (rest, most)
+    assert not stop.rows[-1][1].any()
 
 
 def test_position_array():
-    """In the order of the robot's joints."""
-    received = receive('position_array', Float64MultiArray)
-    positions = np.array([message.data for message in received])
-    assert positions.shape[1] == 7
-    np.testing.assert_allclose(positions[0, :6], HOME, atol=0.01)
-    assert np.ptp(positions[:, :6], axis=0).max() > 0.01
+    """In the order of the robot's joints; arm and gripper apart."""
+    arm, gripper = receive('position_array', Float64MultiArray, Float64MultiArray)
+    positions = np.array([message.data for message in arm.messages])
+    assert not any(array_refusal(message.data, 6) for message in arm.messages)
+    assert gripper.messages
+    assert not any(array_refusal(message.data, 1) for message in gripper.messages)
+    np.testing.assert_allclose(positions[0], HOME, atol=0.01)
+    assert np.ptp(positions, axis=0).max() > 0.01
+
+
+def test_joint_state():
+    """Arm and gripper in one message, unless asked apart; as many numbers as names."""
+    arm, gripper = receive('joint_state', JointState, JointState, gripper__output='joint_state')
+    for listener, names in ((arm, JOINTS), (gripper, ['gripper'])):
+        assert listener.messages
+        for message in listener.messages:
+            assert list(message.name) == names
+            assert len(message.position) == len(message.velocity) == len(names)
+            assert np.isfinite([*message.position, *message.velocity]).all()
 
 
 def test_twist():
     """Along y in the base frame, at the speed of the dataset's deltas, and zero in a hold."""
-    received = receive('twist', TwistStamped)
+    arm, gripper = receive('twist', TwistStamped, JointTrajectory)
+    received = arm.messages
+    frames = {'base_link', 'tool'}
+    assert not [refusal for now, message in zip(arm.times, received)
+                if (refusal := twist_refusal(message, now, frames))]
+    _, refusals = follow(gripper, ['gripper'], 'jazzy', [0.04])
+    assert refusals and not any(refusals), set(refusals)
     speeds = np.array([[message.twist.linear.x, message.twist.linear.y, message.twist.linear.z,
                         message.twist.angular.x, message.twist.angular.y, message.twist.angular.z]
                        for message in received])
@@ -67,5 +197,6 @@ def test_twist():
     assert stamps == sorted(stamps) and stamps[0] > 0
     # 10 mm in 0.2 s at most, along y only.
     assert 0.001 < np.abs(speeds[:, 1]).max() < 0.075
-    assert np.abs(np.delete(speeds, 1, axis=1)).max() < 0.05
+    across = np.abs(np.delete(speeds, 1, axis=1)).max(axis=1)
+    assert across.max() < 0.05, speeds[max(0, across.argmax() - 3):across.argmax() + 3]
     assert not speeds[-1].any()

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ('.ci', '.github', 'config', 'launch', 'msg', 'scripts', 'test', 'vla_ros')
-FILES = ('Dockerfile', 'package.xml', 'setup.cfg', 'setup.py')
+FILES = ('Dockerfile', 'colcon_defaults.yaml', 'package.xml', 'setup.cfg', 'setup.py')
 #: Data carries no comments, and a marker file is empty.
 EXEMPT = ('.json', '.npy', '.pyc', '.typed', '.png', '.jpg', '.safetensors')
 

@@ -6,10 +6,10 @@
 import re
 
 import pytest
-from vla_ros.datasets import DatasetError
-from vla_ros.datasets import find_dataset
-from vla_ros.datasets import load_datasets
-from vla_ros.datasets import read_datasets
+from vla_ros.data.datasets import DatasetError
+from vla_ros.data.datasets import find_dataset
+from vla_ros.data.datasets import load_datasets
+from vla_ros.data.datasets import read_datasets
 import yaml
 
 # The datasets whose statistics openvla-7b carries (oxe_magic_soup_plus of prismatic's mixtures).

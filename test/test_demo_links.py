@@ -13,8 +13,8 @@ from sensor_msgs.msg import JointState  # noqa: E402, I100
 
 from vla_ros.demo.links import link_transforms  # noqa: E402
 from vla_ros.demo.mcap_file import McapFile  # noqa: E402
-from vla_ros.sim.robot import JOINTS  # noqa: E402
-from vla_ros.sim.robot import Robot  # noqa: E402
+from vla_ros.worlds.robot import JOINTS  # noqa: E402
+from vla_ros.worlds.robot import Robot  # noqa: E402
 
 
 def pose_of(transform):

@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from vla_ros.demo.checkpoint import checkpoint_folder
-from vla_ros.demo.checkpoint import ensure_checkpoint
 from vla_ros.demo.display import describe_turn
 from vla_ros.demo.display import LiveLine
 from vla_ros.demo.display import summarize
-from vla_ros.demo.environment import demo_environment
-from vla_ros.demo.record import Answer
+from vla_ros.demo.record import InferenceResult
 from vla_ros.demo.record import Record
 from vla_ros.demo.record import Turn
-from vla_ros.demo.tokenizer import INSTRUCTIONS
-from vla_ros.demo.tokenizer import text_pieces
-from vla_ros.demo.tokenizer import write_tokenizer
-from vla_ros.policy import load_policy
-from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
+from vla_ros.policy.base import Observation
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
+from vla_ros.transport.local_environment import demo_environment
+from vla_ros.util.demo_checkpoint import checkpoint_folder
+from vla_ros.util.demo_checkpoint import ensure_checkpoint
+from vla_ros.util.tiny_tokenizer import INSTRUCTIONS
+from vla_ros.util.tiny_tokenizer import text_pieces
+from vla_ros.util.tiny_tokenizer import write_tokenizer
 
 
 @pytest.fixture(scope='module')
@@ -99,16 +99,16 @@ def a_record():
     """Return ten answers a tenth of a second apart to two instructions, the second in vain."""
     return Record(
         turns=[Turn('wave', True, 'red', 100.0, 0.5), Turn('stop', False, '', 100.5, 0.5)],
-        answers=[Answer(100.0 + 0.1 * i, 0.02 + 0.001 * i, 'wave' if i < 5 else 'stop', (i,), {})
-                 for i in range(10)])
+        results=[InferenceResult(100.0 + 0.1 * i, 0.02 + 0.001 * i, 'wave' if i < 5 else 'stop',
+                                 (i,), {}) for i in range(10)])
 
 
 def test_a_record_knows_what_held_when():
     record = a_record()
     assert record.rate() == pytest.approx(10.0)
     assert record.ages_ms((0, 50, 100)) == pytest.approx([20.0, 24.5, 29.0])
-    assert record.answer_at(99.0) is None
-    assert record.answer_at(100.35).tokens == (3,)
+    assert record.result_at(99.0) is None
+    assert record.result_at(100.35).tokens == (3,)
     assert record.turn_at(100.2).instruction == 'wave'
     assert record.turn_at(102.0) is None
 

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from vla_ros.demo.processes import ProcessError
-from vla_ros.demo.processes import Processes
+from vla_ros.util.processes import ProcessError
+from vla_ros.util.processes import Processes
 
 OBEDIENT = """
 import signal, sys
@@ -61,7 +61,7 @@ def test_processes_end_with_the_block(tmp_path):
 
 
 def test_a_process_that_ignores_requests_is_killed_and_named(processes, monkeypatch):
-    monkeypatch.setattr('vla_ros.demo.processes._STOP', ((2, 0.2), (15, 0.2), (9, 5.0)))
+    monkeypatch.setattr('vla_ros.util.processes._STOP', ((2, 0.2), (15, 0.2), (9, 5.0)))
     start(processes, 'mule', STUBBORN)
     wait_until_ready(processes, 'mule')
     processes.stop()

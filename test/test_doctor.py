@@ -13,8 +13,6 @@ import sys
 
 import pytest
 
-from vla_ros.demo.checkpoint import demo_spec
-from vla_ros.demo.tokenizer import write_tokenizer
 from vla_ros.doctor.checkpoint import check_checkpoint
 from vla_ros.doctor.checks import CHECKS
 from vla_ros.doctor.checks import OLDEST
@@ -23,7 +21,9 @@ from vla_ros.doctor.machine import Machine
 from vla_ros.doctor.machine import Module
 from vla_ros.doctor.machine import MODULES
 from vla_ros.doctor.machine import parse_driver
-from vla_ros.tiny_checkpoint import write_checkpoint
+from vla_ros.util.demo_checkpoint import demo_spec
+from vla_ros.util.tiny_checkpoint import write_checkpoint
+from vla_ros.util.tiny_tokenizer import write_tokenizer
 
 GIB = 2 ** 30
 DESKTOP = Machine(
@@ -153,7 +153,7 @@ def drop_percentiles(folder):
 @pytest.mark.parametrize(('damage', 'subject', 'words'), [
     (truncate, 'weights', 'model-00002-of-00003.safetensors is truncated or damaged'),
     (overwrite, 'weights', 'model-00001-of-00003.safetensors is damaged'),
-    (drop_shard, 'weights', '1 of 3 weight files are missing: model-00003-of-00003.safetensors'),
+    (drop_shard, 'weights', 'model-00003-of-00003.safetensors is missing'),
     (lambda folder: (folder / 'tokenizer.json').unlink(), 'tokenizer', 'tokenizer.json'),
     (lambda folder: (folder / 'config.json').write_text('{'), 'configuration', 'config.json'),
     (lambda folder: (folder / 'preprocessor_config.json').unlink(), 'images',
@@ -169,7 +169,7 @@ def test_damage_to_a_checkpoint_is_found(checkpoint, damage, subject, words):
 
 def run_doctor(*arguments, before='pass', path=''):
     """Run vla_doctor in a process of its own, after a line of Python."""
-    script = f'import sys; {before}; from vla_ros.tools.doctor import main; sys.exit(main())'
+    script = f'import sys; {before}; from vla_ros.cli.doctor import main; sys.exit(main())'
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(
         filter(None, (str(path), os.environ.get('PYTHONPATH', ''))))}
     return subprocess.run([sys.executable, '-c', script, *arguments], env=environment,

@@ -46,6 +46,14 @@ def test_a_topic_with_one_side_only():
     assert 'BEST_EFFORT, VOLATILE' in endpoint.found and 'nobody subscribes' in lonely.found
 
 
+def test_a_node_that_subscribes_with_several_qos_hears_by_any_of_them():
+    button = replace(CAMERA, node='/button')
+    reliable = replace(NODE, reliability='RELIABLE')
+    assert [one.level for one in judge_topic('/stop', [button, NODE, reliable])] == ['ok'] * 3
+    findings = judge_topic('/stop', [button, reliable, replace(NODE, node='/other')])
+    assert [one.level for one in findings] == ['ok'] * 3 + ['error']
+
+
 @pytest.mark.parametrize('change, level, text', [
     ({}, 'ok', '40 of 40 images arrived in 2 s (20.0 Hz), 0 lost; age p50 10.0 ms, p99 200.0'),
     ({'received': 0, 'ages': []}, 'error', '--print-env fastrtps'),
@@ -96,7 +104,7 @@ def test_a_running_graph():
     camera = subprocess.Popen([sys.executable, '-c', CAMERA_PROCESS], env=environment,
                               stderr=subprocess.DEVNULL)
     try:
-        done = subprocess.run([sys.executable, '-m', 'vla_ros.tools.doctor', '--graph', '--json'],
+        done = subprocess.run([sys.executable, '-m', 'vla_ros.cli.doctor', '--graph', '--json'],
                               env=environment, capture_output=True, text=True, timeout=90)
     finally:
         camera.kill()

@@ -23,9 +23,9 @@ from vla_ros.model.config import LlamaConfig  # noqa: E402
 from vla_ros.model.config import OpenVlaConfig  # noqa: E402
 from vla_ros.model.config import VitConfig  # noqa: E402
 from vla_ros.model.engine import Engine  # noqa: E402
-from vla_ros.model.graphs import PlainCalls  # noqa: E402
+from vla_ros.model.graph_capture import PlainCalls  # noqa: E402
 from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
-from vla_ros.model.stages import HostClock  # noqa: E402
+from vla_ros.model.timings import HostTimings  # noqa: E402
 
 # Tiny tensors: threads would only wait for each other.
 torch.set_num_threads(1)
@@ -34,6 +34,7 @@ SIDE, COUNT, VOCABULARY = 28, 7, 40
 # Two results of float32 arithmetic differ in the order of sums; where the two best tokens are as
 # close as that there is no right answer.
 TIE = 1e-3
+PASSES = ('prefill', 'prefill_verify', 'decode', 'decode_verify')
 tokens = strategies.integers(0, VOCABULARY - 1)
 
 
@@ -62,11 +63,11 @@ class Case:
     def run(self, engine, draft=None):
         """Answer it with an engine, with a given draft or without."""
         engine.pixels.copy_(self.pixels[None])
-        engine.forget()
+        engine.reset()
         engine.set_prompt(self.prompt)
         if draft is not None:
             engine.draft(draft)
-        return engine.run(HostClock())
+        return engine.run(HostTimings())
 
 
 @torch.inference_mode()
@@ -147,26 +148,28 @@ def test_margins_do_not_depend_on_the_draft(network, case):
 def passes_of(engine, monkeypatch):
     """Record the names of the passes that an engine runs."""
     ran = []
-    find = engine._programs.find
+    find = engine._graphs.find
 
     def counting(length):
-        program = find(length)
-        return replace(program, **{name: (lambda name=name, run=getattr(program, name):
-                                          (ran.append(name), run()))
-                                   for name in ('prefill', 'verify', 'step', 'leap')})
-    monkeypatch.setattr(engine._programs, 'find', counting)
+        graphs = find(length)
+        return replace(graphs, **{name: noting(name, getattr(graphs, name)) for name in PASSES})
+
+    def noting(name, run):
+        return lambda: (ran.append(name), run())
+    monkeypatch.setattr(engine._graphs, 'find', counting)
     return ran
 
 
 @pytest.mark.parametrize(('wrong', 'expected', 'accepted'), [
-    ((), ['verify'], 6),
-    ((6,), ['verify'], 6),
-    ((5,), ['verify', 'step'], 5),
-    ((0,), ['verify', 'leap'], 5),
-    ((1, 4), ['verify', 'leap', 'leap'], 4),
-    ((0, 1, 2, 3, 4, 5), ['verify', 'leap', 'step', 'step', 'step', 'step', 'step'], 0),
+    ((), ['prefill_verify'], 6),
+    ((6,), ['prefill_verify'], 6),
+    ((5,), ['prefill_verify', 'decode'], 5),
+    ((0,), ['prefill_verify', 'decode_verify'], 5),
+    ((1, 4), ['prefill_verify', 'decode_verify', 'decode_verify'], 4),
+    ((0, 1, 2, 3, 4, 5), ['prefill_verify', 'decode_verify', *['decode'] * 5], 0),
 ])
-def test_each_right_guess_saves_a_pass(network, case, monkeypatch, wrong, expected, accepted):
+def test_each_accepted_draft_token_saves_a_pass(network, case, monkeypatch, wrong, expected,
+                                                accepted):
     engine = Engine(network, 64, COUNT)
     ran = passes_of(engine, monkeypatch)
     draft = [(token + 1) % VOCABULARY if place in wrong else token
@@ -181,7 +184,7 @@ def answer_with(engine, ran, case, draft):
     """Answer with a draft; give the passes that ran."""
     engine.draft(draft)
     ran.clear()
-    assert engine.run(HostClock()).token_ids == case.tokens
+    assert engine.run(HostTimings()).token_ids == case.tokens
     return list(ran)
 
 
@@ -190,42 +193,43 @@ def test_a_wrong_draft_costs_one_extra_pass_only_once(network, case, monkeypatch
     wrong = [(token + 1) % VOCABULARY for token in case.tokens]
     case.run(engine)
     ran = passes_of(engine, monkeypatch)
-    assert answer_with(engine, ran, case, wrong) == ['verify', 'leap', *['step'] * 5]
-    assert answer_with(engine, ran, case, wrong) == ['verify', *['step'] * 6]
+    assert answer_with(engine, ran, case, wrong) == ['prefill_verify', 'decode_verify',
+                                                     *['decode'] * 5]
+    assert answer_with(engine, ran, case, wrong) == ['prefill_verify', *['decode'] * 6]
 
 
 def test_wrong_drafts_in_a_row_are_not_checked_any_more(network, case, monkeypatch):
     engine = Engine(network, 64, COUNT)
     wrong = [(token + 1) % VOCABULARY for token in case.tokens]
     begins_right = [case.tokens[0], *wrong[1:2], *case.tokens[2:]]
-    plain = ['prefill', *['step'] * 6]
+    plain = ['prefill', *['decode'] * 6]
     case.run(engine)
     ran = passes_of(engine, monkeypatch)
     for _ in range(2):
-        assert answer_with(engine, ran, case, wrong)[0] == 'verify'
+        assert answer_with(engine, ran, case, wrong)[0] == 'prefill_verify'
     for _ in range(5):
         assert answer_with(engine, ran, case, wrong) == plain
     # One that would have been right, although it was not checked, brings them back.
     assert answer_with(engine, ran, case, begins_right) == plain
-    assert answer_with(engine, ran, case, begins_right) == ['verify', 'leap']
+    assert answer_with(engine, ran, case, begins_right) == ['prefill_verify', 'decode_verify']
     # And so does a new beginning.
     for _ in range(3):
         answer_with(engine, ran, case, wrong)
     assert ran == plain
-    engine.forget()
+    engine.reset()
     engine.set_prompt(case.prompt)
-    assert answer_with(engine, ran, case, wrong)[0] == 'verify'
+    assert answer_with(engine, ran, case, wrong)[0] == 'prefill_verify'
 
 
 def test_tokens_stay_exact_while_drafting_comes_and_goes(network):
     drawn = cases(network, 60, seed=9)
     engine, random, drafted = Engine(network, 64, COUNT), np.random.default_rng(9), []
     for _ in range(4):
-        for case in drawn:  # without forgetting: the previous answer is the guess
+        for case in drawn:  # without a reset: the previous tokens are the draft
             engine.pixels.copy_(case.pixels[None])
             engine.set_prompt(case.prompt)
             for _ in range(random.integers(1, 3)):
-                decoded = engine.run(HostClock())
+                decoded = engine.run(HostTimings())
                 assert decoded.token_ids == case.tokens
                 drafted.append(decoded.drafted > 0)
     assert 50 < sum(drafted) < len(drafted) - 50
@@ -235,11 +239,11 @@ def test_the_previous_action_is_the_draft_until_it_is_forgotten(network, case):
     engine = Engine(network, 64, COUNT)
     first = case.run(engine)
     assert (first.drafted, first.accepted) == (0, 0)
-    again = engine.run(HostClock())
+    again = engine.run(HostTimings())
     assert (again.drafted, again.accepted) == (6, 6)
-    engine.forget()
+    engine.reset()
     engine.set_prompt(case.prompt)
-    assert engine.run(HostClock()).drafted == 0
+    assert engine.run(HostTimings()).drafted == 0
 
 
 def test_an_answer_does_not_depend_on_earlier_ones(network):
@@ -249,7 +253,7 @@ def test_an_answer_does_not_depend_on_earlier_ones(network):
         for case in drawn:  # prompts of many lengths, in the same buffers
             assert case.run(engine).token_ids == case.tokens
             engine.set_prompt(case.prompt)
-            assert engine.run(HostClock()).token_ids == case.tokens
+            assert engine.run(HostTimings()).token_ids == case.tokens
 
 
 class Recording(PlainCalls):
@@ -299,7 +303,7 @@ def test_a_new_prompt_is_answered_while_its_passes_are_being_recorded(network, m
             thread.join(10)
     assert len(recorder.recorded) > ready
     lengths = []
-    monkeypatch.setattr(engine._programs, '_record_later', lengths.append)
+    monkeypatch.setattr(engine._graphs, '_capture_later', lengths.append)
     for case in drawn:
         assert case.run(engine).token_ids == case.tokens
     assert not lengths, 'a recorded bucket is not used'
@@ -321,7 +325,7 @@ def test_a_recording_that_fails_is_told_and_not_needed(network, case, caplog):
     class Broken(Recording):
 
         def record(self, run, buffers):
-            if hasattr(run, 'func'):  # a pass of a program
+            if hasattr(run, 'func'):  # a pass of a bucket
                 raise RuntimeError('capture failed')
             return super().record(run, buffers)
 
@@ -332,7 +336,7 @@ def test_a_recording_that_fails_is_told_and_not_needed(network, case, caplog):
     for thread in threading.enumerate():
         if thread.name == 'vla_graphs':
             thread.join(10)
-    assert 'could not be recorded' in caplog.text
+    assert 'cannot be captured' in caplog.text
     assert case.run(engine, case.tokens).token_ids == case.tokens
 
 
@@ -341,6 +345,6 @@ def test_one_token_needs_no_draft(network, case):
     for _ in range(2):
         engine.pixels.copy_(case.pixels[None])
         engine.set_prompt(case.prompt)
-        decoded = engine.run(HostClock())
+        decoded = engine.run(HostTimings())
         assert decoded.token_ids == case.tokens[:1]
         assert (decoded.drafted, decoded.accepted) == (0, 0)

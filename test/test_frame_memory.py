@@ -4,6 +4,7 @@
 """What a frame allocates on its way through the node, from the message to the command."""
 
 import math
+import time
 import tracemalloc
 
 import numpy as np
@@ -11,14 +12,16 @@ import pytest
 
 pytest.importorskip('torch')
 
-from vla_ros.camera_image import to_rgb  # noqa: E402, I100
-from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
-from vla_ros.inference import Inference  # noqa: E402
-from vla_ros.parameters import NodeConfig  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
-from vla_ros.shell import Frame  # noqa: E402
-from vla_ros.status import StatusBoard  # noqa: E402
+from vla_ros.camera.image_encodings import to_rgb  # noqa: E402, I100
+from vla_ros.control.controller import Controller  # noqa: E402
+from vla_ros.control.parameters import NodeConfig  # noqa: E402
+from vla_ros.control.ros_interface import Frame  # noqa: E402
+from vla_ros.control.status import NodeStatus  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
+from vla_ros.safety import emergency_stop  # noqa: E402
+from vla_ros.safety.emergency_stop import StopView  # noqa: E402
+from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
 WIDTH, HEIGHT = 640, 480
 #: All that is alive at a time, small numbers of the answer included: not one row of the image,
@@ -26,7 +29,7 @@ WIDTH, HEIGHT = 640, 480
 MOST = 12 * 1024
 
 
-class Shell:
+class RosInterface:
     """Takes the place of ROS, with a clock that advances a tenth of a second at each look."""
 
     def __init__(self):
@@ -49,15 +52,26 @@ class Shell:
     def read_image(self, image):
         return to_rgb('bgr8', HEIGHT, WIDTH, 3 * WIDTH, image)
 
-    def read_button(self):
-        return None
+    def take_stop(self):
+        return ()
 
-    def publish_answer(self, answer):
+    def find_stop_publishers(self):
+        return StopView()
+
+    def publish_command(self, command, image, is_shadow):
         self.commands += 1
+
+    def publish_result(self, result, published):
         return math.nan
 
     def publish_status(self, status):
         pass
+
+
+@pytest.fixture(autouse=True)
+def no_settling(monkeypatch):
+    """Wait for no emergency stop: there is none."""
+    monkeypatch.setattr(emergency_stop, 'SETTLE_TIME', 0.0)
 
 
 @pytest.fixture(scope='module')
@@ -68,38 +82,38 @@ def policy(tmp_path_factory):
 
 @pytest.mark.parametrize('black_box', [False, True])
 def test_nothing_above_a_kilobyte_is_allocated_for_a_frame(policy, tmp_path, black_box):
-    shell = Shell()
+    ros = RosInterface()
     config = NodeConfig(checkpoint='x', instruction='pick up the cup', black_box_seconds=1.0,
                         black_box_folder=str(tmp_path) if black_box else '')
-    inference = Inference(config, shell, StatusBoard('/c', '/i', 60.0), lambda _: policy)
-    inference.configure()
-    inference.activate()
+    controller = Controller(config, ros, NodeStatus('/c', '/i', 60.0), lambda _: policy)
+    controller.configure()
+    controller.activate()
     pictures = [np.random.default_rng(seed).integers(0, 256, HEIGHT * WIDTH * 3, np.uint8)
                 for seed in range(3)]
 
-    def answer(number):
+    def process(number):
         # In this thread, not in the worker's, so that what is measured is the frame's alone.
-        frame = Frame(pictures[number % 3], shell.now(), math.inf)
-        inference._answerer.answer(policy, frame)
+        frame = Frame(pictures[number % 3], ros.now(), time.monotonic())
+        controller._process(policy, frame)
 
     try:
         for number in range(30):
-            answer(number)
+            process(number)
         tracemalloc.start()
         peaks = []
         for number in range(10):
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
-            answer(number)
+            process(number)
             peaks.append(tracemalloc.get_traced_memory()[1] - before)
         kept = tracemalloc.take_snapshot()
         for number in range(20):
-            answer(number)
+            process(number)
         grown = tracemalloc.take_snapshot().compare_to(kept, 'lineno')
     finally:
         tracemalloc.stop()
-        inference.stop(30.0)
-    assert shell.commands == 60
+        controller.stop(30.0)
+    assert ros.commands == 60
     assert max(peaks) < MOST, peaks
     larger = [line for line in grown if line.size_diff / max(line.count_diff, 1) >= 1024]
     assert not [line for line in larger if 'tracemalloc' not in str(line.traceback)], larger

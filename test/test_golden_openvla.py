@@ -16,14 +16,14 @@ from vla_ros.model.attention import choose_attention  # noqa: E402, I100
 from vla_ros.model.checkpoint import open_checkpoint  # noqa: E402
 from vla_ros.model.engine import Engine  # noqa: E402
 from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
-from vla_ros.model.stages import HostClock  # noqa: E402
+from vla_ros.model.timings import HostTimings  # noqa: E402
 from vla_ros.model.tokenizer import PromptTokenizer  # noqa: E402
 from vla_ros.model.weights import build_network  # noqa: E402
 from vla_ros.model.weights import load_weights  # noqa: E402
-from vla_ros.policy import ignore_progress  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
+from vla_ros.util.progress import ignore_progress  # noqa: E402
 
 CPU = torch.device('cpu')
 by_name = pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
@@ -63,9 +63,9 @@ def test_every_step_has_the_official_token_and_logits(checkpoint, network, case)
     logits = []
     network.language_model.logits = recording(network.language_model.logits, logits)
     try:
-        decoded = engine.run(HostClock())
+        decoded = engine.run(HostTimings())
         # With the right draft one pass has all the scores.
-        drafted = engine.run(HostClock())
+        drafted = engine.run(HostTimings())
     finally:
         del network.language_model.logits
     assert drafted.accepted == 6

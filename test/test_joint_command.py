@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from vla_ros.control.joint_command import JointMapper
 from vla_ros.errors import CommandError
 from vla_ros.errors import ParameterError
-from vla_ros.joint_command import JointMapper
 
 
 def test_raw_is_published_under_the_names_of_the_dimensions():

@@ -31,8 +31,8 @@ from node_harness import camera_image  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
-from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
-from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
+from vla_ros.util.demo_checkpoint import checkpoint_folder  # noqa: E402
+from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
 #: Told of each start of the node.
 started = threading.Condition()
@@ -94,7 +94,8 @@ class TestRespawn(Beside, unittest.TestCase):
         with started:
             self.assertTrue(started.wait_for(lambda: len(pids) == 2, DEADLINE), 'no second node')
         with self.heard:
-            self.assertLess(self.times[-1] - killed, 0.2, 'commands of a dead node')
+            # Before the second node, which comes a second later, there is silence.
+            self.assertLess(self.times[-1] - killed, 0.8, 'commands of a dead node')
         self.assertNotEqual(*pids)
         self.wait_for_commands(3)
 

@@ -30,8 +30,8 @@ from rcl_interfaces.srv import GetParameters  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
-from vla_ros.demo.checkpoint import checkpoint_folder  # noqa: E402
-from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
+from vla_ros.util.demo_checkpoint import checkpoint_folder  # noqa: E402
+from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
 # YAML of its own would make a mapping, a comment and a string without quotes of it.
 INSTRUCTION = 'put bob\'s "red" cup: here # 5'

@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Imports point one way, proved by importing each layer with what it must not need out of reach.
+A folder is a layer, and imports point down: read from the source, and proved by importing.
 
-Every module of the package belongs to a layer, new ones to the core unless they are named here.
+The order of the folders is the whole list; what is not in it fails.
 """
 
-import importlib.util
+import ast
 import json
 from pathlib import Path
-import pkgutil
 import subprocess
 import sys
 
@@ -18,19 +17,31 @@ import pytest
 
 import vla_ros
 
-#: The modules, or packages, that may import rclpy and messages.
-SHELL = ('vla_ros.camera', 'vla_ros.command_publisher', 'vla_ros.demo.links',
-         'vla_ros.demo.mcap_file', 'vla_ros.demo.recorder', 'vla_ros.demo.session',
-         'vla_ros.doctor.graph_probe', 'vla_ros.message_receiver', 'vla_ros.messages',
-         'vla_ros.motion_loop', 'vla_ros.node', 'vla_ros.ros_arguments', 'vla_ros.ros_shell',
-         'vla_ros.sim.camera_driver', 'vla_ros.sim.node', 'vla_ros.sim.trial',
-         'vla_ros.sim.trials', 'vla_ros.transport.launching')
-#: The only packages that may import torch.
-MODEL = ('vla_ros.bench', 'vla_ros.model', 'vla_ros.training')
+ROOT = Path(vla_ros.__file__).parent
 
-ROS = ('ament_index_python', 'builtin_interfaces', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs',
-       'launch', 'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs',
-       'sensor_msgs', 'std_msgs', 'std_srvs', 'trajectory_msgs', 'vla_ros_msgs')
+#: From the top to the bottom. Rooms of one line never import each other.
+FLOORS = (
+    ('cli',),
+    ('bench', 'demo', 'doctor'),
+    ('evaluation', 'recording', 'sim', 'training'),
+    ('ros',),
+    ('control',),
+    ('motion', 'safety', 'server'),
+    ('model',),
+    ('policy',),
+    ('camera', 'robot', 'worlds'),
+    ('data', 'transport'),
+    ('util',),
+    ('errors',),
+)
+#: The only rooms that import torch.
+TORCH_ROOMS = ('bench', 'model', 'training')
+#: The only room of the node that imports rclpy, and what starts or watches nodes above it.
+ROS_ROOMS = ('bench', 'cli', 'demo', 'doctor', 'evaluation', 'recording', 'ros', 'sim')
+
+ROS = ('builtin_interfaces', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs', 'launch',
+       'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'sensor_msgs',
+       'std_msgs', 'std_srvs', 'trajectory_msgs', 'vla_ros_msgs')
 TORCH = ('flash_attn', 'torch', 'torchao', 'torchvision', 'transformers')
 
 # Runs in a fresh interpreter: this one has imported everything already.
@@ -57,45 +68,102 @@ json.dump(failures, sys.stdout)
 """
 
 
-def module_names():
-    found = pkgutil.walk_packages(vla_ros.__path__, 'vla_ros.', onerror=lambda name: None)
-    return [vla_ros.__name__, *(module.name for module in found)]
+def modules():
+    """Give the path of each module by its dotted name below the package."""
+    found = {}
+    for path in ROOT.rglob('*.py'):
+        parts = path.relative_to(ROOT).with_suffix('').parts
+        if parts != ('__init__',):
+            found['.'.join(parts[:-1] if parts[-1] == '__init__' else parts)] = path
+    return found
 
 
-def belongs_to(name, layer):
-    return any(name == entry or name.startswith(f'{entry}.') for entry in layer)
+def room(module):
+    return module.partition('.')[0]
+
+
+def imports(path, known):
+    """Give the modules of the package that a file imports, also inside its functions."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+        if isinstance(node, ast.ImportFrom) and f'{node.module}.'.startswith('vla_ros.'):
+            module = node.module.removeprefix('vla_ros').lstrip('.')
+            for alias in node.names:
+                name = f'{module}.{alias.name}'.lstrip('.')
+                found.add(name if name in known else module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix('vla_ros.') for alias in node.names
+                      if alias.name.startswith('vla_ros.')}
+    return found - {''}
 
 
 def failing_imports(names, blocked):
-    """Import the modules where the blocked packages cannot be; give the errors by module."""
+    """Import modules where the blocked packages cannot be; give the errors by module."""
+    names = [f'vla_ros.{name}' for name in names]
     done = subprocess.run([sys.executable, '-c', IMPORT_ALL, json.dumps([blocked, names])],
-                          cwd=Path(vla_ros.__file__).parents[1], capture_output=True, text=True,
-                          check=True)
+                          cwd=ROOT.parent, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
+FLOOR_OF = {name: number for number, rooms in enumerate(FLOORS) for name in rooms}
+MODULES = modules()
+ARROWS = {name: imports(path, MODULES) for name, path in MODULES.items()}
+
+
+def test_nothing_lies_flat_but_the_errors():
+    assert {path.name for path in ROOT.glob('*.py')} == {'__init__.py', 'errors.py'}
+    assert {room(name) for name in MODULES} == {
+        name for name in FLOOR_OF if (ROOT / name).exists() or name == 'errors'}
+
+
+@pytest.mark.parametrize('name', sorted(MODULES))
+def test_imports_point_down(name):
+    here = room(name)
+    wrong = sorted(other for other in ARROWS[name]
+                   if room(other) != here and FLOOR_OF[room(other)] <= FLOOR_OF[here])
+    assert not wrong, f'{name} imports {wrong}, which lie above it or beside it'
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    done, path = set(), []
+
+    def visit(name):
+        if name in path:
+            pytest.fail(f'a circle: {" -> ".join([*path[path.index(name):], name])}')
+        if name not in done and name in ARROWS:
+            path.append(name)
+            for other in sorted(ARROWS[name]):
+                visit(other)
+            done.add(path.pop())
+
+    for name in sorted(ARROWS):
+        visit(name)
+
+
 def test_the_core_needs_neither_ros_nor_torch():
-    core = [name for name in module_names() if not belongs_to(name, SHELL + MODEL)]
-    assert 'vla_ros.policy' in core
+    core = [name for name in MODULES if room(name) not in (*TORCH_ROOMS, *ROS_ROOMS)]
+    assert {'control.controller', 'policy.load', 'errors'} <= set(core)
     assert failing_imports(core, ROS + TORCH) == {}
 
 
 def test_the_model_runtime_needs_no_ros():
     pytest.importorskip('torch')
-    model = [name for name in module_names() if belongs_to(name, MODEL)]
-    assert 'vla_ros.model.openvla' in model
+    # triton comes with torch for CUDA only.
+    model = [name for name in MODULES if room(name) in ('model', 'training')
+             and name != 'model.triton_kernels']
+    assert 'model.openvla' in model
     assert failing_imports(model, ROS) == {}
 
 
-def test_the_shell_needs_no_torch():
+def test_the_ros_side_needs_no_torch():
     pytest.importorskip('rclpy')
-    shell = [name for name in module_names() if belongs_to(name, SHELL)]
-    if importlib.util.find_spec('launch_ros') is None:  # not on PyPI
-        shell.remove('vla_ros.transport.launching')
-    assert failing_imports(shell, TORCH) == {}
+    side = [name for name in MODULES if room(name) in ('ros', 'sim', 'evaluation', 'doctor')
+            and name != 'ros.launching']  # needs launch, which PyPI does not have
+    assert failing_imports(side, TORCH) == {}
 
 
-@pytest.mark.parametrize('name', SHELL)
-def test_only_what_needs_ros_is_called_shell(name):
-    members = [member for member in module_names() if belongs_to(member, (name,))]
-    assert failing_imports(members, ROS), f'{name} imports no ROS: take it off the list'
+@pytest.mark.parametrize('name', sorted(name for name in MODULES if room(name) == 'ros'
+                                        and '.' in name and name != 'ros.main'))
+def test_what_needs_no_ros_is_not_in_the_room_of_ros(name):
+    # ros.main imports rclpy once its signal handlers are in place.
+    assert failing_imports([name], ROS), f'{name} imports no ROS: it belongs to control'

@@ -16,13 +16,13 @@ peft = pytest.importorskip('peft', reason='peft is the reference of these tests'
 
 from safetensors.torch import load_file  # noqa: E402, I100
 from safetensors.torch import save_file  # noqa: E402
+from vla_ros.cli.predict import main  # noqa: E402
 from vla_ros.errors import CheckpointError  # noqa: E402
 from vla_ros.errors import ParameterError  # noqa: E402
 from vla_ros.model.lora import read_adapter  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
-from vla_ros.tools.predict import main  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
 
 CASE = CASES[0]
 LINEAR = ('q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj', 'qkv',

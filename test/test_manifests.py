@@ -27,17 +27,19 @@ SCHEMA = 'http://download.ros.org/schema/package_format3.xsd'
 #: The rosdep key of each import that is called something else.
 ROSDEP_KEYS = {
     'PIL': 'python3-pil',
-    'huggingface_hub': 'python3-huggingface-hub-pip',
     'matplotlib': 'python3-matplotlib',
     'numpy': 'python3-numpy',
-    'torch': 'python3-pytorch-pip',
     'tqdm': 'python3-tqdm',
-    'transformers': 'python3-transformers-pip',
     'yaml': 'python3-yaml',
 }
-#: What rosdep does not know, or what is used only where it is; requirements.txt brings the rest.
-WITHOUT_KEY = {'bitsandbytes', 'flash_attn', 'iceoryx2', 'mcap', 'mcap_ros2', 'mujoco', 'peft',
-               'pyarrow', 'ruckig', 'safetensors', 'tokenizers', 'vla_ros', 'vla_ros_msgs'}
+#: What a requirements file brings; no rosdep key resolves it from a distribution's packages.
+WITHOUT_KEY = {'anyio', 'av', 'bitsandbytes', 'flash_attn', 'h11', 'huggingface_hub', 'iceoryx2',
+               'libero', 'mcap', 'mcap_ros2', 'msgpack', 'mujoco', 'peft', 'pyarrow', 'ruckig',
+               'safetensors', 'starlette', 'tokenizers', 'torch', 'transformers', 'triton',
+               'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets'}
+
+#: Of requirements-train.txt, beside those above.
+TRAINING = {'accelerate'}
 
 
 def parse(manifest):
@@ -107,14 +109,23 @@ def test_versions_agree():
 @pytest.mark.parametrize('executable', executables(), ids=lambda line: line.partition(' ')[0])
 def test_executable_has_a_main(executable):
     module, _, function = executable.partition('=')[2].strip().partition(':')
-    if module == 'vla_ros.node':
+    if module == 'vla_ros.ros.node':
         pytest.importorskip('rclpy')
     assert callable(getattr(importlib.import_module(module), function))
+
+
+@pytest.mark.parametrize('manifest', MANIFESTS)
+def test_no_key_needs_pip(manifest):
+    # rosdistro takes no package with such a key, and rosdep cannot install one under PEP 668.
+    package, _ = parse(manifest)
+    names = {one.name for one in package.exec_depends + package.build_depends
+             + package.test_depends}
+    assert names and not [name for name in names if name.endswith('-pip')]
 
 
 @pytest.mark.parametrize('folder', ['vla_ros', 'launch'])
 def test_every_import_is_a_declared_dependency(folder):
     package, _ = parse('package.xml')
     declared = {dependency.name for dependency in package.exec_depends}
-    foreign = set(imports_of(folder)) - set(sys.stdlib_module_names) - WITHOUT_KEY
+    foreign = set(imports_of(folder)) - set(sys.stdlib_module_names) - WITHOUT_KEY - TRAINING
     assert {ROSDEP_KEYS.get(name, name) for name in foreign} - declared == set()

@@ -15,8 +15,8 @@ pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel i
 
 from sensor_msgs.msg import Image  # noqa: E402, I100
 from vla_ros.errors import ImageError  # noqa: E402
-from vla_ros.messages import age  # noqa: E402
-from vla_ros.messages import image_rgb  # noqa: E402
+from vla_ros.ros.messages import age  # noqa: E402
+from vla_ros.ros.messages import image_rgb  # noqa: E402
 
 
 def yuv_image():
@@ -47,8 +47,14 @@ def test_a_view_of_the_message():
 def test_other_encodings_need_cv_bridge(monkeypatch):
     """The error names the encoding and the way out; the stand-in from PyPI does not do."""
     monkeypatch.setitem(sys.modules, 'cv_bridge', ModuleType('cv_bridge'))
+    monkeypatch.delenv('ROS_DISTRO', raising=False)
     with pytest.raises(ImageError, match=r"'yuv422'.*ros-\$ROS_DISTRO-cv-bridge"):
         image_rgb(yuv_image())
+    monkeypatch.setenv('ROS_DISTRO', 'lyrical')
+    with pytest.raises(ImageError, match="'yuv422'.*sudo apt install ros-lyrical-cv-bridge"):
+        image_rgb(yuv_image())
+    with pytest.raises(ImageError, match="'h264' is read neither here nor by cv_bridge: let the"):
+        image_rgb(Image(encoding='h264', height=2, width=2, step=4))
 
 
 def test_cv_bridge_converts_where_it_is_installed(monkeypatch):

@@ -19,8 +19,8 @@ from rclpy.time import Time  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 
-from vla_ros.motion_loop import LoopGroup  # noqa: E402
-from vla_ros.motion_loop import MotionLoop  # noqa: E402
+from vla_ros.ros.motion_loop import LoopGroup  # noqa: E402
+from vla_ros.ros.motion_loop import MotionLoop  # noqa: E402
 
 _STEP, _PERIOD = 0.01, 0.02
 _PATIENCE = 20.0
@@ -47,7 +47,7 @@ def test_simulated_time_and_its_ticks_wait_for_no_executor(node):
 
     button = node.create_subscription(Bool, 'arm/estop', lambda _: None, 1,
                                       callback_group=LoopGroup())
-    loop = MotionLoop(node, button, lambda: None, lambda: ticks.append(now()), _PERIOD,
+    loop = MotionLoop(node, [button], lambda: None, lambda: ticks.append(now()), _PERIOD,
                       lambda: math.inf)
     clock = node.create_publisher(Clock, '/clock', 10)
     thread = threading.Thread(target=loop.run)

@@ -223,7 +223,7 @@ def test_no_command_of_an_old_instruction_after_the_acknowledgement() -> None:
         node.wait_for_line('task 20', after=line)
         observer.node.destroy_timer(camera)
         said = observer.diagnostics[-1]
-    assert int(said['answers void']) >= 15, 'too little was in flight'
+    assert int(said['results discarded']) >= 15, 'too little was in flight'
     assert len(heard) >= 10
     for published, command in heard:
         number = int(command.position[3])
@@ -262,7 +262,7 @@ def test_emergency_stop_stays_until_it_is_rearmed() -> None:
         button.publish(Bool(data=True))
         observer.wait_for_state('ESTOP', node, 'pressed')
         node.let_answer()
-        observer.wait(lambda: observer.diagnostics[-1]['answers void'] == '1', 'void', node)
+        observer.wait(lambda: observer.diagnostics[-1]['results discarded'] == '1', 'void', node)
         rearm = observer.call(Trigger, f'{NODE}/rearm', Trigger.Request(), node)
         assert not rearm.success
         assert 'released' in rearm.message

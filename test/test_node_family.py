@@ -27,9 +27,9 @@ from safetensors.torch import save_file  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Float64MultiArray  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
 
 try:
     from vla_ros_msgs.msg import VlaAction
@@ -191,7 +191,7 @@ def test_what_does_not_fit_is_said_at_configure(oft_checkpoint, changes, reason)
 def serving(checkpoint, case):
     """Run vla_serve with a golden checkpoint; give its process and its address."""
     process = subprocess.Popen(
-        [sys.executable, '-m', 'vla_ros.tools.serve', '--checkpoint', str(checkpoint), '--device',
+        [sys.executable, '-m', 'vla_ros.cli.serve', '--checkpoint', str(checkpoint), '--device',
          'cpu', '--port', '0', '--unnorm-key', KEY, '--images', str(len(case['images']))],
         stdout=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     try:

@@ -152,7 +152,7 @@ def test_what_is_published(foreign: tuple[NodeProcess, DomainParticipant], topic
 
 @pytest.mark.parametrize('topic, is_reliable', [
     ('rt/camera/image_raw', False), ('rt/joint_states', False),
-    ('rt/vla/instruction', True), ('rt/arm/estop', True)])
+    ('rt/vla/instruction', True)])
 def test_what_is_subscribed(foreign: tuple[NodeProcess, DomainParticipant], topic: str,
                             is_reliable: bool) -> None:
     """As the contract says, on the wire."""

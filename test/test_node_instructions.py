@@ -16,7 +16,7 @@ from node_harness import running_node  # noqa: E402
 from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
-from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402
+from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
 CHANGES = 100
 LATCHED = QoSProfile(depth=CHANGES, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -123,4 +123,5 @@ def test_a_hundred_changes_while_frames_flow(tmp_path):
     gaps = [(later - earlier) / period for earlier, later in zip(stamps, stamps[1:])]
     assert sum(gap >= 2.5 for gap in gaps) <= STALLS, (sorted(gaps)[-5:], period)
     print(f'period {period:.3f} s, {len(answers)} answers, age p50 {np.median(ages):.3f} s, '
-          f'max {max(ages):.3f} s, gap max {max(gaps):.2f} periods, void {said["answers void"]}')
+          f'max {max(ages):.3f} s, gap max {max(gaps):.2f} periods, '
+          f'discarded {said["results discarded"]}')

@@ -18,14 +18,14 @@ torch = pytest.importorskip('torch')
 from plain_oft import PlainOft  # noqa: E402, I100
 from safetensors.torch import load_file  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+from vla_ros.cli.predict import main  # noqa: E402
 from vla_ros.errors import CheckpointError  # noqa: E402
 from vla_ros.errors import InvalidAction  # noqa: E402
 from vla_ros.errors import ObservationError  # noqa: E402
 from vla_ros.errors import ParameterError  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
-from vla_ros.tools.predict import main  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
 
 CASES = GOLDENS['oft']['cases']
 KEY = 'golden_libero_no_noops'

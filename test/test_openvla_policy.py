@@ -13,10 +13,10 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from vla_ros.demo.checkpoint import ensure_checkpoint  # noqa: E402, I100
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
+from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402, I100
 
 
 @pytest.fixture(scope='module')
@@ -107,7 +107,8 @@ def test_a_frame_allocates_no_array(policy, view):
 
 def test_a_core_is_left_to_others(checkpoint):
     environment = {key: value for key, value in os.environ.items() if key != 'OMP_NUM_THREADS'}
-    code = ('import sys, torch; from vla_ros.policy import load_policy, PolicyConfig; '
+    code = ('import sys, torch; from vla_ros.policy.config import PolicyConfig; '
+            'from vla_ros.policy.load import load_policy; '
             'load_policy(PolicyConfig(sys.argv[1], device="cpu", warmup=False)); '
             'print(torch.get_num_threads())')
     done = subprocess.run([sys.executable, '-c', code, str(checkpoint)], check=True, text=True,

@@ -15,8 +15,8 @@ from vla_ros.model.config import PUBLISHED_TOWERS  # noqa: E402
 from vla_ros.model.config import VitConfig  # noqa: E402
 from vla_ros.model.out_of_memory import explain_memory  # noqa: E402
 from vla_ros.model.out_of_memory import needs  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
 
 CPU = torch.device('cpu')
 

@@ -8,9 +8,9 @@ import math
 from pathlib import Path
 
 import pytest
+from vla_ros.control.parameters import NodeConfig
+from vla_ros.control.parameters import PARAMETERS
 from vla_ros.errors import ParameterError
-from vla_ros.parameters import NodeConfig
-from vla_ros.parameters import PARAMETERS
 import yaml
 
 CONFIG = Path(__file__).parents[1] / 'config' / 'vla_inference.yaml'

@@ -13,17 +13,17 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from vla_ros.frame_buffers import FrameProcessor
-from vla_ros.preprocess import ImageProcessor
-from vla_ros.preprocess import TowerTransform
+from vla_ros.data.frame_buffers import FrameProcessor
+from vla_ros.data.preprocess import ImageProcessor
+from vla_ros.data.preprocess import TowerTransform
 
 torch = pytest.importorskip('torch')
 
-from vla_ros.model import pixels as pixels_module  # noqa: E402, I100
+from vla_ros.model import resize as resize_module  # noqa: E402, I100
 from vla_ros.model.pixels import DevicePixels  # noqa: E402
-from vla_ros.model.pixels import find_resize  # noqa: E402
 from vla_ros.model.pixels import HostPixels  # noqa: E402
-from vla_ros.model.stages import HostClock  # noqa: E402
+from vla_ros.model.resize import find_resize  # noqa: E402
+from vla_ros.model.timings import HostTimings  # noqa: E402
 
 # Small tensors: threads would only wait for each other.
 torch.set_num_threads(1)
@@ -52,7 +52,7 @@ def frame_of(row):
 def test_pixels_of_golden_rows_are_the_official_bits(loader, caplog):
     for row in GOLDENS['image_processor']:
         pixels = torch.full((1, *row['pixel_values']['shape'][1:]), float('nan'))
-        loader(processor_of(row), pixels)(frame_of(row), HostClock())
+        loader(processor_of(row), pixels)(frame_of(row), HostTimings())
         digest = hashlib.sha256(pixels.numpy().astype('<f4').tobytes()).hexdigest()
         expected = row['pixel_values']
         assert digest in (expected['sha256_f32'], expected.get('sha256_f32_pillow_13')), row
@@ -88,9 +88,9 @@ def test_frames_of_cameras_have_the_bits_of_the_processor(size, resize, fill):
         load = loader(processor, pixels)
         for view in (frame, frame.copy()[:, :, ::-1][:, :, ::-1]):
             pixels.fill_(float('nan'))
-            load(view, HostClock())
+            load(view, HostTimings())
             assert np.array_equal(pixels[0].numpy(), expected)
-        load(frame[::2], HostClock())
+        load(frame[::2], HostTimings())
         assert np.array_equal(pixels[0].numpy(), processor(frame[::2])), 'a frame of another size'
 
 
@@ -100,7 +100,7 @@ def test_bfloat16_pixels_are_the_float32_ones_rounded():
     expected = torch.from_numpy(processor(frame)).bfloat16()
     for loader in (HostPixels, DevicePixels):
         pixels = torch.empty(1, 3, 56, 56, dtype=torch.bfloat16)
-        loader(processor, pixels)(frame, HostClock())
+        loader(processor, pixels)(frame, HostTimings())
         assert torch.equal(pixels[0], expected)
 
 
@@ -110,11 +110,11 @@ def test_what_cannot_be_reproduced_is_left_to_pillow(monkeypatch, caplog, reason
     if reason == 'other filter':
         interpolation = int(Image.Resampling.LANCZOS)
     else:
-        monkeypatch.setattr(pixels_module, '_PRECISION', 12)
+        monkeypatch.setattr(resize_module, '_PRECISION', 12)
     processor = ImageProcessor((TowerTransform((56, 56), (56, 56), interpolation, HALF, HALF),))
     frame = np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     pixels = torch.empty(1, 3, 56, 56)
-    DevicePixels(processor, pixels)(frame, HostClock())
+    DevicePixels(processor, pixels)(frame, HostTimings())
     assert np.array_equal(pixels[0].numpy(), processor(frame))
     assert 'preprocessed on the host' in caplog.text
 

@@ -3,11 +3,11 @@
 
 import pytest
 
-from vla_ros.datasets import find_dataset
+from vla_ros.data.datasets import find_dataset
+from vla_ros.data.platforms import chunk_length
+from vla_ros.data.platforms import find_platform
+from vla_ros.data.platforms import normalization
 from vla_ros.errors import ParameterError
-from vla_ros.platforms import chunk_length
-from vla_ros.platforms import find_platform
-from vla_ros.platforms import normalization
 
 
 @pytest.mark.parametrize(('key', 'action_dim', 'proprio_dim', 'name'), [

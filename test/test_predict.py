@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from vla_ros.tools.predict import main
+from vla_ros.cli.predict import main
 
 pytest.importorskip('torch')
 
@@ -128,7 +128,7 @@ def assert_one_line(capsys, words):
     (['--checkpoint', '/nowhere/at/all'], 'no such folder'),
     (['--unnorm-key', 'unknown'], 'choose from: golden_bridge, golden_fractal'),
     (['--image', __file__], 'not an image that Pillow can read'),
-    (['--image', '/nowhere.png'], 'No such file'),
+    (['--image', '/nowhere.png'], 'is missing'),
     (['--proprio', '1,two'], 'numbers separated by commas'),
     (['--attention', 'flash_attention_2'], 'needs a CUDA device'),
 ])
@@ -160,7 +160,7 @@ def test_an_array_that_is_no_image_is_refused(golden_checkpoints, tmp_path, caps
 
 
 def test_the_command_prints_nothing_but_json_on_stdout(golden_checkpoints, cup):
-    command = [sys.executable, '-m', 'vla_ros.tools.predict',
+    command = [sys.executable, '-m', 'vla_ros.cli.predict',
                *arguments(golden_checkpoints['float32'], CASES[0], cup), '--json']
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

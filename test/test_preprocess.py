@@ -10,8 +10,8 @@ from goldens import SPEC
 import numpy as np
 import pytest
 
-from vla_ros.preprocess import ImageProcessor
-from vla_ros.preprocess import PreprocessorError
+from vla_ros.data.preprocess import ImageProcessor
+from vla_ros.data.preprocess import PreprocessorError
 
 ROWS = GOLDENS['image_processor']
 

@@ -4,8 +4,8 @@
 from goldens import GOLDENS
 import pytest
 
-from vla_ros.prompts import build_prompt
-from vla_ros.prompts import choose_template
+from vla_ros.data.prompts import build_prompt
+from vla_ros.data.prompts import choose_template
 
 
 @pytest.mark.parametrize('row', GOLDENS['prompts'], ids=lambda row: row['prompt'][-40:])

@@ -13,15 +13,15 @@ from safetensors.torch import save_file  # noqa: E402, I100
 from vla_ros.errors import UnsupportedError  # noqa: E402
 from vla_ros.model.lora import AdaptedLinear  # noqa: E402
 from vla_ros.model.memory import compare_policies  # noqa: E402
-from vla_ros.model.memory import memory_by_part  # noqa: E402
+from vla_ros.model.memory import memory_by_module  # noqa: E402
 from vla_ros.model.memory import memory_of_buffers  # noqa: E402
 from vla_ros.model.quantize import check_quantization  # noqa: E402
 from vla_ros.model.quantize import Fp8Linear  # noqa: E402
 from vla_ros.model.quantize import Int4Linear  # noqa: E402
 from vla_ros.model.quantize import Int8Linear  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda')
 
@@ -97,7 +97,7 @@ def test_quantised_checkpoints_answer_with_less_memory(golden_checkpoints, obser
     wide, small = load(folder, 'none'), load(folder, name)
     assert small.spec.quantization == name
     networks = wide.engine.network, small.engine.network
-    before, after = (memory_by_part(network) for network in networks)
+    before, after = (memory_by_module(network) for network in networks)
     assert (before['vision'], before['projector']) == (after['vision'], after['projector'])
     layers = [sum(tensor.nbytes for tensor in (*network.language_model.layers.parameters(),
                                                *network.language_model.layers.buffers()))

@@ -15,14 +15,14 @@ from rest_harness import serving
 from rest_harness import SPEC
 from rest_harness import Stub
 
+from vla_ros.data.json_numpy import dumps
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ObservationError
 from vla_ros.errors import ParameterError
-from vla_ros.json_numpy import dumps
-from vla_ros.policy import load_policy
-from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
-from vla_ros.remote import RemoteError
+from vla_ros.policy.base import Observation
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
+from vla_ros.policy.remote import RemoteError
 
 
 def test_a_remote_policy_says_everything_that_a_local_one_says():
@@ -80,6 +80,29 @@ def test_a_request_that_waited_too_long_is_not_answered_any_more():
     assert [seen.instruction for seen in stub.seen] == ['first']
 
 
+def test_a_server_that_sheds_load_is_an_error_and_the_next_request_is_tried():
+    stub = Stub()
+    with serving(stub) as port:
+        policy = remote(port, deadline_s=2.0)
+        stub.go.clear()
+        body = dumps({'images': [IMAGE], 'instruction': 'slow'})
+        release = threading.Timer(2.5, stub.go.set)
+        release.start()
+        assert post(port, body, '/infer')[0] == 200  # that is how long an inference takes
+        stub.go.clear()
+        stub.busy.clear()
+        running = threading.Thread(target=post, args=(port, body, '/infer'))
+        running.start()
+        assert stub.busy.wait(30)
+        with pytest.raises(RemoteError, match='status 503, overloaded: 0 requests are ahead'):
+            policy.infer(Observation((IMAGE,), 'too late'))
+        stub.go.set()
+        running.join()
+        policy._deadline = 30
+        assert policy.infer(Observation((IMAGE,), 'next')).token_ids == (31999,)
+    assert [seen.instruction for seen in stub.seen] == ['slow', 'slow', 'next']
+
+
 def test_a_closed_connection_is_opened_again():
     stub = Stub()
     with serving(stub) as port:
@@ -120,4 +143,4 @@ def test_no_server_and_no_address_are_named():
         remote(port)
     for url in ('gpu:8000', 'ftp://gpu', 'http://gpu:x', 'http://gpu/act'):
         with pytest.raises(ParameterError, match='http://gpu-machine:8000'):
-            load_policy(PolicyConfig('', url=url))
+            load_policy(PolicyConfig(policy='remote', url=url))

@@ -16,16 +16,16 @@ torch = pytest.importorskip('torch')
 
 from safetensors.torch import load_file  # noqa: E402, I100
 from safetensors.torch import save_file  # noqa: E402
-from vla_ros.actions import ActionStatistics  # noqa: E402
-from vla_ros.actions import ActionTokenizer  # noqa: E402
+from vla_ros.data.actions import ActionStatistics  # noqa: E402
+from vla_ros.data.actions import ActionTokenizer  # noqa: E402
 from vla_ros.errors import CheckpointError  # noqa: E402
 from vla_ros.model.checkpoint import open_checkpoint  # noqa: E402
 from vla_ros.model.residual import fit_residual_head  # noqa: E402
 from vla_ros.model.residual import refine  # noqa: E402
-from vla_ros.policy import load_policy  # noqa: E402
-from vla_ros.policy import Observation  # noqa: E402
-from vla_ros.policy import PolicyConfig  # noqa: E402
-from vla_ros.tiny_checkpoint import write_checkpoint  # noqa: E402
+from vla_ros.policy.base import Observation  # noqa: E402
+from vla_ros.policy.config import PolicyConfig  # noqa: E402
+from vla_ros.policy.load import load_policy  # noqa: E402
+from vla_ros.util.tiny_checkpoint import write_checkpoint  # noqa: E402
 
 KEY = 'golden_bridge'
 NAME = 'residual_head--example_checkpoint.safetensors'

@@ -14,17 +14,20 @@ from goldens import GOLDENS
 import numpy as np
 import pytest
 from rest_harness import ACTION
+from rest_harness import ask_spec
 from rest_harness import IMAGE
 from rest_harness import post
+from rest_harness import running
 from rest_harness import serving
 from rest_harness import SPEC
 from rest_harness import Stub
 
-from vla_ros.json_numpy import dumps
-from vla_ros.json_numpy import JsonError
-from vla_ros.json_numpy import loads
-from vla_ros.policy import PolicySpec
-from vla_ros.tools import serve
+from vla_ros.data.json_numpy import dumps
+from vla_ros.data.json_numpy import JsonError
+from vla_ros.data.json_numpy import loads
+from vla_ros.policy.base import PolicySpec
+from vla_ros.server import uvicorn_server
+from vla_ros.server.app import create_app
 
 EXCHANGES = GOLDENS['rest_protocol']['exchanges']
 
@@ -122,15 +125,15 @@ def ended_after(connection):
     return time.monotonic() - began
 
 
-HEAD = b'POST /act HTTP/1.1\r\nContent-Length: 1000\r\n\r\n'
+HEAD = b'POST /act HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n'
 
 
 @pytest.mark.parametrize(('sent', 'trickled'), [
     (b'', b''), (b'POST /a', b''), (HEAD, b''),  # silent before, in the line, before the body
     (b'', b'POST /act HTTP/1.1'), (b'GET /spec HTTP/1.1\r\n', b'X: y\r\n'), (HEAD, b'{')])
 def test_a_client_that_is_slow_or_silent_loses_its_connection(monkeypatch, sent, trickled):
-    monkeypatch.setattr(serve, '_READ_TIMEOUT', 0.3)
-    monkeypatch.setattr(serve, '_REQUEST_TIMEOUT', 0.8)
+    monkeypatch.setattr(uvicorn_server, 'READ_TIMEOUT', 0.3)
+    monkeypatch.setattr(uvicorn_server, 'REQUEST_TIMEOUT', 0.8)
     ended = threading.Event()
 
     def trickle(connection):
@@ -156,10 +159,11 @@ def test_a_client_that_is_slow_or_silent_loses_its_connection(monkeypatch, sent,
 
 
 def test_slow_clients_give_their_places_back(monkeypatch):
-    monkeypatch.setattr(serve, '_READ_TIMEOUT', 0.5)
+    monkeypatch.setattr(uvicorn_server, 'READ_TIMEOUT', 0.5)
     body = dumps({'image': IMAGE, 'instruction': 'stop'})
     with serving(Stub()) as port:
-        slow = [socket.create_connection(('127.0.0.1', port)) for _ in range(16)]
+        slow = [socket.create_connection(('127.0.0.1', port))
+                for _ in range(uvicorn_server.MAX_CONNECTIONS)]
         for connection in slow:
             connection.sendall(HEAD)
         for connection in slow:
@@ -176,7 +180,7 @@ def test_slow_clients_give_their_places_back(monkeypatch):
 
 def test_a_request_in_many_pieces_and_a_second_one_are_answered(monkeypatch):
     body = dumps({'image': IMAGE, 'instruction': 'stop'}).encode()
-    request = b'POST /act HTTP/1.1\r\nContent-Length: %d\r\n\r\n' % len(body) + body
+    request = HEAD.replace(b'1000', b'%d' % len(body)) + body
     with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as connection:
         connection.settimeout(30)
         for _ in range(2):
@@ -188,3 +192,43 @@ def test_a_request_in_many_pieces_and_a_second_one_are_answered(monkeypatch):
                 assert piece, reply
                 reply += piece
             assert reply.startswith(b'HTTP/1.1 200')
+
+
+def test_a_body_in_chunks_is_read_up_to_the_limit():
+    body = dumps({'image': IMAGE, 'instruction': 'stop'}).encode()
+    chunk = b'%x\r\n%s\r\n' % (len(body), body)
+    head = HEAD.replace(b'Content-Length: 1000', b'Transfer-Encoding: chunked')
+    for pieces, status in ((chunk + b'0\r\n\r\n', b'200'), ([chunk] * 20, b'413')):
+        with serving(Stub(), max_bytes=10 * len(body)) as port, \
+                socket.create_connection(('127.0.0.1', port)) as connection:
+            connection.settimeout(30)
+            connection.sendall(head + b''.join(pieces) if status == b'413' else head + pieces)
+            assert connection.recv(1000).startswith(b'HTTP/1.1 ' + status)
+
+
+def test_a_header_has_a_largest_size():
+    with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as connection:
+        connection.settimeout(30)
+        connection.sendall(b'GET /spec HTTP/1.1\r\nHost: x\r\nX: ' + b'y' * 2**17)
+        assert connection.recv(1000).startswith(b'HTTP/1.1 4')
+
+
+def test_a_connection_too_many_is_refused_and_the_others_stay(monkeypatch):
+    monkeypatch.setattr(uvicorn_server, 'MAX_CONNECTIONS', 1)
+    with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as first:
+        ask_spec(first)
+        with socket.create_connection(('127.0.0.1', port)) as second:
+            ended_after(second)
+        ask_spec(first)
+
+
+def test_an_application_mounts_it():
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+    stub = Stub()
+    outer = Starlette(routes=[Mount('/policy', create_app(stub, api_key='sesame'))])
+    with running(outer) as port:
+        body = dumps({'image': IMAGE, 'instruction': 'stop'})
+        assert post(port, body, '/policy/act')[0] == 401
+        assert post(port, body, '/policy/act', Authorization='Bearer sesame')[0] == 200
+    assert len(stub.seen) == 1

@@ -12,12 +12,12 @@ import pytest
 
 pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
 
+from vla_ros.control.parameters import PARAMETERS  # noqa: E402
 from vla_ros.errors import VlaError  # noqa: E402, I100
-from vla_ros.parameters import PARAMETERS  # noqa: E402
-from vla_ros.ros_arguments import node_parser  # noqa: E402
-from vla_ros.ros_arguments import start_ros  # noqa: E402
+from vla_ros.ros.arguments import node_parser  # noqa: E402
+from vla_ros.ros.arguments import start_ros  # noqa: E402
 
-NODE, SIM = 'vla_ros.process', 'vla_ros.sim.node'
+NODE, SIM = 'vla_ros.ros.main', 'vla_ros.sim.node'
 
 
 def test_help_lists_every_parameter_and_what_it_may_be(capsys):
@@ -38,6 +38,7 @@ def test_ros_arguments_that_cannot_be_read_are_an_error_of_ours(words):
 @pytest.mark.parametrize('module, words, problem', [
     (NODE, ['--checkpoint', 'x'], 'unrecognized arguments: --checkpoint x'),
     (NODE, ['--ros-args', '-p', 'device:=3'], "'device'"),
+    (NODE, ['--ros-args', '-p', 'gates.jump:=0.1'], 'its new name, action_limits.jump'),
     (SIM, ['--vewer'], 'unrecognized arguments: --vewer'),
     (SIM, ['--ros-args', '-p', 'seed:=-3'], 'seed'),
     (SIM, ['--ros-args', '-p', 'speed:=fast'], "speed: got 'fast', it must be a number from 0.01"),

@@ -153,16 +153,18 @@ def test_violated_gates_are_counted_where_everyone_sees_it(running):
     arm, _ = running
     statuses = []
     arm.observer.listen(messages.VlaStatus, '/vla/status', RELIABLE, statuses.append)
-    before = int(arm.wait_for('RUNNING')['gate workspace'])
+    before = int(arm.wait_for('RUNNING')['action limit workspace'])
     arm.observer.instruct('far')
-    assert int(arm.wait_for('HOLD', 'workspace')['gate workspace']) > before
+    assert int(arm.wait_for('HOLD', 'workspace')['action limit workspace']) > before
 
     def counted():
-        gates = dict(zip(statuses[-1].gate_names, statuses[-1].gate_counts)) if statuses else {}
-        return gates.get('workspace', 0) > before
+        if not statuses:
+            return False
+        counts = dict(zip(statuses[-1].action_limit_names, statuses[-1].action_limit_counts))
+        return counts['workspace'] > before
 
     arm.observer.wait(counted, 'a status that counts it', arm.node)
-    assert len(statuses[-1].gate_names) == len(statuses[-1].gate_counts) == 10
+    assert len(statuses[-1].action_limit_names) == len(statuses[-1].action_limit_counts) == 10
     assert statuses[-1].adapter == ''
     arm.observer.instruct('swing')
     arm.wait_for('RUNNING')

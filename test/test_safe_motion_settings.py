@@ -16,7 +16,7 @@ from arm_harness import robot  # noqa: E402
 
 def test_an_arm_that_is_stuck_holds():
     """Something is in the way: it stays where it is, whatever is commanded."""
-    with robot(gates__following='0.05') as (arm, _):
+    with robot(action_limits__following='0.05') as (arm, _):
         arm.wait_for('RUNNING')
         arm.is_stuck = True
         arm.wait_for('HOLD', 'limit: joint_')
@@ -42,14 +42,14 @@ def test_a_hanging_inference_is_a_fault_and_holds(tmp_path):
         arm.wait_for('RUNNING')
         arm.wait_for_motion()
         arm.observer.instruct('hang')
-        arm.wait_for('FAULT', 'inference hangs: no answer for')
+        arm.wait_for('FAULT', 'inference hangs: no result for')
         assert_held(arm)
         assert 'fault' in arm.call('rearm').message
         path, = arm.observer.poll(lambda: list(tmp_path.glob('*fault*.mcap')), 'a black box',
                                   arm.node)
         moments, picture = timeline(path)
     assert picture is not None
-    assert {'event', 'frame', 'answer', '/arm/joint_command', '/joint_states'} <= {
+    assert {'event', 'frame', 'result', '/arm/joint_command', '/joint_states'} <= {
         moment.what for moment in moments}
     assert 'FAULT inference hangs' in [m.text for m in moments if m.what == 'event'][-1]
 

@@ -64,7 +64,7 @@ def test_setup_leaves_an_environment_alone_that_it_did_not_make(scripts):
 def test_setup_does_not_guess_what_a_word_means(scripts):
     done = bash(f'{scripts}/setup tests', ROS_SETUP='none')
     assert done.returncode == 1
-    assert done.stderr == "setup: got 'tests', it takes no argument but test\n"
+    assert done.stderr == "setup: got 'tests', it takes no argument but test or libero\n"
     assert not (scripts.parent / '.venv').exists()
 
 

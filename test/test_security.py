@@ -41,14 +41,24 @@ for forbidden in (lambda: node.create_publisher(String, '/vla/instruction', 1),
         sys.exit('allowed')
 """
 
+ACTIONS = {('topic', 'publish'): ('execute', ('feedback', 'status')),
+           ('topic', 'subscribe'): ('call', ('feedback', 'status')),
+           ('service', 'reply'): ('execute', ('send_goal', 'cancel_goal', 'get_result')),
+           ('service', 'request'): ('call', ('send_goal', 'cancel_goal', 'get_result'))}
+
 
 def allowed(enclave, kind, way):
     """Give the names that a policy allows, in full."""
     root = ElementTree.parse(POLICIES).getroot()
     profile = root.find(f"enclaves/enclave[@path='{enclave}']/profiles/profile")
-    return {name.text.replace('~', f'/{NODE}')
-            for group in profile.findall(f'{kind}s') if group.get(way) == 'ALLOW'
-            for name in group.findall(kind)}
+    named = {name.text.replace('~', f'/{NODE}')
+             for group in profile.findall(f'{kind}s') if group.get(way) == 'ALLOW'
+             for name in group.findall(kind)}
+    # As sros2 reads it: an action is two topics and three services.
+    side, names = ACTIONS.get((kind, way), ('', ()))
+    return named | {f'{action.text}/_action/{name}' for group in profile.findall('actions')
+                    if group.get(side) == 'ALLOW' for action in group.findall('action')
+                    for name in names}
 
 
 def test_the_policy_allows_all_that_the_node_does_and_no_more():
@@ -68,7 +78,10 @@ def test_the_policy_allows_all_that_the_node_does_and_no_more():
             assert names <= policy, f'{way} not allowed: {names - policy}'
             # Some depend on the distribution, and on whether the messages are built.
             optional = {'/vla/action', '/vla/status', '/parameter_events', '/clock',
-                        f'/{NODE}/get_type_description'}
+                        f'/{NODE}/get_type_description', f'/{NODE}/start_task',
+                        f'/{NODE}/cancel_task',
+                        *(f'/run_task/_action/{name}' for _, names in ACTIONS.values()
+                          for name in names)}
             assert policy - names <= optional, f'{way} needlessly allowed: {policy - names}'
 
 

@@ -7,6 +7,8 @@ import base64
 import json
 import os
 import random
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -16,14 +18,22 @@ from goldens import rgb
 from goldens import SPEC as CHECKPOINT
 import numpy as np
 import pytest
+from rest_harness import ask_spec
 from rest_harness import IMAGE
 from rest_harness import post
 from rest_harness import remote
+from rest_harness import serving
+from rest_harness import Stub
 
-from vla_ros.json_numpy import dumps
-from vla_ros.json_numpy import loads
-from vla_ros.remote import RemoteError
-from vla_ros.tools import serve
+from vla_ros.cli import serve
+from vla_ros.data.json_numpy import dumps
+from vla_ros.data.json_numpy import loads
+from vla_ros.errors import ParameterError
+from vla_ros.policy.base import Observation
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
+from vla_ros.policy.remote import RemoteError
+from vla_ros.server.uvicorn_server import make_server
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +41,7 @@ def running(golden_checkpoints):
     """Start vla_serve on a golden checkpoint that holds several datasets; yield its port."""
     pytest.importorskip('torch')
     process = subprocess.Popen(
-        [sys.executable, '-m', 'vla_ros.tools.serve', '--checkpoint',
+        [sys.executable, '-m', 'vla_ros.cli.serve', '--checkpoint',
          str(golden_checkpoints['float32']), '--device', 'cpu', '--port', '0'],
         stdout=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     try:
@@ -101,11 +111,94 @@ def test_a_thousand_malformed_requests_leave_it_serving(running):
             with socket.create_connection(('127.0.0.1', running)) as raw:
                 raw.sendall(random.choice([
                     random.randbytes(50) + b'\r\n\r\n',
-                    b'POST /act HTTP/1.1\r\nContent-Length: 1000\r\n\r\n{',
-                    b'POST /act HTTP/1.1\r\nContent-Length: -5\r\n\r\n{}',
-                    b'POST /act HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n']))
+                    b'POST /act HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{',
+                    b'POST /act HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n{}',
+                    b'POST /act HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n']))
             continue
         status, _, text = post(running, body)
         assert (status, text) == (200, '"error"') or status == 422, body[:80]
     np.testing.assert_allclose(loads(post(running, request_of(CASES[0]))[2]), CASES[0]['action'],
                                rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('host', ['0.0.0.0', '::', '192.168.1.2', 'gpu-machine', ''])
+def test_a_network_is_not_served_without_a_key(host, monkeypatch, capsys):
+    monkeypatch.delenv('VLA_API_KEY', raising=False)
+    assert serve.main(['--checkpoint', 'none', '--host', host, '--port', '0']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and 'VLA_API_KEY' in said and '--insecure' in said
+    # The advice, each way: what fails then is the checkpoint.
+    for arguments, key in ((['--host', host, '--insecure'], ''), (['--host', host], 'secret'),
+                           (['--host', '127.0.0.1'], ''), (['--host', '::1'], ''),
+                           (['--host', 'localhost'], '')):
+        monkeypatch.setenv('VLA_API_KEY', key)
+        assert serve.main(['--checkpoint', 'none', '--port', '0', *arguments]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert 'checkpoint none' in said[-1]
+        assert ('--insecure' in said[0]) == ('--insecure' in arguments)
+
+
+@pytest.mark.parametrize('strict', [False, True])
+def test_an_instruction_that_is_no_text_is_the_clients_error(strict):
+    with serving(Stub(), strict=strict) as port:
+        body = dumps({'images': [IMAGE], 'image': IMAGE, 'instruction': 'pick'})
+        body = body.replace('pick', 'pick \\ud800')
+        status, _, text = post(port, body, '/infer')
+        assert (status, 'U+D800' in text) == (400, True)
+        status, _, text = post(port, body)
+        assert (status, text == '"error"') == ((400, False) if strict else (200, True))
+
+
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
+def test_a_signal_ends_it_cleanly(tmp_path, number, status):
+    (tmp_path / 'still_policy.py').write_text(
+        'from vla_ros.policy.base import PolicySpec\n'
+        'class Still:\n'
+        "    spec = PolicySpec('x', 'y', (1, 7), 1, 0, 'cpu', '', '', '', '')\n"
+        '    def infer(self, observation): raise AssertionError\n'
+        '    def reset(self): pass\n')
+    code = ('import sys\n'
+            'from vla_ros.cli import serve\n'
+            'from still_policy import Still\n'
+            'serve._load = lambda arguments, progress: (Still(), ())\n'
+            "sys.exit(serve.main(['--checkpoint', 'x', '--port', '0']))\n")
+    process = subprocess.Popen([sys.executable, '-c', code], text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, cwd=tmp_path)
+    try:
+        port = int(process.stdout.readline().rsplit(':', 1)[1].split('/')[0])
+        with socket.create_connection(('127.0.0.1', port)) as idle:
+            ask_spec(idle)
+            process.send_signal(number)
+            assert idle.recv(1000) == b''  # ended by the server, not by a reset
+        assert (process.wait(30), process.stderr.read()) == (status, '')
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_missing_library_and_half_a_certificate_are_one_line(monkeypatch, capsys, tmp_path):
+    assert serve.main(['--checkpoint', 'x', '--tls-key', 'key.pem']) == 2
+    assert '--tls-certificate' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, 'uvicorn', None)
+    monkeypatch.delitem(sys.modules, 'vla_ros.server.uvicorn_server', raising=False)
+    assert serve.main(['--checkpoint', 'x']) == 2
+    said = capsys.readouterr().err
+    assert said.count('\n') == 1 and 'pip install' in said and 'uvicorn' in said
+
+
+def test_tls_is_spoken_with_the_certificate_given(tmp_path, monkeypatch):
+    if shutil.which('openssl') is None:
+        pytest.skip('openssl is not installed: sudo apt install openssl')
+    certificate, key = tmp_path / 'certificate.pem', tmp_path / 'key.pem'
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2',
+                    '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout',
+                    str(key), '-out', str(certificate)], check=True, capture_output=True)
+    with pytest.raises(ParameterError, match='--tls-certificate'):
+        make_server(None, key, certificate)
+    observation = Observation((IMAGE,), 'stop')
+    with serving(Stub(), tls=(certificate, key)) as port:
+        config = PolicyConfig(policy='remote', url=f'https://127.0.0.1:{port}', deadline_s=30)
+        with pytest.raises(RemoteError, match='certificate verify failed'):
+            load_policy(config)  # nobody vouches for it
+        monkeypatch.setenv('SSL_CERT_FILE', str(certificate))
+        assert load_policy(config).infer(observation).token_ids == (31999,)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
-pytest.importorskip('vla_ros.sim.world')
+pytest.importorskip('vla_ros.worlds.world')
 
 from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
@@ -29,10 +29,10 @@ from std_msgs.msg import Bool  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from vla_ros.sim.expert import Expert  # noqa: E402
-from vla_ros.sim.follower import COMMAND_TIMEOUT  # noqa: E402
-from vla_ros.sim.robot import JOINTS  # noqa: E402
-from vla_ros.sim.robot import Robot  # noqa: E402
+from vla_ros.worlds.expert import Expert  # noqa: E402
+from vla_ros.worlds.follower import COMMAND_TIMEOUT  # noqa: E402
+from vla_ros.worlds.robot import JOINTS  # noqa: E402
+from vla_ros.worlds.robot import Robot  # noqa: E402
 
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 ROBOT = Robot.load()
@@ -151,11 +151,16 @@ def test_reset_arranges_the_same_scene_again_and_the_referee_knows_the_task(benc
     pictures = []
     for _ in range(2):
         bench.drive(away(bench), lambda: bench.speed() > 0.3)
+        # A command that is still on its way would move the arm after the reset.
+        bench.wait(lambda: bench.speed() < 0.02)
         assert bench.call(bench.resetting).success
-        heard = len(bench.joints)
-        bench.wait(lambda: len(bench.joints) > heard + 60)
+        heard, seen = len(bench.joints), len(bench.images)
+        # The picture after the next one is of the scene at rest, however late pictures come.
+        bench.wait(lambda: len(bench.joints) > heard + 60 and len(bench.images) > seen + 2)
         pictures.append(np.array(bench.images[-1].data))
-    assert np.array_equal(*pictures)
+    # The arm comes to rest within 1e-5 rad, which moves single pixels of an edge; a block that
+    # lies elsewhere changes hundreds.
+    assert np.not_equal(*pictures).mean() < 1e-3
     assert bench.call(bench.success).message.startswith('no task')
     bench.observer.operator.publish(String(data='push the red block'))
     deadline = time.monotonic() + DEADLINE

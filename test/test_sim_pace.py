@@ -7,9 +7,9 @@ import ctypes
 
 import pytest
 
-from vla_ros.sim import drawing
-from vla_ros.sim.drawing import drawing_variable
 from vla_ros.sim.pace import Pace
+from vla_ros.worlds import drawing
+from vla_ros.worlds.drawing import drawing_variable
 
 STEP = 0.01
 

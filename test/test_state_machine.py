@@ -6,10 +6,10 @@
 from itertools import product
 
 import pytest
+from vla_ros.robot.hold import Reason
 from vla_ros.safety.state_machine import advance
 from vla_ros.safety.state_machine import Event
 from vla_ros.safety.state_machine import Mode
-from vla_ros.safety.state_machine import Reason
 from vla_ros.safety.state_machine import refuse_rearm
 from vla_ros.safety.state_machine import State
 
@@ -27,13 +27,15 @@ load failed    -       FAULT   -       -       -       -        -        -      
 cleanup        -       UNCONF  UNCONF  UNCONF  UNCONF  UNCONF   UNCONF   UNCONF  UNCONF
 activate       -       -       -       -       -       -        -        -       -
 deactivate     off     off     off     WAITING WAITING off      off      off     off
-answer         -       -       RUNNING -       -       RUNNING  -        -       -
+result         -       -       RUNNING -       -       RUNNING  -        -       -
 problem        -       -       HOLD    HOLD    HOLD    -        -        -       -
 interrupt      -       -       -       WAITING WAITING WAITING  -        -       -
 estop pressed  pressed pressed ESTOP   ESTOP   ESTOP   ESTOP    ESTOP    ESTOP   pressed
 estop released -       -       -       -       -       -        -        -       -
+estop settled  -       -       -       -       -       -        -        -       -
 rearm          -       -       -       WAITING WAITING WAITING  WAITING  WAITING -
 hang           -       -       FAULT   FAULT   FAULT   FAULT    FAULT    FAULT   -
+fail           -       -       FAULT   FAULT   FAULT   FAULT    FAULT    FAULT   -
 """
 STATES = {
     'UNCONF': State(), 'LOADING': State(Mode.LOADING), 'WAITING': State(Mode.WAITING, active=True),
@@ -42,8 +44,8 @@ STATES = {
     'HOLDauto': State(Mode.HOLD, STALE, active=True),
     'HOLDexpl': State(Mode.HOLD, JUMP, active=True), 'ESTOP': State(Mode.ESTOP, active=True),
     'FAULT': State(Mode.FAULT, Reason.NOT_LOADED)}
-ALL_STATES = [State(mode, reason, active, shadow, pressed)
-              for mode, active, shadow, pressed in product(Mode, *[(False, True)] * 3)
+ALL_STATES = [State(mode, reason, *flags)
+              for mode, *flags in product(Mode, *[(False, True)] * 5)
               for reason in (Reason if mode in (Mode.HOLD, Mode.FAULT) else [None])]
 
 
@@ -60,7 +62,8 @@ def _rows():
 @pytest.mark.parametrize(('name', 'event', 'cell'), list(_rows()))
 def test_table(name, event, cell):
     state = STATES[name]
-    after = advance(state, event, STALE if event is Event.PROBLEM else None)
+    reasons = {Event.PROBLEM: STALE, Event.FAIL: Reason.DEVICE_ERROR}
+    after = advance(state, event, reasons.get(event))
     if cell == '-':
         assert after == state
     elif cell == 'off':
@@ -82,7 +85,7 @@ def test_every_state_and_event_keeps_the_rules(event):
         after = advance(state, event, reason, dry)
         # Nothing but an answer starts a motion, and only where one may lead to a command.
         if after.is_moving and not state.is_moving:
-            assert event is Event.ANSWER and state.is_open
+            assert event is Event.RESULT and state.is_open
         # Nothing moves while the button is pressed, once that was heard with a policy loaded.
         if event is Event.ESTOP_PRESSED:
             assert after.pressed and not after.is_moving and not after.is_open
@@ -93,7 +96,14 @@ def test_every_state_and_event_keeps_the_rules(event):
         is_latched = state.mode is Mode.ESTOP or (
             state.mode is Mode.HOLD and not state.reason.automatic)
         if is_latched and after.mode is not state.mode and event is not Event.ESTOP_PRESSED:
-            assert event in (Event.REARM, Event.CLEANUP, Event.HANG)
+            assert event in (Event.REARM, Event.CLEANUP, Event.HANG, Event.FAIL)
+        # What was stopped stays so, however it is cleaned up and loaded, until the rearm.
+        if state.stopped and not after.stopped:
+            assert event is Event.REARM and not state.pressed
+        # Nothing moves before the emergency stop was heard, or had its time to be.
+        if state.awaiting:
+            assert not state.is_open
+            assert after.awaiting or event is Event.ESTOP_SETTLED
         # Out of the shadow one gets by the operator's hand, or by beginning anew.
         if state.shadow and not after.shadow:
             assert event in (Event.REARM, Event.CLEANUP, Event.CONFIGURE, Event.ACTIVATE,
@@ -105,22 +115,22 @@ def test_every_state_and_event_keeps_the_rules(event):
 
 def test_dry_start_runs_in_shadow_until_the_operator_takes_the_arm():
     state = advance(State(Mode.WAITING), Event.ACTIVATE, dry_start=True)
-    state = advance(state, Event.ANSWER)
+    state = advance(state, Event.RESULT)
     assert state.mode is Mode.SHADOW
-    state = advance(advance(state, Event.REARM), Event.ANSWER)
+    state = advance(advance(state, Event.REARM), Event.RESULT)
     assert state.mode is Mode.RUNNING
 
 
 def test_an_emergency_stop_in_shadow_is_left_into_shadow():
     state = State(Mode.SHADOW, active=True, shadow=True)
-    for event in (Event.ESTOP_PRESSED, Event.ESTOP_RELEASED, Event.REARM, Event.ANSWER):
+    for event in (Event.ESTOP_PRESSED, Event.ESTOP_RELEASED, Event.REARM, Event.RESULT):
         state = advance(state, event)
     assert state.mode is Mode.SHADOW
 
 
 def test_a_button_pressed_while_loading_stops_what_was_loaded():
-    state = State(Mode.LOADING, pressed=True)
-    assert advance(state, Event.LOADED).mode is Mode.ESTOP
+    for state in (State(Mode.LOADING, pressed=True), State(Mode.LOADING, stopped=True)):
+        assert advance(state, Event.LOADED).mode is Mode.ESTOP
 
 
 def test_rearm_is_refused_with_a_sentence_exactly_where_it_does_nothing():

@@ -7,27 +7,27 @@ from dataclasses import replace
 
 import pytest
 
-from vla_ros.gate import Order
-from vla_ros.policy import PolicySpec
+from vla_ros.control.command_gate import CommandContext
+from vla_ros.control.status import NodeStatus
+from vla_ros.control.status import RateMeter
+from vla_ros.policy.base import PolicySpec
+from vla_ros.robot.hold import Reason
 from vla_ros.safety.state_machine import Mode
-from vla_ros.safety.state_machine import Reason
 from vla_ros.safety.state_machine import State
-from vla_ros.status import RateMeter
-from vla_ros.status import StatusBoard
 
 SPEC = PolicySpec('fake', 'key', (1, 7), 1, 0, 'cpu', 'float32', 'sdpa', 'best here', 'none')
-OPEN = Order('task 1', state=State(Mode.RUNNING, active=True), since=0.0)
+OPEN = CommandContext('task 1', state=State(Mode.RUNNING, active=True), since=0.0)
 WAIT = replace(OPEN, state=State(Mode.WAITING, active=True))
 STOP = State(Mode.ESTOP, active=True)
 
 
 @pytest.fixture
-def board():
-    """Give a board on which a policy is ready and frames come in."""
-    board = StatusBoard('/camera', '/instruction', image_timeout=60.0)
-    board.loading('', 100.0, SPEC)
-    board.frame()
-    return board
+def node_status():
+    """Give a node_status on which a policy is ready and frames come in."""
+    node_status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
+    node_status.loading('', 100.0, SPEC)
+    node_status.frame()
+    return node_status
 
 
 def test_a_rate_is_what_was_measured():
@@ -52,10 +52,10 @@ def test_a_change_of_rate_shows():
     assert meter.rate(4.6) == pytest.approx(100.0, rel=0.05)
 
 
-@pytest.mark.parametrize('order, state, reason', [
+@pytest.mark.parametrize('context, state, reason', [
     (replace(WAIT, state=State(Mode.WAITING)), 'WAITING', 'activated'),
     (replace(WAIT, instruction=''), 'WAITING', 'no instruction: publish one on /instruction'),
-    (WAIT, 'WAITING', 'first answer'),
+    (WAIT, 'WAITING', 'first inference'),
     (replace(OPEN, state=replace(STOP, pressed=True)), 'ESTOP', 'pressed'),
     (replace(OPEN, state=STOP), 'ESTOP', '~/rearm'),
     (replace(OPEN, state=replace(STOP, active=False)), 'ESTOP', '~/rearm'),
@@ -67,39 +67,39 @@ def test_a_change_of_rate_shows():
      'inference hangs: 9 s'),
     (replace(OPEN, state=State(Mode.SHADOW, active=True, shadow=True)), 'SHADOW', '~/rearm'),
     (OPEN, 'RUNNING', '')])
-def test_states_of_a_configured_node(board, order, state, reason):
+def test_states_of_a_configured_node(node_status, context, state, reason):
     """Each with a reason that says what to do."""
-    board.sent()
-    status = board.status(order, replaced=0)
+    node_status.sent()
+    status = node_status.status(context, replaced=0)
     assert status.state == state
     assert reason in status.reason
 
 
 def test_before_it_is_configured_the_loading_is_the_reason():
     """As far as it has come."""
-    board = StatusBoard('/camera', '/instruction', image_timeout=60.0)
-    assert board.status(replace(OPEN, state=State()), 0).state == 'UNCONFIGURED'
-    board.loading('shard 1', 12.3)
-    status = board.status(replace(OPEN, state=State(Mode.LOADING)), 0)
+    node_status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
+    assert node_status.status(replace(OPEN, state=State()), 0).state == 'UNCONFIGURED'
+    node_status.loading('shard 1', 12.3)
+    status = node_status.status(replace(OPEN, state=State(Mode.LOADING)), 0)
     assert (status.state, status.reason, status.progress.loading_percent) == (
         'LOADING', 'shard 1', 12.3)
 
 
 def test_a_camera_that_says_nothing_is_missed():
     """By the name of its topic."""
-    board = StatusBoard('/camera', '/instruction', image_timeout=60.0)
-    board.loading('', 100.0, SPEC)
-    assert board.status(WAIT, 0).reason == 'no image on /camera for more than 60 s'
+    node_status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
+    node_status.loading('', 100.0, SPEC)
+    assert node_status.status(WAIT, 0).reason == 'no image on /camera for more than 60 s'
 
 
-def test_everything_is_counted(board):
+def test_everything_is_counted(node_status):
     """Each on its own."""
-    board.failed()
-    board.sent()
-    board.answered(0.25)
-    board.unused()
-    board.void()
-    status = board.status(OPEN, replaced=3)
+    node_status.failed()
+    node_status.sent()
+    node_status.result_sent(0.25)
+    node_status.skipped()
+    node_status.discarded()
+    status = node_status.status(OPEN, replaced=3)
     progress = status.progress
     assert (progress.frames_received, progress.frames_failed, status.frames_dropped) == (1, 1, 4)
-    assert (progress.answers_void, progress.commands_sent, progress.last_age) == (1, 1, 0.25)
+    assert (progress.results_discarded, progress.commands_sent, progress.last_age) == (1, 1, 0.25)

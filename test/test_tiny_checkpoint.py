@@ -15,8 +15,8 @@ import pytest
 from safetensors import safe_open
 
 from vla_ros.errors import ParameterError
-from vla_ros.tiny_checkpoint import model_shapes
-from vla_ros.tiny_checkpoint import write_checkpoint
+from vla_ros.util.tiny_checkpoint import model_shapes
+from vla_ros.util.tiny_checkpoint import write_checkpoint
 
 GOLDEN = Path(__file__).parent / 'golden'
 

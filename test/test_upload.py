@@ -1,20 +1,20 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Frames that are sent ahead: the right bits, whatever the camera sends meanwhile."""
+"""Prefetched frames: the right bits, whatever the camera sends meanwhile."""
 
 import threading
 
 import numpy as np
 import pytest
 
-from vla_ros.preprocess import ImageProcessor
-from vla_ros.preprocess import TowerTransform
+from vla_ros.data.preprocess import ImageProcessor
+from vla_ros.data.preprocess import TowerTransform
 
 torch = pytest.importorskip('torch')
 
 from vla_ros.model.pixels import DevicePixels  # noqa: E402, I100
-from vla_ros.model.stages import HostClock  # noqa: E402
+from vla_ros.model.timings import HostTimings  # noqa: E402
 from vla_ros.model.upload import Uploads  # noqa: E402
 
 HALF = (0.5, 0.5, 0.5)
@@ -36,39 +36,39 @@ def pixels():
 def load(pixels):
     """Give a loader that has seen a frame of the usual size."""
     loader = DevicePixels(PROCESSOR, pixels)
-    assert loader.stage(noise(0)) is None, 'the first frame of a size has to wait'
-    loader(noise(0), HostClock())
+    assert loader.prefetch(noise(0)) is None, 'the first frame of a size has to wait'
+    loader(noise(0), HostTimings())
     return loader
 
 
-def test_a_frame_sent_ahead_is_not_read_again(load, pixels):
+def test_a_prefetched_frame_is_not_read_again(load, pixels):
     frame, expected = noise(1), PROCESSOR(noise(1))
-    staged = load.stage(frame)
+    prefetched = load.prefetch(frame)
     frame[:] = 0
-    load(frame, HostClock(), staged)
+    load(frame, HostTimings(), prefetched)
     assert np.array_equal(pixels[0].numpy(), expected)
 
 
-def test_a_frame_whose_place_was_taken_is_sent_again(load, pixels):
-    staged = [load.stage(noise(seed)) for seed in range(1, 6)]
+def test_a_frame_that_lost_its_slot_is_uploaded_again(load, pixels):
+    prefetched = [load.prefetch(noise(seed)) for seed in range(1, 6)]
     for seed in (5, 1, 4, 2):
-        load(noise(seed), HostClock(), staged[seed - 1])
+        load(noise(seed), HostTimings(), prefetched[seed - 1])
         assert np.array_equal(pixels[0].numpy(), PROCESSOR(noise(seed))), seed
 
 
-def test_a_frame_of_another_size_waits_its_turn(load, pixels):
+def test_a_frame_of_another_size_is_uploaded_with_its_inference(load, pixels):
     other = noise(2, (40, 50, 3))
-    assert load.stage(other) is None
-    staged = load.stage(noise(1))
-    load(other, HostClock())
+    assert load.prefetch(other) is None
+    prefetched = load.prefetch(noise(1))
+    load(other, HostTimings())
     assert np.array_equal(pixels[0].numpy(), PROCESSOR(other))
-    # What was sent ahead in the old size is worth nothing now, even if that size comes back.
+    # A frame prefetched in the old size is stale, even if that size comes back.
     for frame in (noise(1), other):
-        load(frame, HostClock(), staged)
+        load(frame, HostTimings(), prefetched)
         assert np.array_equal(pixels[0].numpy(), PROCESSOR(frame))
 
 
-def test_the_frame_that_is_answered_stays_while_a_camera_sends_others():
+def test_a_frame_in_inference_stays_while_a_camera_sends_others():
     uploads = Uploads((64, 64, 3), CPU)
     newest = {}
     ending = threading.Event()
@@ -78,7 +78,7 @@ def test_the_frame_that_is_answered_stays_while_a_camera_sends_others():
         while not ending.is_set():
             number += 1
             image = np.full((64, 64, 3), number % 251, np.uint8)
-            newest['frame'] = (image, uploads.stage(image))
+            newest['frame'] = (image, uploads.prefetch(image))
 
     camera = threading.Thread(target=send)
     camera.start()
@@ -87,8 +87,8 @@ def test_the_frame_that_is_answered_stays_while_a_camera_sends_others():
         while len(seen) < 100:
             if 'frame' not in newest:
                 continue
-            image, staged = newest['frame']
-            slot = uploads.claim(image, staged)
+            image, prefetched = newest['frame']
+            slot = uploads.acquire(image, prefetched)
             for _ in range(20):
                 assert (slot.frame == int(image[0, 0, 0])).all()
             seen.add(int(image[0, 0, 0]))

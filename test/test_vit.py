@@ -10,7 +10,7 @@ from goldens import FOLDER
 import numpy as np
 import pytest
 
-from vla_ros.tiny_checkpoint import words
+from vla_ros.util.tiny_checkpoint import words
 
 torch = pytest.importorskip('torch')
 

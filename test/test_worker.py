@@ -9,10 +9,10 @@ import threading
 
 import pytest
 
+from vla_ros.control.worker import NewestSlot
+from vla_ros.control.worker import Worker
 from vla_ros.errors import Cancelled
-from vla_ros.policy import ignore_progress
-from vla_ros.worker import NewestSlot
-from vla_ros.worker import Worker
+from vla_ros.util.progress import ignore_progress
 
 DEADLINE = 20.0
 

@@ -78,9 +78,33 @@ def test_the_build_installs_what_a_launch_needs(workspace):
         assert (share / path).read_bytes() == (source / path).read_bytes()
 
 
+def names_in_order(folder, *options):
+    done = subprocess.run(['colcon', 'list', '--names-only', '--topological-order', *options],
+                          cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
 def test_with_both_paths_the_messages_are_built_too(workspace):
     source = workspace / 'src/vla_ros'
-    done = subprocess.run(['colcon', 'list', '--names-only', '--topological-order',
-                           '--base-paths', source, source / 'msg'],
-                          cwd=workspace, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ['vla_ros_msgs', 'vla_ros']
+    assert names_in_order(workspace, '--base-paths', source, source / 'msg') == [
+        'vla_ros_msgs', 'vla_ros']
+
+
+def test_with_the_link_of_the_readme_a_plain_build_finds_the_messages(workspace):
+    line = 'ln -s vla_ros/msg src/vla_ros_msgs'
+    assert f'    {line}\n' in (ROOT / 'README.md').read_text()
+    subprocess.run(line.split(), cwd=workspace, check=True)
+    assert set(names_in_order(workspace)) == {'neighbour', 'vla_ros', 'vla_ros_msgs'}
+    if shutil.which('cmake') is None:
+        pytest.skip('cmake is not installed')
+    # Configuring reads the message files through the link; compiling them takes a minute.
+    done = subprocess.run(['colcon', 'build', '--packages-select', 'vla_ros_msgs',
+                           '--cmake-target', 'help'], cwd=workspace, capture_output=True,
+                          text=True)
+    if 'Could not find' in done.stdout + done.stderr:
+        pytest.skip('the generators of messages are not installed')
+    assert (workspace / 'build/vla_ros_msgs/Makefile').is_file(), done.stdout + done.stderr
+
+
+def test_a_build_in_the_repository_itself_finds_the_messages(workspace):
+    assert names_in_order(workspace / 'src/vla_ros') == ['vla_ros_msgs', 'vla_ros']

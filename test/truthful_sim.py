@@ -10,8 +10,8 @@ from std_msgs.msg import Float64MultiArray
 
 from vla_ros.sim.node import main
 from vla_ros.sim.node import SimNode
-from vla_ros.sim.tasks import COLORS
-from vla_ros.sim.tasks import Situation
+from vla_ros.worlds.tasks import COLORS
+from vla_ros.worlds.tasks import Situation
 
 TOPIC = '/test/situation'
 

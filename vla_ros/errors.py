@@ -38,10 +38,14 @@ class UnnormKeyError(VlaError):
     """No action statistics under the dataset name that was asked for, or none was named."""
 
     def __init__(self, key: str | None, available: list[str]) -> None:
-        choices = ', '.join(available) or 'none: the checkpoint holds no statistics'
-        problem = (f'{key!r} is not one of the datasets of this checkpoint' if key
-                   else 'not given, and the checkpoint was trained on several datasets')
-        super().__init__(f'unnorm_key: {problem}; choose from: {choices}')
+        if not available:
+            super().__init__(
+                'unnorm_key: the checkpoint holds no statistics of any dataset, so its actions '
+                'have no scale; put the dataset_statistics.json of the training into its folder')
+        else:
+            problem = (f'{key!r} is not one of the datasets of this checkpoint' if key
+                       else 'not given, and the checkpoint was trained on several datasets')
+            super().__init__(f'unnorm_key: {problem}; choose from: {", ".join(available)}')
         self.key = key
         self.available = available
 
@@ -67,7 +71,7 @@ class NotFinite(CommandError):
 
 
 class NotMeasured(CommandError):
-    """An action that needs the position of a joint that nobody has told."""
+    """An action that needs the position of a joint that was never measured."""
 
 
 class UnsupportedError(VlaError):
@@ -78,6 +82,10 @@ class UnsupportedError(VlaError):
         self.what = what
         self.why = why
         self.remedy = remedy
+
+
+class CameraEnded(VlaError):
+    """The thread that receives images has ended; only a new process has a new one."""
 
 
 class DeviceMemoryError(VlaError):
@@ -107,6 +115,15 @@ class DeviceMemoryError(VlaError):
         self.smaller = dict(smaller)
 
 
+class DeviceLostError(VlaError):
+    """A device error that every later call of this process would repeat."""
+
+    def __init__(self, device: str, cause: BaseException) -> None:
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        super().__init__(f'{device} is lost to this process: {reason}; restart the node')
+        self.device = device
+
+
 def _gib(size: int) -> str:
     return f'{size / 2**30:.2f} GiB'
 
@@ -116,7 +133,7 @@ class InvalidAction(VlaError):
     The model's output is not an action, so nothing may move.
 
     The reference code decodes any token to a motion, a stray word to full scale. Here the ids are
-    kept for whoever has to find out why.
+    kept for debugging.
     """
 
     def __init__(self, reason: str, token_ids: tuple[int, ...], positions: tuple[int, ...],
@@ -126,7 +143,7 @@ class InvalidAction(VlaError):
 
         :param reason: what makes it invalid.
         :param token_ids: every generated id, up to and including an early end.
-        :param positions: zero-based places in the action that are not valid.
+        :param positions: zero-based indices in the action that are not valid.
         :param prompt: the text that was to be continued.
         :param input_ids: its token ids.
         """

@@ -83,7 +83,7 @@ def summarize(record: Record, node: Mapping[str, str], wall: float, middleware: 
         '',
         f'vla_demo: {sum(turn.succeeded for turn in record.turns)} of {len(record.turns)} '
         f'instructions fulfilled, {simulated:.0f} s of the arm in {wall:.0f} s',
-        f'  answers     {len(record.answers)} ({record.rate():.1f} Hz)',
+        f'  results     {len(record.results)} ({record.rate():.1f} Hz)',
         f'  age         p50 {p50:.0f} ms, p99 {p99:.0f} ms, from the image to its command',
         f'  policy      {node.get("device") or "?"}, {node.get("dtype") or "?"}, attention '
         f'{node.get("attention", "").split(":")[0] or "?"}',

@@ -1,12 +1,12 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where the robot's links are, as robot_state_publisher tells it, and viewers draw it by."""
+"""Transforms of the robot's links, as robot_state_publisher gives them to viewers."""
 
 from geometry_msgs.msg import TransformStamped
 from sensor_msgs.msg import JointState
 
-from vla_ros.sim.robot import Robot
+from vla_ros.worlds.robot import Robot
 
 
 def link_transforms(robot: Robot, joints: JointState) -> list[TransformStamped]:

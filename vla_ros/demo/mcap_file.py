@@ -5,17 +5,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-import re
 import struct
 from typing import Any
 
-from ament_index_python.packages import get_package_share_directory
 from geometry_msgs.msg import TransformStamped
 from rclpy.serialization import serialize_message
 
-_SEPARATOR = '\n' + 80 * '=' + '\n'
-_FIELD = re.compile(r'^(?P<type>[\w/]+)(?:\[[^]]*\])?\s+\w+')
-_PRIMITIVES = re.compile(r'(bool|byte|char|w?string|float(32|64)|u?int(8|16|32|64))$')
+from vla_ros.recording.message_definitions import definition
+from vla_ros.recording.message_definitions import SEPARATOR
 
 
 class McapFile:
@@ -51,7 +48,7 @@ class McapFile:
         """Write a tf2_msgs/TFMessage, though its package may not be installed."""
         if topic not in self._channels:
             part = 'geometry_msgs/TransformStamped'
-            self._register(topic, 'tf2_msgs/msg/TFMessage', _SEPARATOR.join(
+            self._register(topic, 'tf2_msgs/msg/TFMessage', SEPARATOR.join(
                 [f'{part}[] transforms', f'MSG: {part}\n{definition(*part.split("/"))}']))
         self._write(topic, encode_transforms(transforms), moment)
 
@@ -84,30 +81,3 @@ def encode_transforms(transforms: Sequence[TransformStamped]) -> bytes:
         content.extend(struct.pack('<7d', place.x, place.y, place.z,
                                    turn.x, turn.y, turn.z, turn.w))
     return b'\0\1\0\0' + bytes(content)
-
-
-def definition(package: str, name: str) -> str:
-    """
-    Give the definition of a message and of all that it is made of.
-
-    :raises LookupError: a package is not installed.
-    """
-    texts: dict[str, str] = {}
-    waiting = [f'{package}/{name}']
-    while waiting:
-        found = waiting.pop(0)
-        if found in texts:
-            continue
-        own_package, own_name = found.split('/')
-        folder = Path(get_package_share_directory(own_package)) / 'msg'
-        texts[found] = (folder / f'{own_name}.msg').read_text(encoding='utf-8')
-        waiting += _parts(texts[found], own_package)
-    first, *others = texts.items()
-    return _SEPARATOR.join([first[1], *(f'MSG: {part}\n{text}' for part, text in others)])
-
-
-def _parts(text: str, package: str) -> list[str]:
-    fields = (_FIELD.match(line) for line in text.split('\n'))
-    kinds = [field['type'] for field in fields if field]
-    return [kind if '/' in kind else f'{package}/{kind}' for kind in kinds
-            if not _PRIMITIVES.match(kind)]

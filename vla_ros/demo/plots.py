@@ -24,11 +24,11 @@ _Row = tuple[float, tuple[float, ...]]
 
 
 def plot_ages(record: Record) -> str:
-    """Draw how old each answer's image was when its command went out, over simulated time."""
-    if not record.answers:
-        return '<p>No answer was recorded; vla_ros_msgs may not be built.</p>'
-    times = np.array([answer.time for answer in record.answers])
-    ages = np.array([1e3 * answer.age for answer in record.answers])
+    """Draw how old each result's image was when its command went out, over simulated time."""
+    if not record.results:
+        return '<p>No result was recorded; vla_ros_msgs may not be built.</p>'
+    times = np.array([result.time for result in record.results])
+    ages = np.array([1e3 * result.age for result in record.results])
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9, 2.8), layout='constrained')
         axes = figure.add_subplot(xlabel='simulated time [s]', ylabel='age [ms]')

@@ -10,9 +10,9 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Answer:
+class InferenceResult:
     """
-    One answer of the policy.
+    One result of the policy.
 
     :param time: simulated seconds at which its command went out.
     :param age: seconds from the image to that moment.
@@ -54,15 +54,15 @@ class Record:
     """
 
     turns: list[Turn] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    results: list[InferenceResult] = field(default_factory=list)
     frames: list[tuple[float, bytes]] = field(default_factory=list)
     joints: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
     commands: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
     names: tuple[str, ...] = ()
 
-    def answer_at(self, time: float) -> Answer | None:
-        """Give the answer in force at a time."""
-        return next((answer for answer in reversed(self.answers) if answer.time <= time), None)
+    def result_at(self, time: float) -> InferenceResult | None:
+        """Give the result in force at a time."""
+        return next((result for result in reversed(self.results) if result.time <= time), None)
 
     def turn_at(self, time: float) -> Turn | None:
         """Give the instruction that was being carried out at a time."""
@@ -70,12 +70,12 @@ class Record:
                      if turn.began <= time <= turn.began + turn.seconds), None)
 
     def ages_ms(self, percentiles: tuple[float, ...]) -> list[float]:
-        """Percentiles of the ages in milliseconds, NaN where there is no answer."""
-        ages = [1e3 * answer.age for answer in self.answers]
+        """Percentiles of the ages in milliseconds, NaN where there is no result."""
+        ages = [1e3 * result.age for result in self.results]
         return (np.percentile(ages, percentiles).tolist() if ages
                 else [float('nan')] * len(percentiles))
 
     def rate(self) -> float:
-        """Answers per second, simulated, while instructions were carried out."""
+        """Results per second, simulated, while instructions were carried out."""
         seconds = sum(turn.seconds for turn in self.turns)
-        return len(self.answers) / seconds if seconds else 0.0
+        return len(self.results) / seconds if seconds else 0.0

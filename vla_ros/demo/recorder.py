@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Listens to everything that goes on, for the report and for the MCAP file."""
+"""Records all topics of the demo, for the report and for the MCAP file."""
 
 from functools import partial
 import io
@@ -11,7 +11,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from PIL import Image as Picture
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
 from sensor_msgs.msg import CameraInfo
@@ -22,29 +21,29 @@ from std_msgs.msg import String
 
 from vla_ros.demo.links import link_transforms
 from vla_ros.demo.mcap_file import McapFile
-from vla_ros.demo.record import Answer
+from vla_ros.demo.record import InferenceResult
 from vla_ros.demo.record import Record
-from vla_ros.messages import nanoseconds
-from vla_ros.messages import VlaAction
-from vla_ros.messages import VlaStatus
-from vla_ros.sim.robot import Robot
+from vla_ros.ros.messages import nanoseconds
+from vla_ros.ros.messages import VlaAction
+from vla_ros.ros.messages import VlaStatus
+from vla_ros.ros.qos import LATCHED
+from vla_ros.worlds.robot import Robot
 
+# Deeper than those of the node: a record is to lack nothing.
 _NEWEST = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 _RELIABLE = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
-_LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
-                      durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 COMPRESSED = '/camera/image_raw/compressed'
 #: Nanoseconds between two images that are kept.
 _IMAGE_PERIOD = 100_000_000
 
 
 class Recorder:
-    """Records from now on; in a file as it came, but images thinned out, and links with them."""
+    """Records from now on: messages as they came, images thinned out, and transforms of links."""
 
     def __init__(self, node: Node, file: McapFile) -> None:
         """Subscribe."""
         self.record = Record()
-        #: What the inference node last said of itself in /diagnostics.
+        #: The newest values of the inference node in /diagnostics.
         self.diagnostics: dict[str, str] = {}
         self._file = file
         self._now = 0
@@ -54,13 +53,13 @@ class Recorder:
         node.create_subscription(Image, '/camera/image_raw', self._on_image, _NEWEST)
         node.create_subscription(JointState, '/joint_states', self._on_joints, _NEWEST)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, _RELIABLE)
-        node.create_subscription(String, '/robot_description', self._on_description, _LATCHED)
+        node.create_subscription(String, '/robot_description', self._on_description, LATCHED)
         for kind, topic, qos in (
                 (CameraInfo, '/camera/camera_info', _RELIABLE),
                 (String, '/vla/instruction', _RELIABLE),
                 (JointState, '/arm/joint_command', _RELIABLE),
                 (VlaAction, '/vla/action', _RELIABLE),
-                (VlaStatus, '/vla/status', _LATCHED)):
+                (VlaStatus, '/vla/status', LATCHED)):
             if kind is not None:
                 node.create_subscription(kind, topic, partial(self._on_any, topic), qos)
 
@@ -74,7 +73,7 @@ class Recorder:
         if topic == '/arm/joint_command':
             self.record.commands.append((self.now, tuple(message.position)))
         if topic == '/vla/action':
-            self.record.answers.append(Answer(
+            self.record.results.append(InferenceResult(
                 1e-9 * nanoseconds(message.published), message.age_published,
                 message.instruction, tuple(message.token_ids),
                 dict(zip(message.stage_names, message.stage_ms))))

@@ -49,14 +49,14 @@ def write_report(path: Path, record: Record, summary: str) -> None:
 def _table(record: Record) -> str:
     rows = []
     for turn in record.turns:
-        answers = [answer for answer in record.answers
-                   if turn.began <= answer.time <= turn.began + turn.seconds]
-        rate = f'{len(answers) / turn.seconds:.1f}' if turn.seconds else ''
+        results = [result for result in record.results
+                   if turn.began <= result.time <= turn.began + turn.seconds]
+        rate = f'{len(results) / turn.seconds:.1f}' if turn.seconds else ''
         outcome = ('<td class="yes">done</td>' if turn.succeeded else
                    f'<td class="no">not done: {escape(turn.decided or "nothing happened")}</td>')
         rows.append(f'<tr><td>{escape(turn.instruction)}</td>{outcome}'
-                    f'<td>{turn.seconds:.1f}</td><td>{len(answers)}</td><td>{rate}</td></tr>')
-    return ('<table><tr><th>instruction</th><th>outcome</th><th>seconds</th><th>answers</th>'
+                    f'<td>{turn.seconds:.1f}</td><td>{len(results)}</td><td>{rate}</td></tr>')
+    return ('<table><tr><th>instruction</th><th>outcome</th><th>seconds</th><th>results</th>'
             f'<th>Hz</th></tr>{"".join(rows)}</table>')
 
 
@@ -67,8 +67,8 @@ def _animation(record: Record) -> str:
         if time < due or turn is None:
             continue
         due = time + _PICTURE_PERIOD - 1e-6
-        answer = record.answer_at(time)
-        tokens = '  '.join(map(str, answer.tokens)) if answer else ''
+        result = record.result_at(time)
+        tokens = '  '.join(map(str, result.tokens)) if result else ''
         pictures.append(_picture(jpeg, f'{turn.instruction}   {time - turn.began:4.1f} s',
                                  f'tokens  {tokens}'))
     if not pictures:

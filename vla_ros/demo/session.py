@@ -17,24 +17,27 @@ from vla_ros.demo.display import describe_turn
 from vla_ros.demo.display import LiveLine
 from vla_ros.demo.display import summarize
 from vla_ros.demo.mcap_file import McapFile
-from vla_ros.demo.processes import Processes
+from vla_ros.demo.outputs import check_own
+from vla_ros.demo.outputs import MCAP_MARK
+from vla_ros.demo.outputs import REPORT_MARK
 from vla_ros.demo.record import Record
 from vla_ros.demo.record import Turn
 from vla_ros.demo.recorder import Recorder
 from vla_ros.demo.report import write_report
-from vla_ros.demo.signals import signals_noted
 from vla_ros.errors import VlaError
-from vla_ros.sim.pair import Pair
-from vla_ros.sim.pair import running
-from vla_ros.sim.tasks import Task
-from vla_ros.sim.trial import Examiner
-from vla_ros.sim.trial import examiner
+from vla_ros.evaluation.examiner import Examiner
+from vla_ros.evaluation.examiner import examiner
+from vla_ros.evaluation.pair import Pair
+from vla_ros.evaluation.pair import running
+from vla_ros.util.processes import Processes
+from vla_ros.util.signals import signals_noted
+from vla_ros.worlds.tasks import Task
 
 #: What the demo asks for, in scenes of these seeds.
 PROGRAMME = ((20001, Task('reach', 'blue')), (20002, Task('push', 'red')),
              (20003, Task('pick', 'green')), (20004, Task('reach', 'yellow')),
              (20005, Task('pick', 'red')))
-#: Simulated seconds for which the arm is watched after it has done what it was told.
+#: Simulated seconds for which recording goes on after a task was fulfilled.
 _AFTERWARDS = 0.8
 
 
@@ -65,13 +68,16 @@ def run_session(session: Session, log_folder: Path) -> Record:
     """
     Run the demo and print what happens.
 
-    :raises VlaError: a process ended by itself, or the topics are not ours alone.
+    :raises VlaError: the folder holds files of these names that no demo wrote, a process ended by
+        itself, or the topics are not ours alone.
     """
     for folder in (log_folder, session.folder):
         folder.mkdir(parents=True, exist_ok=True)
+    mcap, report = session.folder / 'episode.mcap', session.folder / 'report.html'
+    check_own(mcap, MCAP_MARK)
+    check_own(report, REPORT_MARK)
     domain = int(os.environ.get('ROS_DOMAIN_ID') or 0)
     line = LiveLine(sys.stdout)
-    mcap = session.folder / 'episode.mcap'
     with signals_noted() as signals, McapFile(mcap) as file:
         started = (Processes(log_folder, os.environ) if session.pair is None
                    else running(session.pair, log_folder, os.environ))
@@ -93,7 +99,6 @@ def run_session(session: Session, log_folder: Path) -> Record:
         summary = summarize(recorder.record, recorder.diagnostics, wall, middleware)
         line.print(summary)
         processes.check_ended_well()
-    report = session.folder / 'report.html'
     write_report(report, recorder.record, summary)
     line.print(f'  report      {report}\n  recording   {mcap} '
                f'({mcap.stat().st_size / 1e6:.1f} MB; config/foxglove/vla_ros.json shows it)')

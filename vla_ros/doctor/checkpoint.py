@@ -14,16 +14,32 @@ from vla_ros.doctor.finding import OK
 from vla_ros.doctor.finding import WARNING
 from vla_ros.errors import CheckpointError
 from vla_ros.errors import VlaError
+from vla_ros.util.files import check_regular
+from vla_ros.util.files import FileError
+from vla_ros.util.files import MOST_TEXT
 
 _INDEX = 'model.safetensors.index.json'
 
 
-def check_checkpoint(folder: Path) -> list[Finding]:
-    """Check everything in a checkpoint folder."""
-    if not folder.is_dir():
-        return [Finding('checkpoint', ERROR, f'{folder} is not a folder',
-                        'give the folder of a checkpoint; a hub id is not downloaded for this')]
-    return [_attempt(subject, check, folder) for subject, check in _CHECKS.items()]
+def check_checkpoint(location: str | Path, revision: str | None = None) -> list[Finding]:
+    """
+    Check everything in a checkpoint folder, or in what the cache has of a hub id.
+
+    :param revision: commit, branch or tag of a hub id; None for what would be loaded.
+    """
+    try:
+        from vla_ros.model.checkpoint import find_folder
+        snapshot = find_folder(str(location), revision, may_download=False)
+    except VlaError as error:
+        return [Finding('checkpoint', ERROR, str(error), 'give the folder of a checkpoint, or a '
+                        'hub id that is cached: nothing is downloaded for this')]
+    except ImportError as error:
+        return [Finding('checkpoint', WARNING, f'cannot be checked: {error}',
+                        'see the modules above')]
+    findings = [Finding('checkpoint', OK, f'{location}, commit {snapshot.commit}, cached in '
+                        f'{snapshot.folder}')] if snapshot.commit else []
+    return findings + [_attempt(subject, check, snapshot.folder)
+                       for subject, check in _CHECKS.items()]
 
 
 def _attempt(subject: str, check: Callable[[Path], str], folder: Path) -> Finding:
@@ -46,9 +62,8 @@ def _configuration(folder: Path) -> str:
 
 
 def _preprocessor(folder: Path) -> str:
-    from vla_ros.model.config import read_json
-    from vla_ros.preprocess import ImageProcessor
-    processor = ImageProcessor.from_config(read_json(folder / 'preprocessor_config.json'))
+    from vla_ros.model.checkpoint import read_image_processor
+    processor = read_image_processor(folder)
     return ' + '.join('{}x{}'.format(*tower.crop[::-1]) for tower in processor.towers)
 
 
@@ -61,20 +76,27 @@ def _tokenizer(folder: Path) -> str:
 
 def _datasets(folder: Path) -> str:
     """Name the datasets, with how many numbers an action of each has."""
-    from vla_ros.actions import ActionStatistics
+    from vla_ros.data.actions import ActionStatistics
+    from vla_ros.data.dataset_statistics import count_dimensions
+    from vla_ros.data.dataset_statistics import StatisticsError
+    from vla_ros.model.checkpoint import read_norm_stats
     from vla_ros.model.config import read_config
-    from vla_ros.model.config import read_json
-    own = folder / 'dataset_statistics.json'
-    datasets = read_json(own) if own.is_file() else read_config(folder).norm_stats
+    datasets = read_norm_stats(folder, read_config(folder))
     if not datasets:
         raise CheckpointError(folder, 'there are no action statistics: no unnorm_key can be used')
-    return ', '.join(f'{name} ({ActionStatistics.from_dataset(dataset).dim})'
+    for name, dataset in datasets.items():
+        try:
+            ActionStatistics.from_dataset(dataset)
+        except StatisticsError as error:
+            raise CheckpointError(folder, f'unnorm_key {name!r}: {error}') from None
+    return ', '.join(f'{name} ({count_dimensions(dataset)})'
                      for name, dataset in sorted(datasets.items()))
 
 
 def _weights(folder: Path) -> str:
     """Measure the weight files against their own headers and the index."""
-    files = _weight_files(folder)
+    from vla_ros.model.shards import shards
+    files = shards(folder)
     headers = {name: read_safetensors_header(folder / name) for name in files}
     for name, keys in files.items():
         missing = sorted(keys - headers[name].keys())
@@ -87,39 +109,26 @@ def _weights(folder: Path) -> str:
     return f'{len(files)} file(s), {size / 1e9:.3f} GB, {count} tensors, {", ".join(types)}'
 
 
-def _weight_files(folder: Path) -> dict[str, set[str]]:
-    """Name the weight files, and the tensors that the index expects in each."""
-    from vla_ros.model.config import read_json
-    if not (folder / _INDEX).is_file():
-        if not (folder / 'model.safetensors').is_file():
-            raise CheckpointError(folder, f'neither model.safetensors nor {_INDEX} is there')
-        return {'model.safetensors': set()}
-    files: dict[str, set[str]] = {}
-    for key, name in (read_json(folder / _INDEX).get('weight_map') or {}).items():
-        files.setdefault(name, set()).add(key)
-    missing = sorted(name for name in files if not (folder / name).is_file())
-    if missing or not files:
-        raise CheckpointError(folder, f'{len(missing)} of {len(files)} weight files are missing: '
-                              f'{", ".join(missing)}')
-    return files
-
-
 def read_safetensors_header(path: Path) -> dict[str, dict]:
     """
     Read what a safetensors file says it holds, by tensor, and compare it with the file's size.
 
     :raises CheckpointError: the file is damaged or not all there.
     """
-    size = path.stat().st_size
+    try:
+        size = check_regular(path)
+    except FileError as error:
+        raise CheckpointError(path.parent, f'{path.name} {error.problem}') from None
     with path.open('rb') as file:
         try:
             (length,) = struct.unpack('<Q', file.read(8))
-            if length > size:
-                raise ValueError('its header is longer than the file')
+            if length > min(size, MOST_TEXT):
+                raise ValueError('its header is longer than the file, or than any header')
             header = json.loads(file.read(length))
             header.pop('__metadata__', None)
             end = max((tensor['data_offsets'][1] for tensor in header.values()), default=0)
-        except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (struct.error, ValueError, KeyError, TypeError, AttributeError, IndexError,
+                RecursionError) as error:
             raise CheckpointError(path.parent, f'{path.name} is damaged: {error}') from None
     expected = 8 + length + end
     if size != expected:

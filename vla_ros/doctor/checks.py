@@ -12,9 +12,10 @@ from vla_ros.doctor.finding import OK
 from vla_ros.doctor.finding import WARNING
 from vla_ros.doctor.machine import Machine
 from vla_ros.doctor.machine import MODULES
-from vla_ros.fast_dds import profile_file
-from vla_ros.fast_dds import profile_in_use
-from vla_ros.fast_dds import profile_variable
+from vla_ros.transport.fast_dds_profile import profile_file
+from vla_ros.transport.fast_dds_profile import profile_in_use
+from vla_ros.transport.fast_dds_profile import profile_variable
+from vla_ros.util.packages import install_command
 
 Check = Callable[[Machine], Finding]
 
@@ -38,25 +39,36 @@ def check_python(machine: Machine) -> Finding:
     return Finding('Python', OK, machine.python)
 
 
-def module_check(name: str, level: str, fix: str) -> Check:
+def module_check(name: str, level: str, fix: str | None = None) -> Check:
     """
     Make the check of one Python module.
 
     :param level: how bad it is if the module is missing.
+    :param fix: what helps; None for what requirements.txt brings.
     """
     distribution = MODULES[name]
 
     def check(machine: Machine) -> Finding:
         module, oldest = machine.modules[name], OLDEST.get(distribution, '0')
+        remedy = install_command() if fix is None else fix
         if module.problem:
-            return Finding(distribution, ERROR, f'is broken: {module.problem}', fix)
+            return Finding(distribution, ERROR, f'is broken: {module.problem}', remedy)
         if not module.version:
-            return Finding(distribution, level, 'is not installed', fix)
+            return Finding(distribution, level, 'is not installed', remedy)
         if _numbers(module.version) < _numbers(oldest) and module.version != '?':
-            return Finding(distribution, ERROR, f'{module.version} is older than {oldest}', fix)
+            return Finding(distribution, ERROR, f'{module.version} is older than {oldest}', remedy)
         return Finding(distribution, OK, module.version)
 
     return check
+
+
+def check_cv_bridge(machine: Machine) -> Finding:
+    """Check what converts the encodings that are not read in place."""
+    distribution = machine.environment.get('ROS_DISTRO')
+    install = (f'sudo apt install ros-{distribution}-cv-bridge' if distribution else
+               'it comes with a ROS 2 installation only')
+    return module_check('cv_bridge.boost.cv_bridge_boost', WARNING, f'{install} (needed only for '
+                        'encodings other than rgb8, bgr8, rgba8, bgra8 and mono8)')(machine)
 
 
 def check_cuda(machine: Machine) -> Finding:
@@ -149,29 +161,25 @@ def check_receive_buffer(machine: Machine) -> Finding:
     return Finding('rmem_max', OK, found)
 
 
-_PIP = 'pip install -r requirements.txt'
-
 CHECKS: tuple[Check, ...] = (
     check_python,
     module_check('torch', ERROR, 'pip install torch (for a GPU see pytorch.org)'),
     check_cuda,
     check_attention,
     module_check('flash_attn', OK, ''),
-    module_check('transformers', WARNING, _PIP),
-    module_check('tokenizers', ERROR, _PIP),
-    module_check('safetensors', ERROR, _PIP),
-    module_check('PIL', ERROR, _PIP),
-    module_check('numpy', ERROR, _PIP),
-    module_check('huggingface_hub', WARNING, _PIP),
+    module_check('transformers', WARNING),
+    module_check('tokenizers', ERROR),
+    module_check('safetensors', ERROR),
+    module_check('PIL', ERROR),
+    module_check('numpy', ERROR),
+    module_check('huggingface_hub', WARNING),
     check_distribution,
     module_check('rclpy', ERROR, 'source /opt/ros/<distribution>/setup.bash, or run '
                  './scripts/setup (vla_predict works without)'),
     check_middleware,
     module_check('vla_ros_msgs.msg', WARNING, 'colcon build --base-paths . msg (without it '
                  'vla/action and vla/status are not published)'),
-    module_check('cv_bridge.boost.cv_bridge_boost', WARNING,
-                 'apt install ros-$ROS_DISTRO-cv-bridge (needed only for encodings other than '
-                 'rgb8, bgr8, rgba8, bgra8 and mono8)'),
+    check_cv_bridge,
     check_shared_memory,
     check_receive_buffer,
 )

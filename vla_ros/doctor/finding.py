@@ -15,7 +15,7 @@ class Finding:
     """
     What one check found.
 
-    :param subject: what was looked at, in a word or two.
+    :param subject: what was checked, in a word or two.
     :param level: ``ok``, ``warning`` (works, but less well) or ``error`` (does not work).
     :param found: what is there, or missing.
     :param fix: what to do about it; empty where nothing is to be done.

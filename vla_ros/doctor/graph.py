@@ -24,7 +24,7 @@ class Endpoint:
     A publisher or a subscription.
 
     :param is_publisher: whether it offers, or asks for, the following.
-    :param depth: of the history; 0 where the middleware does not tell.
+    :param depth: of the history; 0 where the middleware gives none.
     :param deadline: longest time between messages in seconds, infinite if there is none.
     :param lease: time after which a silent publisher counts as gone, in seconds.
     """
@@ -75,7 +75,7 @@ class Stream:
 
 
 def mismatches(offered: Endpoint, requested: Endpoint) -> list[str]:
-    """Say how to mend each setting by which a publisher and a subscription miss each other."""
+    """Say how to change each setting that keeps a publisher and a subscription apart."""
     if offered.message_type != requested.message_type:
         return [f'{offered.node} publishes {offered.message_type}, {requested.node} wants '
                 f'{requested.message_type}: remap one of them']
@@ -117,7 +117,11 @@ def judge_topic(topic: str, endpoints: Sequence[Endpoint]) -> list[Finding]:
         findings.append(Finding(topic, WARNING, 'nobody subscribes', 'start it, or remap the '
                                 'topic'))
     for offered in publishers:
+        # A node that subscribes several times, as this one to an emergency stop, receives by any.
+        hearing = {one.node for one in subscriptions if not mismatches(offered, one)}
         for requested in subscriptions:
+            if requested.node in hearing:
+                continue
             findings += [Finding(topic, ERROR, f'{offered.node} and {requested.node} are not '
                                  'compatible', problem)
                          for problem in mismatches(offered, requested)]

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Looks at the running graph: connects as the node does, and listens for a few seconds."""
+"""Inspects the running graph: connects as the node does, and listens for a few seconds."""
 
 from collections.abc import Sequence
 import math
@@ -15,8 +15,6 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from rclpy.qos import QoSReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
@@ -33,9 +31,9 @@ from vla_ros.doctor.graph import IMAGE_TYPES
 from vla_ros.doctor.graph import judge_stream
 from vla_ros.doctor.graph import judge_topic
 from vla_ros.doctor.graph import Stream
+from vla_ros.ros.qos import NEWEST
 
 _CLASSES = dict(zip(IMAGE_TYPES, (Image, CompressedImage)))
-_NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 # Seconds in which the others are discovered; more than two processes ever took here.
 _DISCOVERY = 3.0
 # What the middleware gives for "infinite", and for "unknown", is longer than a century.
@@ -45,7 +43,7 @@ _UNKNOWN = 2 ** 63
 
 def look_at_graph(topics: Sequence[str], seconds: float) -> list[Finding]:
     """
-    Look at topics, and measure those that carry images.
+    Inspect topics, and measure those that carry images.
 
     :param topics: full names.
     :param seconds: to listen.
@@ -70,7 +68,7 @@ def _look(node: Node, executor: SingleThreadedExecutor, topics: Sequence[str], s
     findings = [Finding('middleware', OK, f'the graph is seen through '
                         f'{rclpy.get_rmw_implementation_identifier()}')]
     found = {topic: _endpoints(node, topic) for topic in topics}
-    ears = [_Ear(node, topic, message_type)
+    ears = [_Listener(node, topic, message_type)
             for topic, endpoints in found.items()
             for message_type in sorted({one.message_type for one in endpoints
                                         if one.is_publisher} & set(_CLASSES))]
@@ -114,7 +112,7 @@ def _seconds(duration: Any) -> float:
     return math.inf if seconds <= 0.0 or seconds > _CENTURY else seconds
 
 
-class _Ear:
+class _Listener:
     """Listens to an image topic as the node does."""
 
     def __init__(self, node: Node, topic: str, message_type: str) -> None:
@@ -125,7 +123,7 @@ class _Ear:
         self._lost = 0
         self._size = 0
         # It has a second parameter, from which rclpy sees that it takes the information, too.
-        node.create_subscription(_CLASSES[message_type], topic, self._take, _NEWEST,
+        node.create_subscription(_CLASSES[message_type], topic, self._take, NEWEST,
                                  event_callbacks=SubscriptionEventCallbacks(
                                      message_lost=self._on_lost))
 
@@ -150,7 +148,7 @@ class _Ear:
 
 
 def _sequence_number(information: Any) -> int:
-    """Give the number of a message, -1 where the distribution does not tell (Humble)."""
+    """Give the number of a message, -1 where the distribution gives none (Humble)."""
     if isinstance(information, dict):
         return int(information.get('publication_sequence_number') or -1)
     return int(getattr(information, 'publication_sequence_number', None) or -1)
@@ -160,7 +158,7 @@ def _others_segments() -> set[Path]:
     """Give the segments of Fast DDS that this process uses, but has not made."""
     pattern = r'/dev/shm/fastdds_[0-9a-f]{16}(?=_el$|$|\s)'
     used = set(re.findall(pattern, _maps(), re.MULTILINE))
-    # Whoever made a segment keeps the lock file beside it open.
+    # The process that made a segment keeps the lock file beside it open.
     own = {name for file in Path('/proc/self/fd').iterdir()
            for name in re.findall(pattern, os.path.realpath(file))}
     return {Path(name) for name in used - own}

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Looks at this machine: what is installed, and what the kernel and the environment say."""
+"""Inspects this machine: what is installed, and the state of kernel and environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ import re
 import shutil
 import sys
 
-from vla_ros.shared_memory import find_orphans
-from vla_ros.shared_memory import SHARED_MEMORY
+from vla_ros.transport.orphans import find_orphans
+from vla_ros.transport.orphans import SHARED_MEMORY
 
 _RECEIVE_BUFFER = Path('/proc/sys/net/core/rmem_max')
 _NVIDIA_DRIVER = Path('/proc/driver/nvidia/version')
 
-#: Python modules that are looked at, and the names of their distributions.
+#: Python modules that are checked, and the names of their distributions.
 MODULES = {
     'numpy': 'numpy',
     'PIL': 'pillow',
@@ -70,7 +70,7 @@ class Gpu:
 @dataclass(frozen=True)
 class Machine:
     """
-    Everything that the checks look at.
+    The facts that the checks judge.
 
     :param python: version and path of the interpreter.
     :param cuda: CUDA version that torch was built for, empty for a CPU build or no torch.
@@ -97,7 +97,7 @@ class Machine:
 
 
 def look_at_machine() -> Machine:
-    """Look at this machine."""
+    """Inspect this machine."""
     modules = {name: _look_at_module(name, distribution)
                for name, distribution in MODULES.items()}
     cuda, gpus = _look_at_torch() if modules['torch'].works else ('', ())

@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
-import json
 from pathlib import Path
+import reprlib
 from typing import Any
 
 from vla_ros.errors import CheckpointError
+from vla_ros.model.values import check_whole
+from vla_ros.model.values import flag
+from vla_ros.model.values import mapping
+from vla_ros.model.values import number
+from vla_ros.model.values import strings
+from vla_ros.model.values import text
+from vla_ros.model.values import ValueProblem
+from vla_ros.model.values import whole
+from vla_ros.util.files import FileError
+from vla_ros.util.files import read_json_object
 
 # Constructor arguments of the published towers, as timm defines them under these names.
 _DINOV2_LARGE: dict[str, Any] = {
@@ -146,14 +156,9 @@ def read_json(path: Path) -> dict:
     :raises CheckpointError: the file is missing or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except FileNotFoundError:
-        raise CheckpointError(path.parent, f'{path.name} is missing') from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(path.parent, f'{path.name} cannot be read: {error}') from None
-    if not isinstance(content, dict):
-        raise CheckpointError(path.parent, f'{path.name} must hold a JSON object')
-    return content
+        return read_json_object(path)
+    except FileError as error:
+        raise CheckpointError(path.parent, f'{path.name} {error.problem}') from None
 
 
 def read_config(folder: Path) -> OpenVlaConfig:
@@ -163,68 +168,134 @@ def read_config(folder: Path) -> OpenVlaConfig:
     :raises CheckpointError: it is missing, or describes a network that this runtime lacks.
     """
     raw = read_json(folder / 'config.json')
+    _check_layout(folder, raw)
     if raw.get('model_type') != 'openvla':
         raise CheckpointError(
-            folder, f'config.json says model_type {raw.get("model_type")!r}; only "openvla" '
-            'checkpoints are supported')
+            folder, f'config.json says model_type {reprlib.repr(raw.get("model_type"))}; only '
+            '"openvla" checkpoints are supported')
     try:
-        language_model = _read_llama(raw.get('text_config') or {})
+        language_model = _read_llama(mapping(raw, 'text_config'))
+        bins = whole(raw, 'n_action_bins', 256, 2, 2**16)
+        padding = whole(raw, 'pad_to_multiple_of', 64, 0, 2**16)
+        if language_model.vocab_size - padding < bins:
+            raise ValueError(
+                f'text_config.vocab_size {language_model.vocab_size} less pad_to_multiple_of '
+                f'{padding} leaves no room for n_action_bins {bins}')
         return OpenVlaConfig(
             towers=_read_towers(raw),
             language_model=language_model,
-            llm_backbone_id=raw.get('llm_backbone_id', 'vicuna-v15-7b'),
-            n_action_bins=int(raw.get('n_action_bins', 256)),
-            vocab_size=language_model.vocab_size - int(raw.get('pad_to_multiple_of', 64)),
-            norm_stats=raw.get('norm_stats') or {},
+            llm_backbone_id=text(raw, 'llm_backbone_id', 'vicuna-v15-7b'),
+            n_action_bins=bins,
+            vocab_size=language_model.vocab_size - padding,
+            norm_stats=mapping(raw, 'norm_stats'),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(folder, f'config.json: {error}') from None
 
 
-def _read_llama(raw: Mapping) -> LlamaConfig:
+def _check_layout(folder: Path, raw: Mapping[str, Any]) -> None:
+    """Name the folder of a training run of the official code, whose files have the same names."""
+    runs = sorted((folder / 'checkpoints').glob('*.pt'))
+    has_settings = any(isinstance(raw.get(name), dict) for name in ('vla', 'model'))
+    if 'model_type' not in raw and (runs or has_settings):
+        raise CheckpointError(
+            folder, "a training run in prismatic's own format"
+            f'{f" (checkpoints/{runs[-1].name})" if runs else ""}; convert it with the official '
+            'code: link the file of the wanted step as checkpoints/latest-checkpoint.pt, run '
+            'python vla-scripts/extern/convert_openvla_weights_to_hf.py '
+            f'--openvla_model_path_or_id {folder} --output_hf_model_local_path FOLDER, and load '
+            'FOLDER')
+
+
+def _read_llama(raw: Mapping[str, Any]) -> LlamaConfig:
+    prefix = 'text_config.'
     model_type = raw.get('model_type', 'llama')
     if model_type != 'llama':
-        raise ValueError(f'text_config.model_type {model_type!r} is not supported, only "llama"')
+        raise ValueError(f'text_config.model_type {reprlib.repr(model_type)} is not supported, '
+                         'only "llama"')
     supported = {'hidden_act': 'silu', 'attention_bias': False, 'mlp_bias': False,
                  'rope_scaling': None}
     for name, value in supported.items():
         if raw.get(name, value) != value:
-            raise ValueError(f'text_config.{name} {raw[name]!r} is not supported, only {value!r}')
+            raise ValueError(f'text_config.{name} {reprlib.repr(raw[name])} is not supported, '
+                             f'only {value!r}')
     # newer transformers store the base of the rotary embedding one level down
-    rope = raw.get('rope_parameters') or {}
+    rope = mapping(raw, 'rope_parameters', prefix)
     if rope.get('rope_type', 'default') != 'default':
-        raise ValueError(f'text_config.rope_parameters {rope!r} are not supported, only "default"')
-    known = {f.name for f in fields(LlamaConfig)}
-    values = {name: value for name, value in raw.items() if name in known}
-    return LlamaConfig(**{'rope_theta': rope.get('rope_theta', 10000.0), **values})
+        raise ValueError(f'text_config.rope_parameters {reprlib.repr(rope)} are not supported, '
+                         'only "default"')
+    theta = number(rope, 'rope_theta', 10000.0, 1.0, 1e12, f'{prefix}rope_parameters.')
+
+    def count(name: str, default: int | None, least: int, most: int) -> Any:
+        return whole(raw, name, default, least, most, prefix)
+
+    config = LlamaConfig(
+        vocab_size=count('vocab_size', 32000, 2, 2**22),
+        hidden_size=count('hidden_size', 4096, 1, 2**17),
+        intermediate_size=count('intermediate_size', 11008, 1, 2**19),
+        num_hidden_layers=count('num_hidden_layers', 32, 1, 512),
+        num_attention_heads=count('num_attention_heads', 32, 1, 2**12),
+        num_key_value_heads=count('num_key_value_heads', None, 1, 2**12),
+        head_dim=count('head_dim', None, 2, 2**12),
+        max_position_embeddings=count('max_position_embeddings', 2048, 1, 2**24),
+        rms_norm_eps=number(raw, 'rms_norm_eps', 1e-6, 0.0, 0.1, prefix),
+        rope_theta=number(raw, 'rope_theta', theta, 1.0, 1e12, prefix),
+        tie_word_embeddings=flag(raw, 'tie_word_embeddings', False, prefix),
+        bos_token_id=count('bos_token_id', 1, 0, 2**22),
+        eos_token_id=count('eos_token_id', 2, 0, 2**22))
+    _check_heads(config, raw)
+    return config
 
 
-def _read_towers(raw: Mapping) -> tuple[VitConfig, ...]:
-    backbone = raw.get('vision_backbone_id', 'siglip-vit-so400m')
-    names, sizes, activations = VISION_BACKBONES.get(backbone, ([], [], []))
-    names = raw.get('timm_model_ids') or names
-    sizes = raw.get('image_sizes') or sizes
+def _check_heads(config: LlamaConfig, raw: Mapping[str, Any]) -> None:
+    """Check what several numbers of the language model say together."""
+    heads = config.num_attention_heads
+    if config.head_dim is None and config.hidden_size % heads:
+        raise ValueError(f'text_config: hidden_size {config.hidden_size} is no multiple of '
+                         f'num_attention_heads {heads}')
+    if config.head_size % 2:
+        raise ValueError(f'text_config: the heads have a size of {config.head_size}, which must '
+                         'be even')
+    if heads % config.kv_heads:
+        raise ValueError(f'text_config: num_attention_heads {heads} is no multiple of '
+                         f'num_key_value_heads {config.kv_heads}')
+    for name in ('bos_token_id', 'eos_token_id'):
+        if raw.get(name) is not None:
+            check_whole(getattr(config, name), f'text_config.{name}', 0, config.vocab_size - 1)
+
+
+def _read_towers(raw: Mapping[str, Any]) -> tuple[VitConfig, ...]:
+    backbone = text(raw, 'vision_backbone_id', 'siglip-vit-so400m')
+    published = VISION_BACKBONES.get(backbone, ([], [], []))
+    names = strings(raw, 'timm_model_ids', published[0])
+    sizes = raw.get('image_sizes') or published[1]
     if not names or not sizes:
         raise ValueError(
             f'vision_backbone_id {backbone!r} is not a published one '
             f'({", ".join(VISION_BACKBONES)}); give timm_model_ids, image_sizes and '
             'timm_model_args')
-    activations = raw.get('timm_override_act_layers') or activations or [None] * len(names)
-    fused = raw.get('use_fused_vision_backbone')
-    if fused is None:
-        fused = backbone.startswith(('dinoclip', 'dinosiglip'))
+    if not isinstance(sizes, list):
+        raise ValueProblem('image_sizes', sizes, 'a list of whole numbers')
+    activations = strings(raw, 'timm_override_act_layers', published[2] or [None] * len(names))
+    fused = flag(raw, 'use_fused_vision_backbone',
+                 backbone.startswith(('dinoclip', 'dinosiglip')))
     count = 2 if fused else 1
     if min(len(names), len(sizes), len(activations)) < count:
         raise ValueError(f'a vision backbone of {count} towers needs as many timm_model_ids, '
                          'image_sizes and timm_override_act_layers')
-    described = raw.get('timm_model_args') or {}
-    return tuple(_read_tower(name, int(size), activation, described)
+    described = mapping(raw, 'timm_model_args')
+    return tuple(_read_tower(name, check_whole(size, 'image_sizes', 1, 2**13), activation,
+                             described)
                  for name, size, activation in list(zip(names, sizes, activations))[:count])
 
 
-def _read_tower(name: str, image_size: int, activation: str | None,
-                described: Mapping[str, Mapping]) -> VitConfig:
-    args = described.get(name) or PUBLISHED_TOWERS.get(name.split('.')[0])
+def _read_tower(name: str | None, image_size: int, activation: str | None,
+                described: Mapping[str, Any]) -> VitConfig:
+    if name is None:
+        raise ValueProblem('timm_model_ids', [name], 'a list of strings')
+    prefix = f'timm_model_args of {name!r}: '
+    args = mapping(described, name, 'timm_model_args.') or \
+        PUBLISHED_TOWERS.get(name.split('.')[0])
     if args is None:
         raise ValueError(
             f'vision tower {name!r} is not a published one ({", ".join(PUBLISHED_TOWERS)}); '
@@ -232,13 +303,37 @@ def _read_tower(name: str, image_size: int, activation: str | None,
     known = {f.name for f in fields(VitConfig)} - {'image_size'}
     unknown = sorted(set(args) - known - _WITHOUT_EFFECT)
     if unknown:
-        raise ValueError(f'timm_model_args of {name!r}: {", ".join(unknown)} not supported; '
+        raise ValueError(f'{prefix}{", ".join(unknown)} not supported; '
                          f'known are {", ".join(sorted(known))}')
-    values = {key: value for key, value in args.items() if key in known and value is not None}
-    if activation is not None:
-        values['act_layer'] = activation
-    config = VitConfig(image_size=image_size, **values)
+    config = VitConfig(
+        image_size=image_size,
+        patch_size=whole(args, 'patch_size', 16, 1, 2**10, prefix),
+        embed_dim=whole(args, 'embed_dim', 768, 1, 2**15, prefix),
+        # The last block is never run: there must be one before it.
+        depth=whole(args, 'depth', 12, 2, 512, prefix),
+        num_heads=whole(args, 'num_heads', 12, 1, 2**10, prefix),
+        mlp_ratio=number(args, 'mlp_ratio', 4.0, 1e-3, 1e3, prefix),
+        qkv_bias=flag(args, 'qkv_bias', True, prefix),
+        init_values=number(args, 'init_values', None, -1e6, 1e6, prefix),
+        class_token=flag(args, 'class_token', True, prefix),
+        no_embed_class=flag(args, 'no_embed_class', False, prefix),
+        reg_tokens=whole(args, 'reg_tokens', 0, 0, 2**10, prefix),
+        pre_norm=flag(args, 'pre_norm', False, prefix),
+        act_layer=activation if activation is not None else text(args, 'act_layer', 'gelu',
+                                                                 prefix),
+        norm_eps=number(args, 'norm_eps', 1e-6, 0.0, 0.1, prefix))
+    _check_tower(config, name)
+    return config
+
+
+def _check_tower(config: VitConfig, name: str) -> None:
+    """Check what several numbers of a tower say together."""
     if config.act_layer not in ACTIVATIONS:
         raise ValueError(f'activation {config.act_layer!r} of {name!r} is not one of '
                          f'{", ".join(ACTIVATIONS)}')
-    return config
+    if config.embed_dim % config.num_heads:
+        raise ValueError(f'timm_model_args of {name!r}: embed_dim {config.embed_dim} is no '
+                         f'multiple of num_heads {config.num_heads}')
+    if config.image_size < config.patch_size:
+        raise ValueError(f'image_sizes: {config.image_size} pixels are less than one patch of '
+                         f'{name!r}, {config.patch_size}')

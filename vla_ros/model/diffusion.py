@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The sampler of OFT's diffusion head: DDIM without noise of its own.
+The sampler of OFT's diffusion head: deterministic DDIM.
 
 Song et al., "Denoising Diffusion Implicit Models", equation 12 with sigma 0; the schedule is the
 cosine one of Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models", each beta
@@ -26,26 +26,26 @@ class Ddim:
     """
     A schedule: as many steps in inference as in training.
 
-    :param kept: float64 (steps,), the share of the clean signal's power at each time, falling.
+    :param alpha_bars: float64 (steps,), cumulative product of 1 - beta, falling.
     """
 
-    kept: tuple[float, ...]
+    alpha_bars: tuple[float, ...]
 
     @classmethod
     def cosine(cls, steps: int = STEPS) -> 'Ddim':
         """Make the squared-cosine schedule."""
         def power(time: float) -> float:
             return math.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
-        kept, product = [], 1.0
+        alpha_bars, product = [], 1.0
         for i in range(steps):
             beta = min(1 - power((i + 1) / steps) / power(i / steps), 0.999)
             product *= 1 - beta
-            kept.append(product)
-        return cls(tuple(kept))
+            alpha_bars.append(product)
+        return cls(tuple(alpha_bars))
 
     def times(self) -> Iterator[int]:
-        """Yield the times in the order in which they are undone."""
-        yield from reversed(range(len(self.kept)))
+        """Yield the times in the order of denoising."""
+        yield from reversed(range(len(self.alpha_bars)))
 
     def sample(self, noise: Tensor, predict_noise: Callable[[Tensor, int], Tensor]) -> Tensor:
         """
@@ -58,10 +58,11 @@ class Ddim:
         x = noise
         for time in self.times():
             error = predict_noise(x, time).to(x.dtype)
-            kept = self.kept[time]
-            kept_next = self.kept[time - 1] if time else 1.0
-            clean = ((x - math.sqrt(1 - kept) * error) / math.sqrt(kept)).clamp(-1.0, 1.0)
-            x = math.sqrt(kept_next) * clean + math.sqrt(1 - kept_next) * error
+            alpha_bar = self.alpha_bars[time]
+            alpha_bar_next = self.alpha_bars[time - 1] if time else 1.0
+            clean = (x - math.sqrt(1 - alpha_bar) * error) / math.sqrt(alpha_bar)
+            clean = clean.clamp(-1.0, 1.0)
+            x = math.sqrt(alpha_bar_next) * clean + math.sqrt(1 - alpha_bar_next) * error
         return x
 
 

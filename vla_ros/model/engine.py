@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The decoding engine: greedy tokens from pixels and a prompt, in buffers kept for good.
+Greedy decoding from pixels and a prompt to tokens, in preallocated buffers.
 
-All state of an inference lives on the device, in :class:`Buffers`: the passes of
-:mod:`vla_ros.model.passes` read and write nothing else. So a pass can be captured once and
-replayed, and the host reads tokens only.
+All state of an inference is in :class:`vla_ros.model.passes.Buffers` on the device. The forward
+passes read and write nothing else, so a pass can be captured once and replayed.
 """
 
 from collections.abc import Sequence
@@ -15,27 +14,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vla_ros.model.drafts import DraftRecord
-from vla_ros.model.graphs import choose_recorder
-from vla_ros.model.graphs import Recorder
+from vla_ros.model.acceptance import AcceptanceHistory
+from vla_ros.model.captured_graphs import BucketGraphs
+from vla_ros.model.captured_graphs import GraphCache
+from vla_ros.model.device_errors import device_errors
+from vla_ros.model.graph_capture import choose_recorder
+from vla_ros.model.graph_capture import Recorder
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.passes import Buffers
 from vla_ros.model.passes import embed_image
 from vla_ros.model.passes import Layout
-from vla_ros.model.programs import Program
-from vla_ros.model.programs import Programs
-from vla_ros.model.stages import StageClock
+from vla_ros.model.timings import Timings
 
 
 @dataclass(frozen=True)
 class Decoded:
     """
-    What the engine generated.
+    The result of an inference.
 
     :param token_ids: the generated ids.
     :param margins: float32 (count,), logit of each token minus that of the runner-up.
-    :param drafted: how many tokens had been guessed beforehand.
-    :param accepted: how many of the guesses were right, and so cost no pass of their own.
+    :param drafted: number of draft tokens that were verified.
+    :param accepted: number of draft tokens that were accepted, each of which saved a pass.
     """
 
     token_ids: list[int]
@@ -46,61 +46,65 @@ class Decoded:
 
 class Engine:
     """
-    Greedy decoding of a fixed number of tokens.
+    Greedy decoding of a fixed number of tokens, speculative where that helps.
 
-    Consecutive actions resemble each other, so the tokens of the previous one are a guess at the
-    next: they are put behind the prompt and checked in the very pass that reads it. A guess is
-    kept only where the model itself says the same, so the tokens are those of decoding one by one.
-    While guesses come out wrong, none are made.
+    Consecutive actions resemble each other, so the tokens of the previous action are the draft of
+    the next one. The draft is appended to the prompt and verified in the same pass. A draft token
+    is accepted only if the model decodes the same one, so the result equals that of decoding one
+    token at a time. While drafts are rejected, none is verified.
     """
 
     def __init__(self, network: OpenVlaNetwork, max_length: int, count: int,
                  recorder: Recorder | None = None) -> None:
         """
-        Allocate everything that decoding needs.
+        Allocate all memory of decoding.
 
         :param max_length: longest sequence: patches, prompt and generated tokens.
-        :param count: number of tokens that are generated.
-        :param recorder: makes passes ready to run; by default CUDA graphs where there is CUDA.
+        :param count: number of generated tokens.
+        :param recorder: makes passes ready to run; by default CUDA graphs on a CUDA device.
         """
         self.network = network
         self.max_length = max_length
         self.count = count
-        self._recorder = recorder or choose_recorder(network.device)
+        self._recorder = recorder or choose_recorder(network)
         layout = Layout(max_length, count, self._recorder.bucket)
         self.buffers = Buffers.allocate(network, layout)
-        self._see = self._recorder.record(
+        self._embed_image = self._recorder.record(
             lambda buffers: embed_image(network, buffers), self.buffers)
-        self._programs = Programs(network, self._recorder, self.buffers)
+        self._graphs = GraphCache(network, self._recorder, self.buffers)
         self._prompt: tuple[int, ...] = ()
         self._length = 0
-        self._guess: list[int] = []
-        self._leaps = True
-        #: Whether guessing pays.
-        self.record = DraftRecord()
+        self._draft: list[int] = []
+        self._verifies_rest = True
+        #: Decides whether drafts are verified.
+        self.history = AcceptanceHistory()
 
     @property
     def pixels(self) -> torch.Tensor:
-        """The image that the next run answers, (1, 3·towers, S, S): to be written to."""
+        """The input image of the next run, (1, 3·towers, S, S), to be written by the caller."""
         return self.buffers.pixels
 
     @property
     def states(self) -> torch.Tensor:
-        """The hidden states that the tokens of the last run were read from, (count, hidden)."""
+        """The hidden states that the last run's tokens were read from, (count, hidden)."""
         return self.buffers.states[:self.count]
 
     def prepare(self, prompt_lengths: Sequence[int]) -> None:
-        """Make ready for prompts of up to so many tokens; elsewhere it happens as they come."""
+        """Capture the graphs of prompts of up to so many tokens; others are captured on use."""
         longest = self.max_length - self.count
         for length in prompt_lengths:
-            self._programs.prepare(min(self.network.patch_count + length, longest))
+            self._graphs.prepare(min(self.network.patch_count + length, longest))
+
+    def graphs(self) -> BucketGraphs:
+        """Return the passes that the present prompt runs, for measurements."""
+        return self._graphs.find(self._length)
 
     @torch.inference_mode()
     def set_prompt(self, input_ids: tuple[int, ...]) -> None:
         """
-        Take the prompt of the next runs; nothing is done if it is the one in place.
+        Set the prompt of the next runs; the present prompt is not embedded again.
 
-        :param input_ids: the ids that the network sees, the beginning-of-sequence token first.
+        :param input_ids: ids of the model's input, the beginning-of-sequence token first.
         """
         if input_ids == self._prompt:
             return
@@ -117,73 +121,94 @@ class Engine:
     @torch.inference_mode()
     def draft(self, token_ids: Sequence[int]) -> None:
         """
-        Guess the tokens of the next run, in place of those of the previous one.
+        Replace the draft of the next run, by default the previous run's tokens.
 
         :param token_ids: at least all but the last.
         """
-        self._guess = list(token_ids[:self.count - 1])
-        self.buffers.tokens[:self.count - 1] = torch.tensor(self._guess, dtype=torch.int64)
+        self._draft = list(token_ids[:self.count - 1])
+        self.buffers.tokens[:self.count - 1] = torch.tensor(self._draft, dtype=torch.int64)
 
-    def forget(self) -> None:
-        """Keep nothing for the next run, as if there had been none before."""
+    def reset(self) -> None:
+        """Discard prompt, draft and history, as after construction."""
         self._prompt = ()
-        self._guess = []
-        self._leaps = True
-        self.record = DraftRecord()
+        self._draft = []
+        self._verifies_rest = True
+        self.history = AcceptanceHistory()
 
     @torch.inference_mode()
-    def run(self, clock: StageClock) -> Decoded:
+    def run(self, timings: Timings) -> Decoded:
         """
-        Answer what :attr:`pixels` and the prompt hold.
+        Decode the tokens of :attr:`pixels` and the prompt.
 
-        :param clock: gets the stages ``vision``, ``prefill``, ``decode`` and ``read-back``.
+        :param timings: gets the phases ``vision``, ``prefill``, ``decode`` and ``read-back``.
+        :raises DeviceLostError: a CUDA error after which the process cannot use the device.
         """
-        program = self._programs.find(self._length)
-        guess = self._guess
-        drafted = bool(guess) and self.record.pays
-        self._see()
-        clock.finish('vision')
-        if drafted:
-            program.verify()
-            passes = self._finish_draft(program, clock)
+        with device_errors(self.network.device):
+            return self._run(timings)
+
+    def run_apart(self, input_ids: tuple[int, ...], timings: Timings) -> Decoded:
+        """
+        Decode the tokens of :attr:`pixels` and another prompt, without a draft.
+
+        Prompt, draft and history of the other runs stay.
+        """
+        prompt, draft = self._prompt, self._draft
+        self._draft = []
+        self.set_prompt(input_ids)
+        try:
+            return self.run(timings)
+        finally:
+            if prompt:
+                self.set_prompt(prompt)
+            self.draft(draft)
+
+    def _run(self, timings: Timings) -> Decoded:
+        graphs = self._graphs.find(self._length)
+        draft = self._draft
+        is_drafted = bool(draft) and self.history.should_draft
+        self._embed_image()
+        timings.finish('vision')
+        if is_drafted:
+            graphs.prefill_verify()
+            passes = self._finish_draft(graphs, timings)
         else:
-            program.prefill()
-            clock.finish('prefill')
+            graphs.prefill()
+            timings.finish('prefill')
             for _ in range(self.count - 1):
-                program.step()
-            clock.finish('decode')
+                graphs.decode()
+            timings.finish('decode')
             passes = self.count
         tokens, margins, _ = self.buffers.read()
-        clock.finish('read-back')
+        timings.finish('read-back')
         token_ids, accepted = tokens[:self.count].tolist(), self.count - passes
-        if guess:
-            self.record.note(guess, token_ids, accepted)
-        # Left where it is on the device, this action is the guess at the next one.
-        self._guess = token_ids[:-1]
-        return Decoded(token_ids, margins[:self.count].copy(), len(guess) if drafted else 0,
+        if draft:
+            self.history.update(draft, token_ids, accepted)
+        # The tokens stay on the device as the draft of the next run.
+        self._draft = token_ids[:-1]
+        return Decoded(token_ids, margins[:self.count].copy(), len(draft) if is_drafted else 0,
                        accepted)
 
-    def _finish_draft(self, program: Program, clock: StageClock) -> int:
+    def _finish_draft(self, graphs: BucketGraphs, timings: Timings) -> int:
         """
-        Decode what the check of the draft left open.
+        Decode the tokens behind the accepted part of the draft.
 
         :returns: the number of passes, the first included.
         """
-        known, passes = self.buffers.read()[2], 1
-        self._leaps = self._leaps or known > 1
-        clock.finish('prefill')
-        while known < self.count:
-            # Where one guess was wrong the later ones may still be right. A pass that accepts
-            # none of them is a sign that the arm moves on; until a draft begins right again,
-            # such a pass would only cost.
-            if self._leaps and self.count - known > 1:
-                program.leap()
+        decided, passes = self.buffers.read()[2], 1
+        self._verifies_rest = self._verifies_rest or decided > 1
+        timings.finish('prefill')
+        while decided < self.count:
+            # Behind a rejected draft token the later ones may still be right. A pass that accepts
+            # none of them suggests that the arm is moving: until a draft begins right again,
+            # verifying the rest would only cost.
+            if self._verifies_rest and self.count - decided > 1:
+                graphs.decode_verify()
                 reached = self.buffers.read()[2]
-                self._leaps = reached - known > 1
-                known = reached
+                self._verifies_rest = reached - decided > 1
+                decided = reached
             else:
-                program.step()
-                known += 1
+                graphs.decode()
+                decided += 1
             passes += 1
-        clock.finish('decode')
+        timings.finish('decode')
         return passes

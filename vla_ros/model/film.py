@@ -18,10 +18,10 @@ from torch import Tensor
 
 from vla_ros.errors import CheckpointError
 from vla_ros.model.lora import merge_pair
+from vla_ros.model.meta_device import on_meta_device
+from vla_ros.model.module_files import load_module
+from vla_ros.model.module_files import read_module_file
 from vla_ros.model.network import VisionBackbone
-from vla_ros.model.parts import fill_module
-from vla_ros.model.parts import read_part
-from vla_ros.model.skeleton import skeleton
 from vla_ros.model.vit import VisionTransformer
 
 _TOWERS = ('featurizer', 'fused_featurizer')
@@ -46,7 +46,7 @@ class FilmTower(nn.Module):
     def __init__(self, tower: VisionTransformer, language: int) -> None:
         super().__init__()
         self.tower = tower
-        with skeleton():
+        with on_meta_device():
             self.modulations = nn.ModuleList(
                 Modulation(language, tower.config.embed_dim) for _ in tower.blocks)
 
@@ -91,13 +91,13 @@ def load_film(backbone: VisionBackbone, path: Path, language: int, device: torch
 
     :raises CheckpointError: tensors are missing, unknown or of another shape.
     """
-    tensors = _merge_lora(read_part(path), path)
+    tensors = _merge_lora(read_module_file(path), path)
     film = FilmBackbone(backbone, language)
     depths = {name: len(getattr(film, name).modulations)
               for name in _TOWERS if hasattr(film, name)}
     tensors = {name: tensor for key, tensor in tensors.items()
                if (name := _place(key, depths)) is not None}
-    fill_module(film, tensors, path, device, dtype)
+    load_module(film, tensors, path, device, dtype)
     return film
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vla_ros.errors import CheckpointError
-from vla_ros.model.parts import fill_module
-from vla_ros.model.parts import read_part
-from vla_ros.model.skeleton import skeleton
+from vla_ros.model.meta_device import on_meta_device
+from vla_ros.model.module_files import load_module
+from vla_ros.model.module_files import read_module_file
 
 
 class ResidualBlock(nn.Module):
@@ -77,9 +77,9 @@ def load_action_head(path: Path, hidden: int, device: torch.device,
     :returns: ``l1`` or ``diffusion``, and the network.
     :raises CheckpointError: the file holds another kind of head, or does not fit the model.
     """
-    tensors = read_part(path)
+    tensors = read_module_file(path)
     for kind, prefix in HEAD_PREFIXES.items():
-        if f'{prefix}fc2.weight' in tensors:
+        if f'{prefix}fc2.weight' in tensors and tensors[f'{prefix}fc2.weight'].ndim == 2:
             break
     else:
         raise CheckpointError(path.parent, f'{path.name} is neither an L1 head nor a diffusion '
@@ -87,9 +87,9 @@ def load_action_head(path: Path, hidden: int, device: torch.device,
     tensors = {_without(prefix, key): value for key, value in tensors.items()}
     blocks = len({name for key in tensors if (name := _block_name(key))})
     dim = tensors['fc2.weight'].shape[0]
-    with skeleton():
+    with on_meta_device():
         head = MlpResNet(blocks, dim * hidden, hidden, dim)
-    fill_module(head, tensors, path, device, dtype)
+    load_module(head, tensors, path, device, dtype)
     return kind, head
 
 
@@ -100,12 +100,12 @@ def load_projector(path: Path, hidden: int, device: torch.device,
 
     :raises CheckpointError: the file is damaged or does not fit the model.
     """
-    tensors = read_part(path)
+    tensors = read_module_file(path)
     if 'fc1.weight' not in tensors or tensors['fc1.weight'].ndim != 2:
         raise CheckpointError(path.parent, f'{path.name} lacks the matrix fc1.weight')
-    with skeleton():
+    with on_meta_device():
         projector = Projector(tensors['fc1.weight'].shape[1], hidden)
-    fill_module(projector, tensors, path, device, dtype)
+    load_module(projector, tensors, path, device, dtype)
     return projector
 
 

@@ -9,26 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from vla_ros.model.attention import Attend
+from vla_ros.model.cache_positions import CachePositions
+from vla_ros.model.cache_positions import ContiguousPositions
+from vla_ros.model.cache_positions import WantedPositions
 from vla_ros.model.config import LlamaConfig
-from vla_ros.model.place import Place
-from vla_ros.model.place import Span
-from vla_ros.model.place import Spots
-
-
-class RmsNorm(nn.Module):
-    """
-    Root mean square norm, computed in float32 and rounded before it is scaled, as in transformers.
-
-    PyTorch's fused kernel does the first part: one kernel in place of six.
-    """
-
-    def __init__(self, dim: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.empty(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.weight * functional.rms_norm(x, self.weight.shape, None, self.eps)
+from vla_ros.model.layer_operations import LayerOperations
+from vla_ros.model.layer_operations import PlainOperations
+from vla_ros.model.layer_operations import RmsNorm
 
 
 class Attention(nn.Module):
@@ -42,47 +29,44 @@ class Attention(nn.Module):
     def __init__(self, config: LlamaConfig, attend: Attend) -> None:
         super().__init__()
         self.attend = attend
+        self.operations: LayerOperations = PlainOperations()
         self.heads, self.kv_heads = config.num_attention_heads, config.kv_heads
         self.head_size = config.head_size
         self.qkv_proj = nn.Linear(
             config.hidden_size, (self.heads + 2 * self.kv_heads) * self.head_size, bias=False)
         self.o_proj = nn.Linear(self.heads * self.head_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, place: Place,
-                wanted: Spots | None = None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, positions: CachePositions,
+                wanted: WantedPositions | None = None) -> Tensor:
         """
         Attend to the cache up to and including x.
 
-        :param x: (1, T, hidden).
-        :param rotary: (2, 1, T, 1, head), cosine and signed sine of the positions of x.
-        :param cache: (2, 1, S, kv heads, head), keys and values; those of x are written.
-        :param place: where x stands in the sequence.
-        :param wanted: answer only these of the positions, x being the start of the sequence.
-        :returns: (1, T or the number of wanted positions, hidden).
+        :param x: (B, T, hidden).
+        :param rotary: (2, 1 or B, T, 1, head), cosine and signed sine of the positions of x.
+        :param cache: (2, B, S, kv heads, head), keys and values; those of x are written.
+        :param positions: those of x in the sequences.
+        :param wanted: return only these positions; x is then the start of the sequences.
+        :returns: (B, T or the number of wanted positions, hidden).
         """
-        heads = self.qkv_proj(x).view(1, x.shape[1], -1, self.head_size)
-        split = self.heads + self.kv_heads
-        # One rotation for queries and keys together.
-        turned = rotate(heads[:, :, :split], rotary)
-        place.store(cache, turned[:, :, self.heads:], heads[:, :, split:])
-        query = turned[:, :, :self.heads]
+        heads = self.qkv_proj(x).view(*x.shape[:2], -1, self.head_size)
+        query = self.operations.rotate_and_store(heads, self.kv_heads, rotary, cache, positions)
         if wanted is not None:
-            query, place = query.index_select(1, wanted.positions), wanted
-        out = place.attend(self.attend, query, cache)
+            query, positions = wanted.take(query), wanted
+        out = positions.attend(self.attend, query, cache)
         return self.o_proj(out.flatten(2))
 
 
 class Mlp(nn.Module):
-    """Gated feed-forward layer; gate and up share one matrix, for the reason above."""
+    """Gated feed-forward layer; gate and up projection share one matrix."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
+        self.operations: LayerOperations = PlainOperations()
         self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        return self.down_proj(functional.silu(gate) * up)
+        return self.down_proj(self.operations.gated(x, self.gate_up_proj))
 
 
 class Layer(nn.Module):
@@ -90,22 +74,33 @@ class Layer(nn.Module):
 
     def __init__(self, config: LlamaConfig, attend: Attend) -> None:
         super().__init__()
+        self.operations: LayerOperations = PlainOperations()
         self.input_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config, attend)
         self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = Mlp(config)
 
-    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, place: Place,
-                wanted: Spots | None = None) -> Tensor:
-        """Take the parameters of :meth:`Attention.forward`, before the norm."""
-        # Called past PyTorch's hooks, which nothing here uses: on a CPU they took a tenth of the
-        # time of a decoding step.
-        normed = self.input_layernorm.forward(x)
-        attended = self.self_attn.forward(normed, rotary, cache, place, wanted)
+    def forward(self, x: Tensor, update: Tensor | None, rotary: Tensor, cache: Tensor,
+                positions: CachePositions,
+                wanted: WantedPositions | None = None) -> tuple[Tensor, Tensor]:
+        """
+        Take the parameters of :meth:`Attention.forward`, before the norm.
+
+        An addition to the residual stream waits for the norm that follows it: both are one kernel.
+
+        :param x: (B, T, hidden), the residual stream.
+        :param update: what the layer before adds to it, None for the first layer.
+        :returns: the residual stream, and what this layer adds to it.
+        """
+        if update is None:
+            normed = self.input_layernorm.forward(x)
+        else:
+            x, normed = self.operations.add_norm(x, update, self.input_layernorm)
+        attended = self.self_attn.forward(normed, rotary, cache, positions, wanted)
         if wanted is not None:
-            x = x.index_select(1, wanted.positions)
-        x = x + attended
-        return x + self.mlp.forward(self.post_attention_layernorm.forward(x))
+            x = wanted.take(x)
+        x, normed = self.operations.add_norm(x, attended, self.post_attention_layernorm)
+        return x, self.mlp.forward(normed)
 
 
 class Llama(nn.Module):
@@ -121,10 +116,10 @@ class Llama(nn.Module):
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def allocate_cache(self, length: int) -> Tensor:
-        """Allocate keys and values of all layers, (layers, 2, 1, length, kv heads, head)."""
+    def allocate_cache(self, length: int, batch: int = 1) -> Tensor:
+        """Allocate keys and values of all layers, (layers, 2, batch, length, kv heads, head)."""
         weight = self.embed_tokens.weight
-        return torch.zeros(len(self.layers), 2, 1, length, self.config.kv_heads,
+        return torch.zeros(len(self.layers), 2, batch, length, self.config.kv_heads,
                            self.config.head_size, dtype=weight.dtype, device=weight.device)
 
     def rotary_table(self, length: int) -> Tensor:
@@ -147,37 +142,33 @@ class Llama(nn.Module):
         """
         Extend the cache by some positions.
 
-        :param embeddings: (1, T, hidden).
+        :param embeddings: (B, T, hidden).
         :param rotary: from :meth:`rotary_table`, at least start+T positions long.
         :param cache: from :meth:`allocate_cache`, filled up to ``start``.
-        :returns: hidden states after the final norm, (1, T, hidden).
+        :returns: hidden states after the final norm, (B, T, hidden).
         """
-        place = Span(start, start + embeddings.shape[1])
-        return self.extend(embeddings, rotary, cache, place)
+        positions = ContiguousPositions(start, start + embeddings.shape[1])
+        return self.extend(embeddings, rotary, cache, positions)
 
-    def extend(self, embeddings: Tensor, rotary: Tensor, cache: Tensor, place: Place,
-               wanted: Spots | None = None) -> Tensor:
+    def extend(self, embeddings: Tensor, rotary: Tensor, cache: Tensor, positions: CachePositions,
+               wanted: WantedPositions | None = None) -> Tensor:
         """
         Extend the cache by some positions, known to the host or to the device only.
 
-        :param wanted: positions whose hidden states are wanted, where ``place`` begins at 0. The
-            last layer is computed for them alone: of the others it needs only keys and values.
-        :returns: hidden states after the final norm, (1, T or the number wanted, hidden).
+        :param wanted: positions whose hidden states are returned; ``positions`` then begin at 0.
+            The last layer is computed for them alone: of the others it needs keys and values.
+        :returns: hidden states after the final norm, (B, T or the number wanted, hidden).
         """
-        angles = place.select(rotary)
-        x = embeddings
+        angles = positions.select(rotary)
+        x, update = embeddings, None
         last = len(self.layers) - 1
         for index, (layer, layer_cache) in enumerate(zip(self.layers, cache)):
-            x = layer.forward(x, angles, layer_cache, place, wanted if index == last else None)
-        return self.norm(x)
+            x, update = layer.forward(x, update, angles, layer_cache, positions,
+                                      wanted if index == last else None)
+        return self.norm(x if update is None else x + update)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score every token of the vocabulary, (…, hidden) to (…, vocabulary)."""
         if self.config.tie_word_embeddings:
             return functional.linear(hidden, self.embed_tokens.weight)
         return self.lm_head(hidden)
-
-
-def rotate(x: Tensor, rotary: Tensor) -> Tensor:
-    """Turn pairs (i, i + d/2) of the last dimension by the angle of their position."""
-    return torch.addcmul(x * rotary[0], x.roll(x.shape[-1] // 2, -1), rotary[1])

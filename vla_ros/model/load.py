@@ -11,15 +11,15 @@ from vla_ros.errors import CheckpointError
 from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.checkpoint import open_checkpoint
 from vla_ros.model.checkpoint import with_adapter_statistics
+from vla_ros.model.module_files import find_module_files
 from vla_ros.model.oft import load_oft
 from vla_ros.model.oft import OftPolicy
 from vla_ros.model.openvla import load_openvla
 from vla_ros.model.openvla import OpenVlaPolicy
 from vla_ros.model.out_of_memory import explain_memory
-from vla_ros.model.parts import find_parts
 from vla_ros.model.prepare import choose_machine
 from vla_ros.model.prepare import Machine
-from vla_ros.policy import PolicyConfig
+from vla_ros.policy.config import PolicyConfig
 
 Parts = Mapping[str, Path]
 Loader = Callable[[PolicyConfig, Checkpoint, Machine, Parts], OpenVlaPolicy | OftPolicy]
@@ -32,12 +32,13 @@ _LOADERS: dict[str, Loader] = {
 
 
 def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
-    """Load any checkpoint of the family; see :func:`vla_ros.policy.load_policy`."""
+    """Load any checkpoint of the family; see :func:`vla_ros.policy.load.load_policy`."""
     config.progress(0.0, 'reading the checkpoint')
     # First: a download must not end in a message that this machine cannot run it.
     machine = choose_machine(config)
-    checkpoint = with_adapter_statistics(open_checkpoint(config.checkpoint), config.adapters)
-    parts = find_parts(checkpoint.folder)
+    checkpoint = with_adapter_statistics(open_checkpoint(config.checkpoint, config.revision),
+                                         config.adapters)
+    parts = find_module_files(checkpoint.folder)
     load = _LOADERS[_kind(config, checkpoint, parts)]
     with explain_memory(checkpoint.config, machine.device, machine.dtype):
         policy = load(config, checkpoint, machine, parts)
@@ -48,9 +49,10 @@ def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
 
 
 def decodes_tokens(config: PolicyConfig) -> bool:
-    """Tell from a checkpoint's folder whether it gives one action, token by token."""
-    checkpoint = with_adapter_statistics(open_checkpoint(config.checkpoint), config.adapters)
-    return _kind(config, checkpoint, find_parts(checkpoint.folder)) == 'tokens'
+    """Give from a checkpoint's folder whether it gives one action, token by token."""
+    checkpoint = with_adapter_statistics(open_checkpoint(config.checkpoint, config.revision),
+                                         config.adapters)
+    return _kind(config, checkpoint, find_module_files(checkpoint.folder)) == 'tokens'
 
 
 def _kind(config: PolicyConfig, checkpoint: Checkpoint, parts: Parts) -> str:

@@ -7,15 +7,17 @@ LoRA adapters in the folder format of Hugging Face's PEFT: merged, or several ke
 One adapter is merged into the weights when they are loaded and costs nothing afterwards. Several
 cannot be: adding one and taking it away again drifts in bfloat16, and reading the base again
 takes as long as loading it. They stay what they are, two thin matrices beside each base matrix,
-and the active one is copied into the place that the network reads, so that switching takes
+and the active one is copied into the matrix that the network reads, so that switching takes
 milliseconds and leaves memory, and captured CUDA graphs, as they were.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
+import os
 from pathlib import Path
 import re
+import reprlib
 
 import torch
 from torch import nn
@@ -25,8 +27,12 @@ from torch.nn import functional
 from vla_ros.errors import CheckpointError
 from vla_ros.errors import ParameterError
 from vla_ros.model.config import read_json
+from vla_ros.model.module_files import read_module_file
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.model.parts import read_part
+from vla_ros.model.values import flag
+from vla_ros.model.values import mapping
+from vla_ros.model.values import number
+from vla_ros.model.values import ValueProblem
 from vla_ros.model.weights import Target
 from vla_ros.model.weights import targets
 from vla_ros.model.weights import unused_keys
@@ -36,6 +42,7 @@ _ONLY = {'use_dora': False, 'fan_in_fan_out': False, 'bias': 'none', 'lora_bias'
          'modules_to_save': None, 'layer_replication': None, 'use_qalora': False}
 # Ways to begin that also changed the base matrices, which are not stored with the adapter.
 _CHANGED_BASE = ('pissa', 'olora', 'corda', 'loftq')
+_MOST_ALPHA = 1e6
 _PAIR = re.compile(r'^(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<side>[AB])'
                    r'(?:\.default)?\.weight$')
 
@@ -81,32 +88,47 @@ def read_adapter(folder: Path) -> Adapter:
     """
     config = read_json(folder / 'adapter_config.json')
     _check_plain(folder, config)
-    tensors = read_part(_weights_file(folder))
+    file = _weights_file(folder)
+    tensors = read_module_file(file)
+    if not any(tensor.numel() for tensor in tensors.values()):
+        raise CheckpointError(folder, f'{file.name} holds no tensors: DeepSpeed ZeRO-3 saves such '
+                                      'a file unless the weights are gathered; save it again with '
+                                      'stage3_gather_16bit_weights_on_model_save')
     sides: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         found = _PAIR.match(key)
         if not found or tensor.ndim != 2:
             raise CheckpointError(folder, f'{key} is no matrix of a LoRA pair; only adapters of '
                                           'linear layers are supported')
+        if not tensor.is_floating_point() or not tensor.isfinite().all():
+            raise CheckpointError(folder, f'{key} ({tensor.dtype}) must hold finite floating '
+                                          'point numbers')
         sides.setdefault(found['module'], {})[found['side']] = tensor
     pairs = {}
     for module, pair in sides.items():
-        if len(pair) != 2 or pair['A'].shape[0] != pair['B'].shape[1]:
+        if len(pair) != 2 or pair['A'].shape[0] != pair['B'].shape[1] or not pair['A'].numel():
             raise CheckpointError(folder, f'{module}: lora_A and lora_B do not make a pair')
-        scale = _scale(config, module, pair['A'].shape[0])
+        try:
+            scale = _scale(config, module, pair['A'].shape[0])
+        except ValueProblem as error:
+            raise CheckpointError(folder, f'adapter_config.json: {error}') from None
         pairs[f'{module}.weight'] = Pair(pair['A'], pair['B'], scale)
+    if not any(pair.down.any() and pair.up.any() for pair in pairs.values()):
+        raise CheckpointError(folder, f'{file.name} changes nothing: lora_A or lora_B is zero in '
+                                      f'each of its {len(pairs)} pairs, as before the first step '
+                                      'of a training')
     return Adapter(folder, pairs)
 
 
 def _check_plain(folder: Path, config: Mapping) -> None:
     if config.get('peft_type') != 'LORA':
         raise CheckpointError(folder, f'adapter_config.json: peft_type '
-                                      f'{config.get("peft_type")!r} is not "LORA"')
+                                      f'{reprlib.repr(config.get("peft_type"))} is not "LORA"')
     for name, plain in _ONLY.items():
         value = config.get(name)
         if value not in (plain, None, False) and value != []:
-            raise CheckpointError(folder, f'adapter_config.json: {name} {value!r} is not '
-                                          f'supported, only {plain!r}')
+            raise CheckpointError(folder, f'adapter_config.json: {name} {reprlib.repr(value)} is '
+                                          f'not supported, only {plain!r}')
     start = config.get('init_lora_weights')
     if isinstance(start, str) and start.lower().startswith(_CHANGED_BASE):
         raise CheckpointError(folder, f'adapter_config.json: init_lora_weights {start!r} changed '
@@ -115,41 +137,54 @@ def _check_plain(folder: Path, config: Mapping) -> None:
 
 def _weights_file(folder: Path) -> Path:
     for name in ('adapter_model.safetensors', 'adapter_model.bin'):
-        if (folder / name).is_file():
-            # read_part knows files by suffix; PEFT's old .bin is what others call .pt
+        if os.path.lexists(folder / name):
+            # read_module_file knows files by suffix; PEFT's old .bin is what others call .pt
             return folder / name
     raise CheckpointError(folder, 'adapter_model.safetensors is missing')
 
 
 def _scale(config: Mapping, module: str, rank: int) -> float:
     """Scale of one pair, as PEFT computes it; its own rank is in its shape."""
-    alpha = config.get('lora_alpha', 8)
-    for pattern, value in (config.get('alpha_pattern') or {}).items():
-        if re.match(rf'(.*\.)?({pattern})$', module):
-            alpha = value
+    name, alpha = 'lora_alpha', number(config, 'lora_alpha', 8, -_MOST_ALPHA, _MOST_ALPHA)
+    patterns = mapping(config, 'alpha_pattern')
+    for pattern in patterns:
+        try:
+            matched = re.match(rf'(.*\.)?({pattern})$', module)
+        except re.error as error:
+            raise ValueProblem('alpha_pattern', pattern, f'a regular expression ({error})') \
+                from None
+        if matched:
+            name = f'alpha_pattern.{pattern}'
+            alpha = number(patterns, pattern, alpha, -_MOST_ALPHA, _MOST_ALPHA, 'alpha_pattern.')
             break
-    return alpha / (math.sqrt(rank) if config.get('use_rslora') else rank)
+    if alpha == 0:
+        raise ValueProblem(name, alpha, 'a number other than zero: nothing would be changed')
+    return alpha / (math.sqrt(rank) if flag(config, 'use_rslora', False) else rank)
 
 
 def locate(adapter: Adapter, network: OpenVlaNetwork) -> dict[str, tuple[Target, Pair]]:
     """
-    Find the place of every pair in a network; pairs without effect are left out.
+    Find the matrix of every pair in a network; pairs without effect are left out.
 
     :raises CheckpointError: the adapter was trained on another network.
     """
-    places, unused = targets(network), unused_keys(network)
+    matrices, unused = targets(network), unused_keys(network)
     found = {}
     for key, pair in adapter.pairs.items():
         if unused.search(key):
             continue
-        if key not in places:
+        if key not in matrices:
             raise CheckpointError(adapter.folder, f'{key}: this checkpoint has no such matrix')
-        place, shape = places[key], (pair.up.shape[0], pair.down.shape[1])
-        if tuple(place.view().shape) != shape:
+        matrix, shape = matrices[key], (pair.up.shape[0], pair.down.shape[1])
+        if tuple(matrix.view().shape) != shape:
             raise CheckpointError(adapter.folder, f'{key}: the pair makes a matrix of {shape}, '
                                                   f'the checkpoint has '
-                                                  f'{tuple(place.view().shape)}')
-        found[key] = (place, pair)
+                                                  f'{tuple(matrix.view().shape)}')
+        found[key] = (matrix, pair)
+    if not any(pair.down.any() and pair.up.any() for _, pair in found.values()):
+        raise CheckpointError(
+            adapter.folder, f'it changes nothing: its {len(adapter.pairs)} pairs are for layers '
+            f'whose output is never used, {next(iter(adapter.pairs))} first')
     return found
 
 
@@ -160,8 +195,8 @@ def merge_adapter(adapter: Adapter, network: OpenVlaNetwork) -> None:
 
     :raises CheckpointError: the adapter was trained on another network.
     """
-    for place, pair in locate(adapter, network).values():
-        view = place.view()
+    for matrix, pair in locate(adapter, network).values():
+        view = matrix.view()
         down, up = (side.to(view.device) for side in (pair.down, pair.up))
         view.copy_(merge_pair(view, down, up, pair.scale))
 
@@ -201,10 +236,10 @@ class AdapterSwitch:
         located = {name: locate(adapter, network) for name, adapter in adapters.items()}
         modules = _owners(network)
         wanted: dict[str, dict[str, list[tuple[slice, Pair]]]] = {}
-        for name, places in located.items():
-            for place, pair in places.values():
-                owner = modules[id(place.parameter)]
-                wanted.setdefault(owner, {}).setdefault(name, []).append((place.rows, pair))
+        for name, matrices in located.items():
+            for matrix, pair in matrices.values():
+                owner = modules[id(matrix.parameter)]
+                wanted.setdefault(owner, {}).setdefault(name, []).append((matrix.rows, pair))
         self._layers: dict[str, AdaptedLinear] = {}
         self._stored: dict[str, dict[str, tuple[Tensor, Tensor]]] = {
             name: {} for name in adapters}

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How much memory each part of a model takes, and how far two models agree."""
+"""Memory by module, and agreement of two models."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -20,16 +20,17 @@ from torch import Tensor
 
 from vla_ros.errors import InvalidAction
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.policy import Observation
-from vla_ros.policy import Policy
+from vla_ros.policy.base import Observation
+from vla_ros.policy.base import Policy
 
 
-def memory_by_part(network: OpenVlaNetwork) -> dict[str, int]:
-    """Count the bytes of the weights, by part, tensors that share memory once."""
-    parts: dict[str, nn.Module] = {
+def memory_by_module(network: OpenVlaNetwork) -> dict[str, int]:
+    """Count the bytes of the weights by module; tensors that share memory count once."""
+    modules: dict[str, nn.Module] = {
         'vision': network.vision_backbone, 'projector': network.projector,
         'language_model': network.language_model}
-    return {name: _bytes([*part.parameters(), *part.buffers()]) for name, part in parts.items()}
+    return {name: _bytes([*module.parameters(), *module.buffers()])
+            for name, module in modules.items()}
 
 
 def memory_of_buffers(owner: object) -> int:
@@ -38,7 +39,7 @@ def memory_of_buffers(owner: object) -> int:
 
 
 def activation_peak(run: Callable[[], object], device: torch.device) -> int:
-    """Measure the most that a run has allocated at a time beside what is there, in bytes."""
+    """Measure the peak of what a run allocates, in bytes."""
     if device.type != 'cuda':
         return _host_peak(run)
     torch.cuda.synchronize()
@@ -50,7 +51,7 @@ def activation_peak(run: Callable[[], object], device: torch.device) -> int:
 
 
 def _host_peak(run: Callable[[], object]) -> int:
-    """Add up what PyTorch allocates and frees on the host; only its profiler tells."""
+    """Sum what PyTorch allocates and frees on the host, which only its profiler reports."""
     # It would complain on stderr that there is no GPU to profile.
     os.environ.setdefault('KINETO_LOG_LEVEL', '5')
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU],
@@ -75,7 +76,7 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 @dataclass(frozen=True)
 class Agreement:
     """
-    How far one policy follows another.
+    Agreement of a policy with a reference.
 
     :param tokens: number of tokens that were compared; 0 for a continuous head.
     :param equal_tokens: how many of them are the same.

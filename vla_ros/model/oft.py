@@ -21,8 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vla_ros.actions import ActionStatistics
-from vla_ros.actions import ActionTokenizer
+from vla_ros.data.actions import ActionStatistics
+from vla_ros.data.actions import ActionTokenizer
+from vla_ros.data.dataset_statistics import count_dimensions
+from vla_ros.data.dataset_statistics import StatisticsError
+from vla_ros.data.platforms import chunk_length
+from vla_ros.data.platforms import find_platform
+from vla_ros.data.platforms import normalization
+from vla_ros.data.prompts import TEMPLATES
 from vla_ros.errors import CheckpointError
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ObservationError
@@ -36,22 +42,19 @@ from vla_ros.model.heads import load_action_head
 from vla_ros.model.heads import load_projector
 from vla_ros.model.heads import MlpResNet
 from vla_ros.model.heads import Projector
+from vla_ros.model.lora import read_adapter
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.prepare import Dataset
 from vla_ros.model.prepare import find_statistics
 from vla_ros.model.prepare import Machine
 from vla_ros.model.prepare import prepare
 from vla_ros.model.prepare import Prepared
-from vla_ros.model.stages import HostClock
-from vla_ros.platforms import chunk_length
-from vla_ros.platforms import find_platform
-from vla_ros.platforms import normalization
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
-from vla_ros.policy import PolicySpec
-from vla_ros.prompts import build_prompt
-from vla_ros.prompts import TEMPLATES
+from vla_ros.model.timings import choose_timings
+from vla_ros.model.tokenizer import PromptReader
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import Observation
+from vla_ros.policy.base import PolicySpec
+from vla_ros.policy.config import PolicyConfig
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ _LOG = logging.getLogger(__name__)
 _WIDENING = 1e-8
 # Longest prompt to keep room for, in tokens.
 _MAX_TEXT = 512
-# The diffusion head starts from noise. Drawing the same noise each time makes the answer a
+# The diffusion head starts from noise. Drawing the same noise each time makes the result a
 # function of the observation, so that a recorded run can be repeated.
 _NOISE_SEED = 0
 
@@ -90,7 +93,7 @@ class Scales:
 def load_oft(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
              files: Mapping[str, Path]) -> 'OftPolicy':
     """
-    Load a checkpoint that answers with a chunk of actions.
+    Load a checkpoint that predicts a chunk of actions.
 
     :param files: the part files of the folder.
     :raises CheckpointError: a part is missing or does not fit.
@@ -100,6 +103,8 @@ def load_oft(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
         raise ParameterError('image_count', config.image_count,
                              '1: only fused vision towers take several images')
     dataset = find_statistics(config, checkpoint)
+    if 'vision_backbone' in files:
+        _check_adapters(config.adapters, files['vision_backbone'])
     parts = _load_parts(config, checkpoint, files, machine)
     scales = _find_scales(config, checkpoint, dataset, parts)
     prepared = prepare(config, checkpoint, machine, dataset, bidirectional=True)
@@ -113,13 +118,30 @@ def load_oft(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
     return OftPolicy(spec, prepared, parts, scales, config)
 
 
+def _check_adapters(adapters: Mapping[str, str], path: Path) -> None:
+    """
+    Refuse an adapter whose changes the part for the vision towers would replace.
+
+    That part holds the weights of whole towers, those of its own training. An adapter's pairs for
+    them would be lost, or, if they come from that same training, would count twice.
+    """
+    for folder in adapters.values():
+        adapter = read_adapter(Path(folder))
+        touched = [key for key in adapter.pairs if key.startswith('vision_backbone.')]
+        if touched:
+            raise CheckpointError(
+                folder, f'it changes {len(touched)} matrices of the vision towers, {touched[0]} '
+                f'first, whose weights come from {path.name}; use an adapter without pairs for '
+                'vision_backbone: train it without them, or delete them from its file')
+
+
 def _load_parts(config: PolicyConfig, checkpoint: Checkpoint, files: Mapping[str, Path],
                 machine: Machine) -> OftParts:
     hidden = checkpoint.config.language_model.hidden_size
-    place = (hidden, machine.device, machine.dtype)
+    layout = (hidden, machine.device, machine.dtype)
     proprio = None
     if 'proprio_projector' in files and config.use_proprio:
-        proprio = load_projector(files['proprio_projector'], *place)
+        proprio = load_projector(files['proprio_projector'], *layout)
     elif 'proprio_projector' in files:
         _LOG.warning('the checkpoint was trained with the state of the robot, none is used')
     if config.head == 'discrete' or 'action_head' not in files:
@@ -127,7 +149,7 @@ def _load_parts(config: PolicyConfig, checkpoint: Checkpoint, files: Mapping[str
             raise CheckpointError(checkpoint.folder, 'there is no action_head--* file for head '
                                                      f'{config.head}')
         return OftParts('discrete', proprio=proprio)
-    kind, head = load_action_head(files['action_head'], *place)
+    kind, head = load_action_head(files['action_head'], *layout)
     if config.head not in ('auto', kind):
         raise CheckpointError(checkpoint.folder, f'{files["action_head"].name} is of kind {kind}, '
                                                  f'not {config.head}')
@@ -136,25 +158,25 @@ def _load_parts(config: PolicyConfig, checkpoint: Checkpoint, files: Mapping[str
         if 'noisy_action_projector' not in files:
             raise CheckpointError(checkpoint.folder, 'the diffusion head needs a '
                                                      'noisy_action_projector--* file')
-        noisy_action = load_projector(files['noisy_action_projector'], *place)
+        noisy_action = load_projector(files['noisy_action_projector'], *layout)
     return OftParts(kind, head, proprio, noisy_action)
 
 
 def _find_scales(config: PolicyConfig, checkpoint: Checkpoint, dataset: Dataset,
                  parts: OftParts) -> Scales:
-    """Find chunk length and statistics; see :mod:`vla_ros.platforms`."""
-    action = ActionStatistics.from_dataset(dataset.statistics, widening=_WIDENING)
+    """Find chunk length and statistics; see :mod:`vla_ros.data.platforms`."""
+    action_dim = dataset.dimensions()
     proprio_dim = _proprio_dim(dataset, parts)
-    platform = find_platform(dataset.unnorm_key, action.dim, proprio_dim)
+    platform = find_platform(dataset.unnorm_key, action_dim, proprio_dim)
     scheme = normalization(platform, dataset.description)
-    action = ActionStatistics.from_dataset(dataset.statistics, 'action', scheme, _WIDENING)
+    action = dataset.scale('action', scheme, _WIDENING)
     if parts.head is not None and parts.head.fc2.out_features != action.dim:
         raise CheckpointError(
             checkpoint.folder, f'the action head gives {parts.head.fc2.out_features} numbers, the '
             f'statistics of {dataset.unnorm_key} have {action.dim}')
     proprio = None
     if parts.proprio is not None:
-        proprio = ActionStatistics.from_dataset(dataset.statistics, 'proprio', scheme, _WIDENING)
+        proprio = dataset.scale('proprio', scheme, _WIDENING)
         if parts.proprio.fc1.in_features != proprio.dim:
             raise CheckpointError(
                 checkpoint.folder, f'the projector takes a state of '
@@ -167,8 +189,10 @@ def _find_scales(config: PolicyConfig, checkpoint: Checkpoint, dataset: Dataset,
 def _proprio_dim(dataset: Dataset, parts: OftParts) -> int | None:
     if parts.proprio is not None:
         return parts.proprio.fc1.in_features
-    described = dataset.statistics.get('proprio') or {}
-    return len(described['q01']) if 'q01' in described else None
+    try:
+        return count_dimensions(dataset.statistics, 'proprio')
+    except StatisticsError:
+        return None  # none is needed: there is no projector for a state
 
 
 class ParallelDecoder:
@@ -286,26 +310,26 @@ class OftPolicy:
                                        spec.image_count)
         self.action_tokenizer = ActionTokenizer(model.vocab_size, model.n_action_bins)
         self._process_image = prepared.checkpoint.image_processor
-        self._tokenizer = prepared.tokenizer
+        self._clock = choose_timings(prepared.network.device)
         # OFT was trained with one template only.
-        self._template = 'openvla' if config.prompt == 'auto' else config.prompt
-        assert self._template in TEMPLATES or self._template == 'raw'
+        template = 'openvla' if config.prompt == 'auto' else config.prompt
+        assert template in TEMPLATES or template == 'raw'
+        self._read_prompt = PromptReader(prepared.tokenizer, template, self._check_length)
         self._clip_invalid = config.clip_invalid
         self._adapters = prepared.adapters
         self._period_s = prepared.dataset.period_s
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Answer one observation; see :meth:`vla_ros.policy.Policy.infer`."""
+        """Infer from one observation; see :meth:`vla_ros.policy.base.Policy.infer`."""
         self._check(observation)
-        clock = HostClock()
-        prompt = build_prompt(self._template, observation.instruction)
-        input_ids = self._tokenizer.encode(prompt)
-        model_ids = self._tokenizer.close(input_ids)
-        self._check_length(model_ids)
+        clock = self._clock
+        clock.start()
+        read = self._read_prompt(observation.instruction)
+        prompt, input_ids = read.text, read.input_ids
         pixels = np.stack([self._process_image(image) for image in observation.images])
         clock.finish('preprocess')
         decoder = self.decoder
-        text, end = decoder.embed_text(model_ids)
+        text, end = decoder.embed_text(read.model_ids)
         visual = decoder.embed_images(pixels, text, end)
         if self.scales.proprio is not None and observation.proprio is not None:
             state = self.scales.proprio.normalize(observation.proprio)
@@ -329,7 +353,7 @@ class OftPolicy:
         """Forget earlier observations: OpenVLA-OFT keeps none."""
 
     def select_adapter(self, name: str | None) -> None:
-        """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""
+        """Switch the adapter; see :class:`vla_ros.policy.base.AdaptablePolicy`."""
         self._adapters.select(name)
 
     def warm_up(self) -> None:
@@ -340,7 +364,7 @@ class OftPolicy:
         try:
             self.infer(Observation((black,) * self.spec.image_count, 'warm up', state))
         except InvalidAction:
-            pass  # black images need not have an answer
+            pass  # black images need not give a valid action
 
     def _chunk(self, normalized: np.ndarray, prompt: str, input_ids: tuple[int, ...],
                token_ids: tuple[int, ...] = (), bins: tuple[int, ...] = (),

@@ -5,18 +5,26 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from vla_ros.actions import ActionStatistics
-from vla_ros.actions import ActionTokenizer
-from vla_ros.actions import choose_dataset
+from vla_ros.data.actions import ActionStatistics
+from vla_ros.data.actions import ActionTokenizer
+from vla_ros.data.actions import choose_dataset
+from vla_ros.data.prompts import choose_template
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ObservationError
 from vla_ros.errors import ParameterError
+from vla_ros.errors import VlaError
+from vla_ros.model.batch_engine import BatchEngine
+from vla_ros.model.batch_engine import BatchItem
+from vla_ros.model.batch_pixels import BatchPixels
 from vla_ros.model.checkpoint import Checkpoint
+from vla_ros.model.engine import Decoded
 from vla_ros.model.engine import Engine
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.pixels import choose_pixel_loader
@@ -27,30 +35,39 @@ from vla_ros.model.prepare import Prepared
 from vla_ros.model.residual import load_residual_head
 from vla_ros.model.residual import refine
 from vla_ros.model.residual import ResidualHead
-from vla_ros.model.stages import choose_clock
-from vla_ros.policy import ActionChunk
-from vla_ros.policy import Observation
-from vla_ros.policy import PolicyConfig
-from vla_ros.policy import PolicySpec
-from vla_ros.prompts import build_prompt
-from vla_ros.prompts import choose_template
+from vla_ros.model.timings import choose_timings
+from vla_ros.model.timings import HostTimings
+from vla_ros.model.timings import Timings
+from vla_ros.model.tokenizer import Prompt
+from vla_ros.model.tokenizer import PromptReader
+from vla_ros.policy.base import ActionChunk
+from vla_ros.policy.base import check_batch
+from vla_ros.policy.base import check_image
+from vla_ros.policy.base import Observation
+from vla_ros.policy.base import PolicySpec
+from vla_ros.policy.config import PolicyConfig
 
 # What is made ready while loading: prompts of up to so many tokens, and a camera's usual frame.
 _COMMON_PROMPTS = (32, 64)
 _COMMON_FRAME = (480, 640)
+# Most observations of a batch. The caches of so many sequences of a 7B model take 3 GB.
+_MAX_BATCH = 16
+# Float32 sums of a batch are ordered otherwise than alone, so logits differ by less than this.
+# Where the two best tokens are as close, the sequence is decoded alone.
+_TIE = 1e-3
 
 
 def load_openvla(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
                  parts: Mapping[str, Path]) -> 'OpenVlaPolicy':
     """
-    Load a checkpoint that answers one image with the tokens of one action.
+    Load a checkpoint that predicts the tokens of one action from one image.
 
     :raises ParameterError: several images are wanted, which only OpenVLA-OFT takes.
     """
     if config.image_count != 1:
         raise ParameterError('image_count', config.image_count, '1: this checkpoint is not OFT')
     dataset = find_statistics(config, checkpoint)
-    statistics = ActionStatistics.from_dataset(dataset.statistics)
+    statistics = dataset.scale()
     prepared = prepare(config, checkpoint, machine, dataset)
     residual = None
     if 'residual_head' in parts:
@@ -59,20 +76,6 @@ def load_openvla(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
             machine.device)
     spec = prepared.spec(config, (1, statistics.dim))
     return OpenVlaPolicy(spec, prepared, statistics, config, residual)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """
-    An instruction, as the network reads it.
-
-    :param input_ids: its token ids.
-    :param model_ids: the same, closed by the lone space that comes before an action.
-    """
-
-    text: str
-    input_ids: tuple[int, ...]
-    model_ids: tuple[int, ...]
 
 
 class OpenVlaPolicy:
@@ -85,61 +88,78 @@ class OpenVlaPolicy:
         self.spec = spec
         self.statistics = statistics
         self.action_tokenizer = ActionTokenizer(model.vocab_size, model.n_action_bins)
-        self.engine = Engine(network, _sequence_limit(network, statistics.dim), statistics.dim)
+        limit = _sequence_limit(network, statistics.dim)
+        self.engine = Engine(network, limit, statistics.dim)
+        self.max_batch = _MAX_BATCH
+        self._batch_engine = BatchEngine(network, limit, statistics.dim)
         self.image_processor = checkpoint.image_processor
+        self._batch_pixels = BatchPixels(self.image_processor, self.engine.pixels)
         self._load_pixels = choose_pixel_loader(self.image_processor, self.engine.pixels)
-        self.stage = self._load_pixels.stage
-        self._clock = choose_clock(network.device)
-        self._prompt = Prompt('', (), ())
-        self._instruction: str | None = None
+        self.prefetch = self._load_pixels.prefetch
+        self._clock = choose_timings(network.device)
         self._tokenizer = prepared.tokenizer
         self._adapters = prepared.adapters
         self._norm_stats = checkpoint.norm_stats
         self._residual = residual
         self._period_s = prepared.dataset.period_s
-        self._template = config.prompt if config.prompt != 'auto' else choose_template(
+        template = config.prompt if config.prompt != 'auto' else choose_template(
             checkpoint.name, model.llm_backbone_id)
+        self._read_prompt = PromptReader(prepared.tokenizer, template, self._check_length)
         self._clip_invalid = config.clip_invalid
         self._end_of_sequence = model.language_model.eos_token_id
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Answer one observation; see :meth:`vla_ros.policy.Policy.infer`."""
-        if len(observation.images) != 1:
-            raise ObservationError(
-                f'observation: this checkpoint takes 1 image, got {len(observation.images)}')
+        """Infer from one observation; see :meth:`vla_ros.policy.base.Policy.infer`."""
         clock = self._clock
         clock.start()
-        prompt = self._read(observation.instruction)
+        prompt = self._read(observation)
         self.engine.set_prompt(prompt.model_ids)
-        self._load_pixels(observation.images[0], clock, observation.staged)
+        self._load_pixels(observation.images[0], clock, observation.prefetched)
         decoded = self.engine.run(clock)
-        token_ids, margins = decoded.token_ids, decoded.margins
-        token_ids = self._end_early(token_ids)
-        if not self._clip_invalid:
-            self._check_action(token_ids, margins, prompt)
-        decoded_ids = token_ids
-        if len(token_ids) < self.statistics.dim:  # only with clip_invalid, as officially
-            decoded_ids = [*prompt.model_ids, *token_ids][-self.statistics.dim:]
-        normalized = self.action_tokenizer.decode(decoded_ids)[None]
-        bins = self.action_tokenizer.bins(decoded_ids)
-        if self._residual is not None and len(token_ids) == self.statistics.dim:
-            values = self._residual(self.engine.states).cpu().numpy()[None]
-            normalized = refine(values, bins[None], self.action_tokenizer)
-            clock.finish('residual')
-        actions = self.statistics.unnormalize(normalized)
+        return self._interpret(prompt, decoded, self.engine.states, clock)
+
+    def infer_batch(self, observations: Sequence[Observation],
+                    drafts: Sequence[Sequence[int]] | None = None
+                    ) -> list[ActionChunk | VlaError]:
+        """Infer from several; see :meth:`vla_ros.policy.base.BatchPolicy.infer_batch`."""
+        check_batch(observations, drafts, self.max_batch)
+        clock = self._clock
+        clock.start()
+        results: dict[int, ActionChunk | VlaError] = {}
+        prompts: dict[int, Prompt] = {}
+        items: dict[int, BatchItem] = {}
+        for index, observation in enumerate(observations):
+            try:
+                prompts[index] = prompt = self._read(observation)
+                items[index] = BatchItem(self._batch_pixels(observation.images[0]),
+                                         prompt.model_ids, drafts[index] if drafts else ())
+            except VlaError as error:
+                results[index] = error
+        clock.finish('preprocess')
+        decoded = self._batch_engine.run(list(items.values()), clock) if items else []
+        is_float32 = self.engine.pixels.dtype == torch.float32
+        for place, (index, one) in enumerate(zip(items, decoded)):
+            states = self._batch_engine.states(place)
+            if is_float32 and one.margins.min() < _TIE:
+                self.engine.pixels.copy_(items[index].pixels[None])
+                one = self.engine.run_apart(prompts[index].model_ids, clock)
+                states = self.engine.states
+            try:
+                results[index] = self._interpret(prompts[index], one, states, HostTimings())
+            except InvalidAction as error:
+                results[index] = error
         clock.finish('post')
-        return ActionChunk(actions, normalized, tuple(token_ids), tuple(bins.tolist()), margins,
-                           prompt.text, prompt.input_ids, clock.milliseconds(),
-                           self._period_s,
-                           drafted=decoded.drafted, accepted=decoded.accepted)
+        spent = dict(clock.milliseconds())
+        return [replace(result, timings_ms=spent) if isinstance(result, ActionChunk) else result
+                for result in (results[index] for index in range(len(observations)))]
 
     def reset(self) -> None:
         """Forget the previous action, which is the draft of the next one."""
-        self.engine.forget()
+        self.engine.reset()
 
     def rescale(self, chunk: ActionChunk, unnorm_key: str | None) -> np.ndarray:
         """
-        Scale an answer by the statistics of another dataset, float64 (1, D).
+        Scale a result by the statistics of another dataset, float64 (1, D).
 
         :raises UnnormKeyError: the checkpoint has no such dataset, or none was named of several.
         :raises ParameterError: its actions have another number of dimensions.
@@ -152,10 +172,10 @@ class OpenVlaPolicy:
         return statistics.unnormalize(chunk.normalized)
 
     def select_adapter(self, name: str | None) -> None:
-        """Switch the adapter; see :class:`vla_ros.policy.AdaptablePolicy`."""
+        """Switch the adapter; see :class:`vla_ros.policy.base.AdaptablePolicy`."""
         self._adapters.select(name)
         # An adapter may change the embeddings of the prompt, too.
-        self.engine.forget()
+        self.engine.reset()
 
     def warm_up(self) -> None:
         """Run every kernel once, on a black image, whatever comes out."""
@@ -165,26 +185,53 @@ class OpenVlaPolicy:
             try:
                 self.infer(black)
             except InvalidAction:
-                pass  # a black image need not have an answer
+                pass  # a black image need not give a valid action
         self.reset()
 
     def close_prompt(self, input_ids: tuple[int, ...]) -> tuple[int, ...]:
         """Give the ids that the network sees of a prompt's."""
         return self._tokenizer.close(input_ids)
 
-    def _read(self, instruction: str) -> Prompt:
+    def _read(self, observation: Observation) -> Prompt:
         """
-        Tokenise an instruction, unless it is the one of the previous observation.
+        Check an observation and tokenise its instruction.
 
-        :raises ObservationError: it is too long.
+        :raises ObservationError: it does not fit the checkpoint.
         """
-        if instruction != self._instruction:
-            text = build_prompt(self._template, instruction)
-            input_ids = self._tokenizer.encode(text)
-            prompt = Prompt(text, input_ids, self.close_prompt(input_ids))
-            self._check_length(prompt.model_ids)
-            self._prompt, self._instruction = prompt, instruction
-        return self._prompt
+        if len(observation.images) != 1:
+            raise ObservationError(
+                f'observation: this checkpoint takes 1 image, got {len(observation.images)}')
+        check_image(observation.images[0])
+        return self._read_prompt(observation.instruction)
+
+    def _interpret(self, prompt: Prompt, decoded: Decoded, states: Tensor,
+                   clock: Timings) -> ActionChunk:
+        """
+        Turn tokens into an action.
+
+        :param states: (D, hidden), the hidden states that the tokens were read from.
+        :param clock: gets the phases ``residual``, if there is such a head, and ``post``.
+        :raises InvalidAction: they are none.
+        """
+        margins = decoded.margins
+        token_ids = self._end_early(decoded.token_ids)
+        if not self._clip_invalid:
+            self._check_action(token_ids, margins, prompt)
+        decoded_ids = token_ids
+        if len(token_ids) < self.statistics.dim:  # only with clip_invalid, as officially
+            decoded_ids = [*prompt.model_ids, *token_ids][-self.statistics.dim:]
+        normalized = self.action_tokenizer.decode(decoded_ids)[None]
+        bins = self.action_tokenizer.bins(decoded_ids)
+        if self._residual is not None and len(token_ids) == self.statistics.dim:
+            values = self._residual(states).cpu().numpy()[None]
+            normalized = refine(values, bins[None], self.action_tokenizer)
+            clock.finish('residual')
+        actions = self.statistics.unnormalize(normalized)
+        clock.finish('post')
+        return ActionChunk(actions, normalized, tuple(token_ids), tuple(bins.tolist()), margins,
+                           prompt.text, prompt.input_ids, clock.milliseconds(),
+                           self._period_s,
+                           drafted=decoded.drafted, accepted=decoded.accepted)
 
     def _check_length(self, input_ids: Sequence[int]) -> None:
         length = len(input_ids) + self.engine.network.patch_count + self.statistics.dim

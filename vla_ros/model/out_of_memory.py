@@ -12,8 +12,8 @@ import torch
 from vla_ros.errors import DeviceMemoryError
 from vla_ros.model.attention import attend_sdpa
 from vla_ros.model.config import OpenVlaConfig
+from vla_ros.model.meta_device import on_meta_device
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.model.skeleton import skeleton
 
 # What a weight of the language model's layers takes, scales included, against two bytes in
 # bfloat16.
@@ -80,7 +80,7 @@ def memory_of(device: torch.device) -> tuple[int, int]:
 
 
 def _shape(config: OpenVlaConfig) -> OpenVlaNetwork:
-    with skeleton():
+    with on_meta_device():
         return OpenVlaNetwork(config, attend_sdpa)
 
 

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The forward passes of an inference, each a function of buffers that stay where they are.
+The forward passes of an inference, each a function of buffers with fixed addresses.
 
-No pass asks the device for anything: how far the decoding has come, and where the prompt ends,
-are numbers on the device. So one recording of a pass serves every step and every prompt that fits
-into its bucket. Rows behind the prompt hold leftovers; nothing in front of them can see them.
+No pass reads back from the device: the number of decided tokens and the end of the prompt are
+values on the device. One captured graph of a pass therefore serves every step and every prompt of
+its bucket. Rows behind the prompt hold stale values, which no earlier row attends to.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vla_ros.model.cache_positions import ContiguousPositions
+from vla_ros.model.cache_positions import DevicePositions
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.model.place import Span
-from vla_ros.model.place import Spots
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,31 @@ class Layout:
 
     @property
     def rows(self) -> int:
-        """Rows of the cache: padding, and a draft behind the last token, need room too."""
+        """Rows of the cache, padding and a draft behind the last token included."""
         return self.max_length + self.bucket + self.count
 
 
 @dataclass(frozen=True)
 class Buffers:
     """
-    Everything that a pass reads or writes besides the weights.
+    All memory that a pass reads or writes besides the weights.
 
-    D is the number of tokens generated.
+    D is the number of generated tokens.
 
     :param pixels: (1, 3·towers, S, S).
     :param sequence: (1, rows, hidden), the embeddings of prompt, image and draft.
     :param cache: keys and values of every layer.
     :param rotary: the rotary table.
-    :param tokens: int64 (2·D,): the first ``known`` are decided, those behind them guessed.
+    :param tokens: int64 (2·D,): the first ``decided`` are final, the draft follows.
     :param margins: float32 (2·D,).
     :param states: (2·D, hidden), the hidden states that the tokens were read from.
-    :param known: int64 (1,), how many tokens are decided.
+    :param decided: int64 (1,), number of final tokens.
     :param end: int64 (1,), length of image and prompt.
     :param order: int64 (rows,), 0, 1, 2 …
     :param count: D.
-    :param results: the memory of known, tokens and margins, so that one copy reads all of them.
-    :param host: where that copy goes, pinned; on a CPU the same memory.
+    :param results: uint8, the memory of ``decided``, ``tokens`` and ``margins``: one copy reads
+        all of them.
+    :param host: the pinned destination of that copy; on a CPU the same memory.
     """
 
     pixels: Tensor
@@ -70,7 +71,7 @@ class Buffers:
     tokens: Tensor
     margins: Tensor
     states: Tensor
-    known: Tensor
+    decided: Tensor
     end: Tensor
     order: Tensor
     count: int
@@ -88,97 +89,97 @@ class Buffers:
         host = results
         if device.type == 'cuda':
             host = torch.zeros(results.shape, dtype=torch.uint8, pin_memory=True)
-        known, tokens, margins = _split(results)
+        decided, tokens, margins = _split(results)
         return cls(
             pixels=torch.zeros(1, 3 * len(config.towers), side, side, **like),
             sequence=torch.zeros(1, layout.rows, config.language_model.hidden_size, **like),
             cache=llama.allocate_cache(layout.rows),
             rotary=llama.rotary_table(layout.rows),
-            tokens=tokens, margins=margins, known=known,
+            tokens=tokens, margins=margins, decided=decided,
             states=torch.zeros(room, config.language_model.hidden_size, **like),
             end=torch.full((1,), network.patch_count + 1, device=device),
             order=torch.arange(layout.rows, device=device), count=layout.count,
             results=results, host=host)
 
     def scratch(self) -> 'Buffers':
-        """Allocate buffers like these, in a state in which every pass can run."""
+        """Allocate buffers like these, with contents on which every pass can run."""
         results = torch.zeros_like(self.results)
-        known, tokens, margins = _split(results)
-        known.fill_(1)
+        decided, tokens, margins = _split(results)
+        decided.fill_(1)
         return replace(
             self, pixels=torch.zeros_like(self.pixels), sequence=torch.zeros_like(self.sequence),
-            cache=torch.zeros_like(self.cache), tokens=tokens, margins=margins, known=known,
+            cache=torch.zeros_like(self.cache), tokens=tokens, margins=margins, decided=decided,
             states=torch.zeros_like(self.states), end=torch.ones_like(self.end), results=results)
 
     def read(self) -> tuple[np.ndarray, np.ndarray, int]:
         """
-        Wait for the device, and read what it decided.
+        Wait for the device and read the results.
 
         :returns: token ids int64 (2·D,) and margins float32 (2·D,), overwritten by the next
-            inference; and how many of them are decided.
+            inference, and the number of final tokens.
         """
         if self.host is not self.results:
             self.host.copy_(self.results, non_blocking=True)
             torch.cuda.current_stream(self.results.device).synchronize()
-        known, tokens, margins = (part.numpy() for part in _split(self.host))
-        return tokens, margins, int(known[0])
+        decided, tokens, margins = (view.numpy() for view in _split(self.host))
+        return tokens, margins, int(decided[0])
 
 
 def _split(results: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """See the one block as known, tokens and margins."""
+    """Return views of one block: decided, tokens, margins."""
     room = (len(results) - 8) // 12
     return (results[:8].view(torch.int64), results[8:8 + 8 * room].view(torch.int64),
             results[8 + 8 * room:].view(torch.float32))
 
 
 def embed_image(network: OpenVlaNetwork, buffers: Buffers) -> None:
-    """Put the patches of the image into the sequence, right behind its first token."""
+    """Write the patches of the image into the sequence, behind its first token."""
     buffers.sequence[:, 1:1 + network.patch_count] = network.embed_image(buffers.pixels)
 
 
 def prefill(network: OpenVlaNetwork, buffers: Buffers, length: int, count: int) -> None:
     """
-    Read image and prompt, check the guesses, and decide the tokens up to the first wrong one.
+    Process image and prompt, verify the draft, and accept it up to the first rejected token.
 
     :param length: of image and prompt, padding included.
-    :param count: number of tokens to decide at most: one, and one more for each guess.
+    :param count: most tokens to decide: one, and one more for each draft token.
     """
     llama = network.language_model
-    buffers.known.zero_()
+    buffers.decided.zero_()
     if count > 1:
-        guesses = llama.embed_tokens(buffers.tokens[:count - 1])
-        buffers.sequence[0].index_copy_(0, buffers.end + buffers.order[:count - 1], guesses)
+        draft = llama.embed_tokens(buffers.tokens[:count - 1])
+        buffers.sequence[0].index_copy_(0, buffers.end + buffers.order[:count - 1], draft)
     length += count - 1
-    wanted = Spots.at(buffers.end - 1 + buffers.order[:count], buffers.order[:length],
-                      buffers.cache.dtype)
+    wanted = DevicePositions.of(buffers.end - 1 + buffers.order[:count], buffers.order[:length],
+                                buffers.cache.dtype)
     hidden = llama.extend(buffers.sequence[:, :length], buffers.rotary, buffers.cache,
-                          Span(0, length), wanted)
-    _decide(hidden[0], llama.logits(hidden[0]), buffers)
+                          ContiguousPositions(0, length), wanted)
+    _accept(hidden[0], llama.logits(hidden[0]), buffers)
 
 
 def decode(network: OpenVlaNetwork, buffers: Buffers, length: int, count: int) -> None:
     """
-    Continue behind the last token that is decided, and check the guesses behind it.
+    Continue behind the last final token, and verify the draft tokens behind it.
 
     :param length: of image and prompt, padding included.
-    :param count: number of tokens to decide at most: one, and one more for each guess.
+    :param count: most tokens to decide: one, and one more for each draft token.
     """
     llama = network.language_model
-    spots = buffers.known - 1 + buffers.order[:count]
-    embeddings = llama.embed_tokens(buffers.tokens.index_select(0, spots))
+    inputs = buffers.decided - 1 + buffers.order[:count]
+    embeddings = llama.embed_tokens(buffers.tokens.index_select(0, inputs))
     rows = buffers.order[:length + buffers.count + count - 2]
-    place = Spots.at(buffers.end + spots, rows, buffers.cache.dtype)
-    hidden = llama.extend(embeddings[None], buffers.rotary, buffers.cache, place)
-    _decide(hidden[0], llama.logits(hidden[0]), buffers)
+    positions = DevicePositions.of(buffers.end + inputs, rows, buffers.cache.dtype)
+    hidden = llama.extend(embeddings[None], buffers.rotary, buffers.cache, positions)
+    _accept(hidden[0], llama.logits(hidden[0]), buffers)
 
 
-def _decide(hidden: Tensor, logits: Tensor, buffers: Buffers) -> None:
+def _accept(hidden: Tensor, logits: Tensor, buffers: Buffers) -> None:
     """
-    Take the best tokens, as far as they were computed from right guesses.
+    Accept the best tokens up to and including the first that differs from the draft.
 
-    :param hidden: (n, hidden), what the scores were read from.
-    :param logits: (n, vocabulary), scores for the next n tokens, all but the first on the
-        assumption that the guesses before it are right.
+    :param hidden: (n, hidden), the states that the logits were computed from.
+    :param logits: (n, vocabulary), of the next n tokens, each computed as if the draft tokens
+        before it were accepted.
     """
     count = len(logits)
     # argmax and not topk's index: on equal logits both this and the official code then take the
@@ -187,15 +188,15 @@ def _decide(hidden: Tensor, logits: Tensor, buffers: Buffers) -> None:
     # topk of two sorts far more than that.
     others = logits.scatter(-1, best[:, None], float('-inf')).amax(-1)
     margins = logits.gather(-1, best[:, None])[:, 0].float() - others.float()
-    spots = buffers.known + buffers.order[:count]
-    buffers.margins.index_copy_(0, spots, margins)
-    buffers.states.index_copy_(0, spots, hidden)
+    outputs = buffers.decided + buffers.order[:count]
+    buffers.margins.index_copy_(0, outputs, margins)
+    buffers.states.index_copy_(0, outputs, hidden)
     if count == 1:
-        buffers.tokens.index_copy_(0, spots, best)
-        buffers.known.add_(1)
+        buffers.tokens.index_copy_(0, outputs, best)
+        buffers.decided.add_(1)
         return
-    guesses = buffers.tokens.index_select(0, spots)
-    right = (best[:-1] == guesses[:-1]).long().cumprod(0).sum()
-    decided = torch.where(buffers.order[:count] <= right, best, guesses)
-    buffers.tokens.index_copy_(0, spots, decided)
-    buffers.known.add_(right + 1)
+    draft = buffers.tokens.index_select(0, outputs)
+    accepted = (best[:-1] == draft[:-1]).long().cumprod(0).sum()
+    final = torch.where(buffers.order[:count] <= accepted, best, draft)
+    buffers.tokens.index_copy_(0, outputs, final)
+    buffers.decided.add_(accepted + 1)

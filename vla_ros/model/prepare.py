@@ -3,16 +3,22 @@
 
 """What every kind of checkpoint needs before it is a policy: device, tokenizer, loaded weights."""
 
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 import logging
 from pathlib import Path
 
 import torch
 
-from vla_ros.actions import choose_dataset
-from vla_ros.datasets import DatasetDescription
-from vla_ros.datasets import load_datasets
+from vla_ros.data.actions import ActionStatistics
+from vla_ros.data.actions import choose_dataset
+from vla_ros.data.dataset_statistics import count_dimensions
+from vla_ros.data.dataset_statistics import StatisticsError
+from vla_ros.data.datasets import DatasetDescription
+from vla_ros.data.datasets import load_datasets
+from vla_ros.errors import CheckpointError
 from vla_ros.errors import UnsupportedError
 from vla_ros.model.attention import Attend
 from vla_ros.model.attention import Attention
@@ -29,8 +35,8 @@ from vla_ros.model.threads import leave_a_core
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.model.weights import build_network
 from vla_ros.model.weights import load_weights
-from vla_ros.policy import PolicyConfig
-from vla_ros.policy import PolicySpec
+from vla_ros.policy.base import PolicySpec
+from vla_ros.policy.config import PolicyConfig
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +56,7 @@ class Dataset:
     The dataset whose statistics scale the actions.
 
     :param statistics: its entry of ``norm_stats``.
-    :param description: what its actions mean, None if nobody described it.
+    :param description: what its actions mean, None if it is not described.
     """
 
     unnorm_key: str
@@ -61,6 +67,33 @@ class Dataset:
     def period_s(self) -> float | None:
         """Seconds from one action to the next, None if not known."""
         return self.description.period_s if self.description else None
+
+    def scale(self, part: str = 'action', normalization: str = 'bounds_q99',
+              widening: float = 0.0) -> ActionStatistics:
+        """
+        Read the range of a part; see :meth:`vla_ros.data.actions.ActionStatistics.from_dataset`.
+
+        :raises StatisticsError: it is missing, or makes no sense.
+        """
+        with self.named():
+            return ActionStatistics.from_dataset(self.statistics, part, normalization, widening)
+
+    def dimensions(self) -> int:
+        """
+        Count the numbers of an action, whichever of its bounds are there.
+
+        :raises StatisticsError: there are none.
+        """
+        with self.named():
+            return count_dimensions(self.statistics)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Say in an error which dataset it is about."""
+        try:
+            yield
+        except StatisticsError as error:
+            raise StatisticsError(f'unnorm_key {self.unnorm_key!r}: {error}') from None
 
 
 @dataclass(frozen=True)
@@ -83,7 +116,8 @@ class Prepared:
             action_shape=action_shape, image_count=config.image_count, proprio_dim=proprio_dim,
             device=describe_device(self.machine.device),
             dtype=str(self.machine.dtype).removeprefix('torch.'), attention=attention.name,
-            attention_reason=attention.reason, quantization=config.quantization)
+            attention_reason=attention.reason, quantization=config.quantization,
+            revision=self.checkpoint.revision)
 
 
 def choose_machine(config: PolicyConfig) -> Machine:
@@ -124,11 +158,17 @@ def prepare(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine, data
     """
     tokenizer = PromptTokenizer(checkpoint.folder,
                                 checkpoint.config.language_model.bos_token_id)
+    vocabulary = checkpoint.config.language_model.vocab_size
+    if tokenizer.largest_id >= vocabulary:
+        raise CheckpointError(
+            checkpoint.folder, f'tokenizer.json has ids up to {tokenizer.largest_id}, config.json '
+            f'has a vocab_size of {vocabulary}: they belong to different models')
     attend = machine.attention.attend
     if bidirectional:
         attend = everywhere(attend)
     network = build_network(lambda: OpenVlaNetwork(checkpoint.config, attend),
-                            loading_device(config.quantization, machine.device), machine.dtype)
+                            loading_device(config.quantization, machine.device), machine.dtype,
+                            checkpoint.folder)
     adapters = {name: read_adapter(Path(folder)) for name, folder in config.adapters.items()}
     load_weights(network, checkpoint.folder, config.progress)
     applied = apply_adapters(network, adapters, config.adapter)

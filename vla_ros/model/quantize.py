@@ -21,18 +21,22 @@ from torch.nn import functional
 
 from vla_ros.errors import UnsupportedError
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.util.packages import missing_package
 
 # Weights that share a scale in 4 bits, largest first; it must divide the row.
 _GROUPS = (64, 32, 16, 8, 4, 2)
 _FP8 = torch.float8_e4m3fn
 _FP8_MAX = torch.finfo(_FP8).max
+# Rows of a matrix that are converted at a time, which bounds the memory in between.
+_FP8_ROWS = 4096
+_FP8_ROWS_OF_INPUT = 16
 
 
 def check_quantization(name: str, device: torch.device, dtype: torch.dtype) -> None:
     """
     Refuse what this machine cannot run, before anything is loaded.
 
-    :param name: one of ``vla_ros.policy.QUANTIZATIONS``.
+    :param name: one of ``vla_ros.policy.choices.QUANTIZATIONS``.
     :raises UnsupportedError: hardware, library or precision is missing.
     """
     what = f'quantization {name}'
@@ -50,12 +54,20 @@ def check_quantization(name: str, device: torch.device, dtype: torch.dtype) -> N
             raise UnsupportedError(what, f'its kernels give bfloat16, not {dtype}',
                                    'use dtype bfloat16')
     elif device.type == 'cuda' and importlib.util.find_spec('bitsandbytes') is None:
-        raise UnsupportedError(what, 'bitsandbytes is not installed',
-                               'install requirements-gpu.txt, or use fp8 or none')
+        raise missing_package(f'{what} (fp8 and none need nothing more)', 'bitsandbytes')
+
+
+def capture_obstacle(network: OpenVlaNetwork) -> str | None:
+    """Return what keeps the passes of a network from being captured as CUDA graphs."""
+    # A threshold above zero makes bitsandbytes search outlier columns on the host at each call.
+    if any(getattr(getattr(module, 'state', None), 'threshold', 0.0) > 0.0
+           for module in network.modules()):
+        return 'int8 of bitsandbytes waits for the host in every layer; use fp8 or int4'
+    return None
 
 
 def loading_device(name: str, device: torch.device) -> torch.device:
-    """Where to load the full weights: of a quantised model they need not fit on the GPU."""
+    """Return where full weights are loaded: those of a quantised model need not fit on the GPU."""
     return device if name == 'none' else torch.device('cpu')
 
 
@@ -64,7 +76,7 @@ def quantize(network: OpenVlaNetwork, name: str, device: torch.device) -> None:
     """
     Replace the language model's matrices, one at a time, and bring the network to its device.
 
-    :param network: loaded on :func:`loading_device`.
+    :param network: loaded on :func:`loading_device`, or on the device where it fits.
     """
     if name == 'none':
         return
@@ -81,7 +93,8 @@ def quantize(network: OpenVlaNetwork, name: str, device: torch.device) -> None:
 
 def _converter(name: str, device: torch.device) -> Callable[[nn.Linear], nn.Module]:
     if name == 'fp8':
-        return Fp8Linear
+        # Each matrix moves first: a GPU converts it in a fraction of the host's time.
+        return lambda linear: Fp8Linear(linear.to(device))
     if device.type == 'cuda':
         return _to_bitsandbytes8 if name == 'int8' else _to_bitsandbytes4
     return Int8Linear if name == 'int8' else Int4Linear
@@ -133,25 +146,33 @@ class Int4Linear(nn.Module):
 
 
 class Fp8Linear(nn.Module):
-    """A matrix of 8-bit floats with one scale; the input is scaled and narrowed as it comes."""
+    """A matrix of 8-bit floats with one scale; the input is scaled and rounded at each call."""
 
     weight: Tensor
     scale: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        wide = linear.weight.float()
-        scale = wide.abs().amax().clamp(min=1e-12) / _FP8_MAX
-        self.register_buffer('weight', (wide / scale).to(_FP8))
+        weight = linear.weight
+        # No float32 copy of the matrix: the largest value has an exact scale in any dtype.
+        scale = weight.abs().amax().float().clamp(min=1e-12) / _FP8_MAX
+        self.register_buffer('weight', torch.cat([
+            (rows.float() / scale).to(_FP8) for rows in weight.split(_FP8_ROWS)]))
         self.register_buffer('scale', scale)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(0, -2)
-        scale = flat.float().abs().amax().clamp(min=1e-12) / _FP8_MAX
-        narrow = (flat.float() / scale).clamp(-_FP8_MAX, _FP8_MAX).to(_FP8)
-        out = torch._scaled_mm(narrow, self.weight.t(), scale_a=scale, scale_b=self.scale,
-                               out_dtype=x.dtype)
-        return out.view(*x.shape[:-1], -1)
+        count = len(flat)
+        scale = torch.linalg.vector_norm(flat, float('inf'), dtype=torch.float32)
+        scale = scale.clamp(min=1e-12) / _FP8_MAX
+        rounded = (flat / scale).to(_FP8)
+        if count % _FP8_ROWS_OF_INPUT:
+            # cuBLASLt has fast 8-bit kernels for multiples of 16 rows only.
+            rounded = functional.pad(rounded.view(torch.uint8),
+                                     (0, 0, 0, -count % _FP8_ROWS_OF_INPUT)).view(_FP8)
+        out = torch._scaled_mm(rounded, self.weight.t(), scale_a=scale, scale_b=self.scale,
+                               out_dtype=x.dtype, use_fast_accum=True)
+        return out[:count].view(*x.shape[:-1], -1)
 
 
 def _to_bitsandbytes8(linear: nn.Linear) -> nn.Module:
@@ -159,15 +180,15 @@ def _to_bitsandbytes8(linear: nn.Linear) -> nn.Module:
     # 6.0 is the threshold of the LLM.int8() paper above which an input column stays wide.
     layer = bitsandbytes.nn.Linear8bitLt(linear.in_features, linear.out_features, bias=False,
                                          has_fp16_weights=False, threshold=6.0)
-    layer.weight = bitsandbytes.nn.Int8Params(linear.weight.data, requires_grad=False,
+    layer.weight = bitsandbytes.nn.Int8Params(linear.weight.data.cpu(), requires_grad=False,
                                               has_fp16_weights=False)
-    return layer.cuda()  # the move is what quantises
+    return layer.cuda()  # the move from host to device is what quantises
 
 
 def _to_bitsandbytes4(linear: nn.Linear) -> nn.Module:
     import bitsandbytes
     layer = bitsandbytes.nn.Linear4bit(linear.in_features, linear.out_features, bias=False,
                                        compute_dtype=linear.weight.dtype, quant_type='nf4')
-    layer.weight = bitsandbytes.nn.Params4bit(linear.weight.data, requires_grad=False,
+    layer.weight = bitsandbytes.nn.Params4bit(linear.weight.data.cpu(), requires_grad=False,
                                               quant_type='nf4')
     return layer.cuda()

@@ -4,9 +4,8 @@
 """
 The residual head: a continuous value for each dimension, bounded by the bin of its token.
 
-A token says in which of 255 bins an action lies. The hidden state that the token was read from
-knows more; a small network reads a value from it, and the action is that value, moved into the
-winning bin where it lies outside. It can never leave the bin: the tokens stay in command.
+A token names one of 255 bins. From the hidden state of the token a small network computes a
+continuous value, which is clamped to the bin of the token: it never overrides the token.
 docs/residual_head.md describes the file.
 """
 
@@ -18,11 +17,11 @@ from torch import nn
 from torch import Tensor
 from torch.nn import functional
 
-from vla_ros.actions import ActionTokenizer
+from vla_ros.data.actions import ActionTokenizer
 from vla_ros.errors import CheckpointError
-from vla_ros.model.parts import fill_module
-from vla_ros.model.parts import read_part
-from vla_ros.model.skeleton import skeleton
+from vla_ros.model.meta_device import on_meta_device
+from vla_ros.model.module_files import load_module
+from vla_ros.model.module_files import read_module_file
 
 
 class ResidualHead(nn.Module):
@@ -66,12 +65,12 @@ def load_residual_head(path: Path, hidden: int, action_dim: int,
 
     :raises CheckpointError: the file is damaged or does not fit the model.
     """
-    tensors = read_part(path)
-    if 'fc1.bias' not in tensors:
-        raise CheckpointError(path.parent, f'{path.name} lacks fc1.bias')
-    with skeleton():
+    tensors = read_module_file(path)
+    if 'fc1.bias' not in tensors or tensors['fc1.bias'].ndim != 1:
+        raise CheckpointError(path.parent, f'{path.name} lacks fc1.bias, a vector')
+    with on_meta_device():
         head = ResidualHead(hidden, len(tensors['fc1.bias']), action_dim)
-    fill_module(head, tensors, path, device, torch.float32)
+    load_module(head, tensors, path, device, torch.float32)
     return head
 
 

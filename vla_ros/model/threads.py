@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How many cores the CPU runtime takes."""
+"""Number of cores that the CPU runtime uses."""
 
 import os
 
@@ -12,9 +12,8 @@ def leave_a_core() -> None:
     """
     Leave one core to the camera, to ROS and to the system.
 
-    PyTorch's threads wait for each other at every operation: as soon as one of them has lost its
-    core to something else, all of them stand still. docs/log.md has the numbers; OMP_NUM_THREADS
-    overrules this.
+    PyTorch's threads synchronise at every operation: when one of them loses its core to another
+    process, all of them wait. docs/log.md has the measurements; OMP_NUM_THREADS takes precedence.
     """
     if 'OMP_NUM_THREADS' in os.environ:
         return

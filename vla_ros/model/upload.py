@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Frames on their way to the device, which travel while the one before is still being answered."""
+"""Uploads of frames, which overlap with the inference of the frame before."""
 
 from dataclasses import dataclass
 import threading
@@ -9,16 +9,16 @@ import threading
 import numpy as np
 import torch
 
-# One that is being answered, one that waits to be, and one that is written.
+# One in inference, one that waits for its inference, and one that is being written.
 _SLOTS = 3
 
 
 class Slot:
     """
-    Room for a frame on the host, and on the device; both are kept for the next one.
+    Memory for one frame on the host and on the device, reused for later frames.
 
     :ivar frame: uint8 (H, W, 3) on the device.
-    :ivar number: which frame of this slot it holds, or is about to.
+    :ivar number: counts the frames of this slot.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
@@ -28,47 +28,51 @@ class Slot:
         self._host = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == 'cuda')
         self._array = self._host.numpy()
 
-    def write(self, image: np.ndarray) -> None:
-        """Copy a frame out of its message, once, and send it to the device."""
+    def upload(self, image: np.ndarray) -> None:
+        """Copy a frame out of its message, once, and start its transfer to the device."""
         np.copyto(self._array, image)
-        self._send()
+        self._transfer()
 
-    def receive(self) -> None:
-        """Let what is launched from now on wait until the frame is on the device."""
+    def wait(self) -> None:
+        """Make later launches of the current stream wait for the transfer."""
 
     def release(self) -> None:
-        """Note that what was launched so far is all that reads the frame."""
+        """Record that launches of the current stream so far are all that read the frame."""
 
-    def _send(self) -> None:
+    def _transfer(self) -> None:
         self.frame.copy_(self._host)
 
 
 class StreamedSlot(Slot):
-    """A slot whose frames travel on a stream of their own, beside whatever the GPU computes."""
+    """A slot with transfers on a stream of their own, beside whatever the GPU computes."""
 
     def __init__(self, shape: tuple[int, ...], device: torch.device,
                  stream: torch.cuda.Stream) -> None:
         """Allocate a frame on both sides."""
         super().__init__(shape, device)
         self._stream = stream
+        # The allocator knows only the stream that allocated a block. Work of that stream on the
+        # block's previous owner may be pending now, a transfer may be when the slot is dropped.
+        stream.wait_stream(torch.cuda.current_stream(device))
+        self.frame.record_stream(stream)
         self._arrived = torch.cuda.Event()
         self._read = torch.cuda.Event()
 
-    def write(self, image: np.ndarray) -> None:
-        """Copy a frame out of its message, once, and send it to the device."""
-        # The pinned memory is free once what was in it has arrived.
+    def upload(self, image: np.ndarray) -> None:
+        """Copy a frame out of its message, once, and start its transfer to the device."""
+        # The pinned memory is free once its previous contents have arrived.
         self._arrived.synchronize()
-        super().write(image)
+        super().upload(image)
 
-    def receive(self) -> None:
-        """Let what is launched from now on wait until the frame is on the device."""
+    def wait(self) -> None:
+        """Make later launches of the current stream wait for the transfer."""
         torch.cuda.current_stream(self.frame.device).wait_event(self._arrived)
 
     def release(self) -> None:
-        """Note that what was launched so far is all that reads the frame."""
+        """Record that launches of the current stream so far are all that read the frame."""
         self._read.record(torch.cuda.current_stream(self.frame.device))
 
-    def _send(self) -> None:
+    def _transfer(self) -> None:
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._read)
             self.frame.copy_(self._host, non_blocking=True)
@@ -76,8 +80,8 @@ class StreamedSlot(Slot):
 
 
 @dataclass(frozen=True)
-class Staged:
-    """A frame that was sent ahead; worth nothing once its slot holds a later one."""
+class PrefetchedFrame:
+    """A frame that was prefetched; stale once its slot holds a later one."""
 
     slot: Slot
     number: int
@@ -85,10 +89,10 @@ class Staged:
 
 class Uploads:
     """
-    The frames of one size: sent by whoever receives them, answered by another thread.
+    The slots of one frame size: written by the receiving thread, read by the inferring one.
 
-    The newest one that was sent and the one that is being answered keep their slots. An older one
-    loses its slot; should it be answered all the same, it is sent again.
+    The newest prefetched frame and the frame in inference keep their slots. An older one loses its
+    slot, and is uploaded again if it is inferred from all the same.
     """
 
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
@@ -96,39 +100,39 @@ class Uploads:
         self.shape = shape
         if device.type == 'cuda':
             stream = torch.cuda.Stream(device)
-            self._slots: list[Slot] = [StreamedSlot(shape, device, stream) for _ in range(_SLOTS)]
+            self.slots: list[Slot] = [StreamedSlot(shape, device, stream) for _ in range(_SLOTS)]
         else:
-            self._slots = [Slot(shape, device) for _ in range(_SLOTS)]
-        self._newest = self._answered = self._slots[0]
+            self.slots = [Slot(shape, device) for _ in range(_SLOTS)]
+        self._newest = self._in_use = self.slots[0]
         self._lock = threading.Lock()
         self._writing = threading.Lock()
 
-    def stage(self, image: np.ndarray) -> Staged:
+    def prefetch(self, image: np.ndarray) -> PrefetchedFrame:
         """
-        Send a frame ahead; from any thread.
+        Start the upload of a frame, from any thread.
 
-        :param image: uint8 (H, W, 3) of this size, of any strides; it is read before this returns.
+        :param image: uint8 (H, W, 3) of this size, of any strides; read before this returns.
         """
         with self._writing:
             with self._lock:
-                slot = next(slot for slot in self._slots
-                            if slot is not self._newest and slot is not self._answered)
+                slot = next(slot for slot in self.slots
+                            if slot is not self._newest and slot is not self._in_use)
                 slot.number += 1
-            slot.write(image)
+            slot.upload(image)
             with self._lock:
                 self._newest = slot
-            return Staged(slot, slot.number)
+            return PrefetchedFrame(slot, slot.number)
 
-    def claim(self, image: np.ndarray, staged: Staged | None) -> Slot:
+    def acquire(self, image: np.ndarray, prefetched: PrefetchedFrame | None) -> Slot:
         """
-        Give the slot that holds a frame, until the next call; from the thread that answers.
+        Return the slot that holds a frame until the next call, from the inferring thread.
 
-        :param staged: what :meth:`stage` gave for this very frame, if it was sent ahead.
+        :param prefetched: the result of :meth:`prefetch` for this very frame, if there is one.
         """
         while True:
             with self._lock:
-                if (staged is not None and staged.slot in self._slots
-                        and staged.slot.number == staged.number):
-                    self._answered = staged.slot
-                    return staged.slot
-            staged = self.stage(image)
+                if (prefetched is not None and prefetched.slot in self.slots
+                        and prefetched.slot.number == prefetched.number):
+                    self._in_use = prefetched.slot
+                    return prefetched.slot
+            prefetched = self.prefetch(image)

@@ -11,6 +11,9 @@ from torch.nn import functional
 from vla_ros.model.attention import Attend
 from vla_ros.model.config import VitConfig
 
+# float32 is float32: cuDNN would convolve in TF32, whose 10 bits change tokens.
+torch.backends.cudnn.allow_tf32 = False
+
 _ACTIVATIONS = {
     'gelu': functional.gelu,
     'gelu_tanh': lambda x: functional.gelu(x, approximate='tanh'),

@@ -15,11 +15,14 @@ import torch
 from torch import Tensor
 
 from vla_ros.errors import CheckpointError
-from vla_ros.model.config import read_json
+from vla_ros.model.meta_device import materialize
+from vla_ros.model.meta_device import on_meta_device
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.model.skeleton import give_memory
-from vla_ros.model.skeleton import skeleton
-from vla_ros.policy import Progress
+from vla_ros.model.shards import INDEX
+from vla_ros.model.shards import shards
+from vla_ros.util.files import check_regular
+from vla_ros.util.files import FileError
+from vla_ros.util.progress import Progress
 
 # A mapped file counts as this process's memory while it is open, so it is closed and opened again
 # after this many bytes: the peak stays near the size of the model itself.
@@ -42,28 +45,21 @@ def weight_files(folder: Path) -> dict[str, Path]:
     """
     Find the safetensors file of every stored tensor, by key.
 
-    :raises CheckpointError: no weights, a missing shard, or a damaged file.
+    :raises CheckpointError: no weights, a missing shard, a damaged file, or one without a tensor
+        that the index lists in it.
     """
-    index = folder / 'model.safetensors.index.json'
-    single = folder / 'model.safetensors'
-    if index.is_file():
-        weight_map = read_json(index).get('weight_map')
-        if not isinstance(weight_map, dict) or not weight_map:
-            raise CheckpointError(folder, f'{index.name} holds no weight_map')
-        names = sorted(set(weight_map.values()))
-    elif single.is_file():
-        names = [single.name]
-    else:
-        raise CheckpointError(
-            folder, 'no model.safetensors and no model.safetensors.index.json; weights in other '
-            'formats are not loaded')
-    files = {}
-    for name in names:
+    files: dict[str, Path] = {}
+    expected = shards(folder)
+    listed = {key: name for name, keys in expected.items() for key in keys}
+    for name, keys in expected.items():
         path = folder / name
-        if not path.is_file():
-            raise CheckpointError(folder, f'{name} is missing, though {index.name} lists it')
-        with _open(path) as stored:
-            files.update(dict.fromkeys(stored.keys(), path))
+        with open_safetensors(path) as stored:
+            found = set(stored.keys())
+        missing = sorted(keys - found)
+        if missing:
+            raise CheckpointError(folder, f'{name} lacks {len(missing)} tensors that {INDEX} '
+                                          f'lists: {missing[0]}')
+        files.update({key: path for key in found if listed.get(key, name) == name})
     return files
 
 
@@ -98,6 +94,25 @@ def _stored_keys(name: str, parameter: Tensor,
     yield name, slice(None)
 
 
+def check_weights(network: OpenVlaNetwork, folder: Path) -> None:
+    """
+    Compare what is stored with a network that need not have memory yet.
+
+    :raises CheckpointError: tensors are missing, unknown or of another shape.
+    """
+    files = weight_files(folder)
+    wanted = targets(network)
+    _check_keys(folder, set(files), set(wanted), network)
+    for path in sorted(set(files.values())):
+        with open_safetensors(path) as stored:
+            for key in (key for key in wanted if files[key] == path):
+                shape = tuple(stored.get_slice(key).get_shape())
+                expected = tuple(wanted[key].view().shape)
+                if shape != expected:
+                    raise CheckpointError(folder, f'{key} has shape {shape}, config.json makes '
+                                                  f'it {expected}')
+
+
 def load_weights(network: OpenVlaNetwork, folder: Path, progress: Progress) -> None:
     """
     Fill a network whose parameters are allocated on their device but hold nothing yet.
@@ -112,11 +127,11 @@ def load_weights(network: OpenVlaNetwork, folder: Path, progress: Progress) -> N
     total = sum(target.view().numel() for target in wanted.values())
     done = 0
     for path, keys in _windows(files, wanted):
-        with _open(path) as stored:
+        with open_safetensors(path) as stored:
             for key in keys:
-                place = wanted[key].view()
-                _copy(stored, key, place, folder)
-                done += place.numel()
+                target = wanted[key].view()
+                _copy(stored, key, target, folder)
+                done += target.numel()
                 progress(done / total, 'loading weights')
 
 
@@ -137,23 +152,32 @@ def _windows(files: dict[str, Path],
             yield path, keys
 
 
-def _copy(stored: safe_open, key: str, place: Tensor, folder: Path) -> None:
+def _copy(stored: safe_open, key: str, target: Tensor, folder: Path) -> None:
     try:
         tensor = stored.get_tensor(key)
-    except SafetensorError as error:
+    except (SafetensorError, AttributeError, KeyError, RuntimeError) as error:
+        # a type that this torch does not know is not a SafetensorError
         raise CheckpointError(folder, f'{key}: {error}') from None
-    if tensor.shape != place.shape:
+    if tensor.shape != target.shape:
         raise CheckpointError(folder, f'{key} has shape {tuple(tensor.shape)}, config.json makes '
-                                      f'it {tuple(place.shape)}')
+                                      f'it {tuple(target.shape)}')
     if not tensor.is_floating_point():
         raise CheckpointError(folder, f'{key} is stored as {tensor.dtype}; only floating point '
                                       'weights are loaded')
-    place.copy_(tensor)
+    target.copy_(tensor)
 
 
-def _open(path: Path) -> safe_open:
+def open_safetensors(path: Path) -> safe_open:
+    """
+    Open a file of tensors, which stay on the disk until they are asked for.
+
+    :raises CheckpointError: it is missing, damaged, or no such file.
+    """
     try:
+        check_regular(path)
         return safe_open(path, framework='pt')
+    except FileError as error:
+        raise CheckpointError(path.parent, f'{path.name} {error.problem}') from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(path.parent, f'{path.name} is damaged or truncated ({error})') \
             from None
@@ -181,14 +205,18 @@ def unused_keys(network: OpenVlaNetwork) -> re.Pattern:
     return re.compile(rf'^vision_backbone\.({towers})|\.rotary_emb\.inv_freq$')
 
 
-def build_network(build: Callable[[], OpenVlaNetwork], device: torch.device,
-                  dtype: torch.dtype) -> OpenVlaNetwork:
+def build_network(build: Callable[[], OpenVlaNetwork], device: torch.device, dtype: torch.dtype,
+                  folder: Path | None = None) -> OpenVlaNetwork:
     """
     Construct a network without spending memory or time on values that loading overwrites.
 
     :param build: makes the network; called where every new tensor is on the meta device.
+    :param folder: whose weights must fit it; nothing is allocated before they do.
+    :raises CheckpointError: they do not.
     """
-    with skeleton():
+    with on_meta_device():
         network = build()
-    give_memory(network, device, dtype)
+    if folder is not None:
+        check_weights(network, folder)
+    materialize(network, device, dtype)
     return network

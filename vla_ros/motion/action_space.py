@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vla_ros.datasets import DatasetDescription
+from vla_ros.data.datasets import DatasetDescription
 from vla_ros.errors import ParameterError
 from vla_ros.motion import rotations
-from vla_ros.motion.robot import Robot
+from vla_ros.robot.description import Robot
 
 #: Numbers of an end-effector action beside the gripper: x y z and three of rotation.
 _POSE_NUMBERS = 6
@@ -75,9 +75,10 @@ class ActionReader:
         :param reference: the pose that a delta starts from.
         """
         numbers = action[self._arm_places]
-        translation = numbers[:3] * (self.dataset.position_unit_m or 1.0)
+        gain = (self.dataset.delta_gain or 1.0) if self.dataset.space == 'eef_delta' else 1.0
+        translation = numbers[:3] * gain * (self.dataset.position_unit_m or 1.0)
         turn = rotations.BY_NAME[str(self.dataset.rotation)]
-        rotation = turn(numbers[3:] * (self.dataset.rotation_unit_rad or 1.0))
+        rotation = turn(numbers[3:] * gain * (self.dataset.rotation_unit_rad or 1.0))
         if self.dataset.space == 'eef_pose':
             return Pose(translation, rotation)
         if self.dataset.frame == 'base':

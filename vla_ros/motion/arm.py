@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from dataclasses import replace
 import math
 import time
+from typing import Protocol
 
 import numpy as np
 
+from vla_ros.motion.action_check import ActionCheck
+from vla_ros.motion.coverage import Coverage
+from vla_ros.motion.executor import ActionTrajectory
+from vla_ros.motion.executor import PlanStart
+from vla_ros.motion.executor import Setpoint
+from vla_ros.motion.executor import TrajectoryExecutor
 from vla_ros.motion.kinematics import Kinematics
+from vla_ros.motion.lookahead import Lookahead
 from vla_ros.motion.measurements import Measurements
-from vla_ros.motion.pace import Pace
-from vla_ros.motion.playback import Basis
-from vla_ros.motion.playback import Playback
-from vla_ros.motion.playback import Score
-from vla_ros.motion.playback import Setpoint
-from vla_ros.motion.robot import Robot
-from vla_ros.policy import ActionChunk
-from vla_ros.safety.gates import Gates
-from vla_ros.safety.gates import Held
-from vla_ros.safety.state_machine import Mode
-from vla_ros.safety.state_machine import Reason
-from vla_ros.safety.state_machine import State
+from vla_ros.policy.base import ActionChunk
+from vla_ros.robot.description import Robot
+from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Reason
 
 
 #: Seconds for which a measurement tells where a held arm is.
@@ -33,45 +33,73 @@ _FRESH = 0.5
 @dataclass(frozen=True)
 class ArmCommand:
     """
-    What goes out at one moment.
+    A command for the joints at one moment.
 
-    :param names: of the joints, N.
+    :param names: of the joints, N: of the arm, then of the grippers.
+    :param arm: so many of them are the arm's.
+    :param is_shadow: for the shadow topic, not for the arm.
+    :param is_last: nothing follows; a controller that would go on by itself stops.
+    :param lookahead: how the motion goes on; only where wanted.
     :param twist: of the tip in the base frame, float64 (6,), m/s and rad/s; only where wanted.
-    :param seconds: that the setpoint is given to be reached.
     """
 
     names: tuple[str, ...]
+    arm: int
     setpoint: Setpoint
     base_frame: str
-    seconds: float
+    is_shadow: bool
+    is_last: bool = False
+    lookahead: Lookahead | None = None
     twist: np.ndarray | None = None
+
+
+class ArmState(Protocol):
+    """What the arm needs of the node's state."""
+
+    @property
+    def shadow(self) -> bool:
+        """Whether commands go to the shadow topic."""
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether the arm moves by actions."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the arm is kept where it is."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing is sent to the arm."""
 
 
 class Arm:
     """
-    Moves by what a policy answers, and holds when it is told to.
+    Executes the actions of a policy, and holds in the states of a hold.
 
-    :meth:`basis`, :meth:`play` and :meth:`tick` are called under the lock of
-    :class:`vla_ros.gate.Gate`, :meth:`compose` by the worker alone and without it: it takes the
-    milliseconds.
+    :meth:`plan_start`, :meth:`execute` and :meth:`tick` are called under the lock of
+    :class:`vla_ros.control.command_gate.CommandGate`, :meth:`plan` by the worker alone and
+    without it: it takes milliseconds.
     """
 
-    def __init__(self, robot: Robot, playback: Playback, gates: Gates, period: float,
-                 twist: Kinematics | None = None) -> None:
+    def __init__(self, robot: Robot, executor: TrajectoryExecutor, check: ActionCheck,
+                 lookahead: float = 0.0, twist: Kinematics | None = None) -> None:
         """
         Start with nothing known.
 
-        :param period: seconds from one command to the next.
-        :param twist: for the velocity of the tip, where that is wanted; not the one of playback,
+        :param lookahead: seconds for which a command says how the motion goes on; 0: not at all.
+        :param twist: for the velocity of the tip, where that is wanted; not the executor's,
             which another thread uses.
         """
         self.measurements = Measurements(robot.names)
-        self.gates = gates
+        self.check = check
         self._robot = robot
-        self._playback = playback
-        self._period = period
+        self._executor = executor
+        self._lookahead = lookahead
         self._twist = twist
         self._was_shadow = False
+        #: Until when a controller that receives nothing more goes on moving by itself.
+        self._moves_until = -math.inf
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -79,9 +107,9 @@ class Arm:
         return self._robot.joints
 
     @property
-    def pace(self) -> Pace:
-        """How answers keep up with the motion."""
-        return self._playback.meter.pace
+    def coverage(self) -> Coverage:
+        """Share of the motion that the results cover."""
+        return self._executor.meter.coverage
 
     @property
     def measured(self) -> np.ndarray | None:
@@ -89,73 +117,91 @@ class Arm:
         positions = self.measurements.vector(self.joints)
         return None if np.isnan(positions).any() else positions
 
-    def basis(self, now: float) -> Basis:
+    def plan_start(self, now: float) -> PlanStart:
         """
         Give what new actions start from.
 
         :raises Held: it is not known where the arm is, or it is beyond its limits.
         """
-        if not self._playback.is_started:
+        if not self._executor.is_started:
             missing = self.measurements.missing(self.joints)
             if missing:
                 raise Held(Reason.STALE_JOINTS, f'no measured position of {", ".join(missing)}: '
                                                 'joint_states must give every joint of the arm')
-            self._playback.start(self._measured(), now)
-        return self._playback.basis(now)
+            self._executor.start(self._measured(), now)
+        return self._executor.plan_start(now)
 
-    def compose(self, chunk: ActionChunk, basis: Basis) -> Score:
+    def plan(self, chunk: ActionChunk, plan_start: PlanStart) -> ActionTrajectory:
         """
-        Lay the actions of an answer out in time, through every gate.
+        Plan the actions of a result in time, within every limit.
 
-        :raises Held: one stops them.
+        :raises Held: a limit holds the arm.
         """
-        self.gates.margins(chunk.margins)
-        return self._playback.compose(chunk.actions, basis)
+        self.check.margins(chunk.margins)
+        return self._executor.plan(chunk.actions, plan_start)
 
-    def play(self, score: Score) -> None:
-        """Move by it from now on."""
-        self._playback.play(score)
+    def execute(self, trajectory: ActionTrajectory) -> None:
+        """Follow a trajectory from now on."""
+        self._executor.execute(trajectory)
 
     def forget(self) -> None:
         """Start anew from measured positions: time has jumped."""
-        self._playback.reset()
+        self._executor.reset()
+        self._moves_until = -math.inf
 
-    def tick(self, state: State, now: float) -> ArmCommand | None:
+    def owes_stop(self, state: ArmState, now: float) -> bool:
+        """Whether nothing may move any more, and a controller still moves."""
+        return now < self._moves_until and self._is_silenced(state)
+
+    def tick(self, state: ArmState, now: float) -> ArmCommand | None:
         """
-        Give what is to be sent now; None for nothing.
+        Give the command that is due now; None for nothing.
 
         :raises Held: the arm does not follow.
         """
-        is_changing_hands = state.shadow != self._was_shadow
-        self._was_shadow = state.shadow
-        is_silent = not (state.active or state.mode is Mode.FAULT)
-        if is_changing_hands or is_silent or state.mode in (Mode.ESTOP, Mode.LOADING):
-            # In an emergency stop nobody knows what the arm does: it has to be measured anew.
-            self._playback.reset()
-            return None
-        if state.mode is Mode.HOLD and not self._playback.is_started:
+        self._executor.catch_up(now)
+        if self._is_silenced(state):
+            # In an emergency stop the arm's motion is unknown: it has to be measured anew.
+            last = self._last_command(state, now)
+            self.forget()
+            self._was_shadow = state.shadow
+            return last
+        if state.is_held and not self._executor.is_started:
             self._start_to_hold(now)
-        if not self._playback.is_started:
+        if not self._executor.is_started:
             return None
         if state.is_moving:
             return self._move(state, now)
-        self._playback.hold(now)
-        # A velocity that takes the command to where the arm is would take the arm elsewhere.
+        self._executor.hold(now)
+        # With a twist output a velocity towards the measured position would move the arm away.
         age = self.measurements.age(self.joints, time.monotonic())
         is_known = self._twist is None and age < _FRESH
-        return self._command(self._playback.sample(now, self._measured() if is_known else None))
+        return self._command(self._executor.sample(now, self._measured() if is_known else None),
+                             now)
 
-    def _move(self, state: State, now: float) -> ArmCommand:
-        setpoint = self._playback.sample(now)
+    def _is_silenced(self, state: ArmState) -> bool:
+        is_switched = state.shadow != self._was_shadow
+        return is_switched or state.is_silent
+
+    def _last_command(self, state: ArmState, now: float) -> ArmCommand | None:
+        """Give the command that stops a controller which would go on by itself."""
+        if not self._executor.is_started or not self.owes_stop(state, now):
+            return None
+        self._executor.hold(now)
+        command = replace(self._command(self._executor.sample(now), now), is_last=True)
+        return command if command.twist is None else replace(command, twist=np.zeros(6))
+
+    def _move(self, state: ArmState, now: float) -> ArmCommand:
+        setpoint = self._executor.sample(now)
         if not state.shadow:
-            self.gates.following(setpoint.positions, self._measured())
-        return self._command(setpoint)
+            self.check.following(setpoint.positions, self._measured())
+        return self._command(setpoint, now)
 
     def _start_to_hold(self, now: float) -> None:
         if self.measurements.missing(self.joints):
             return
         try:
-            self._playback.start(self._measured(), now)
+            self._executor.start(self._measured(), now)
         except Held:
             return  # beyond its limits: there is no position that might be commanded
 
@@ -167,10 +213,19 @@ class Arm:
                 hands[index] = gripper.open
         return positions
 
-    def _command(self, setpoint: Setpoint) -> ArmCommand:
-        command = ArmCommand(self._robot.names, setpoint, self._robot.base_frame, self._period)
-        if self._twist is None:
-            return command
-        arm = slice(len(self.joints))
-        return replace(command, twist=self._twist.velocity(setpoint.positions[arm],
-                                                           setpoint.velocities[arm]))
+    def _command(self, setpoint: Setpoint, now: float) -> ArmCommand:
+        command = ArmCommand(self._robot.names, len(self.joints), setpoint,
+                             self._robot.base_frame, self._was_shadow)
+        self._moves_until = -math.inf
+        if self._lookahead:
+            ahead = self._executor.look_ahead(now, self._lookahead)
+            command = replace(command, lookahead=ahead)
+            if setpoint.is_moving:
+                self._moves_until = now + float(ahead.times[-1])
+        if self._twist is not None:
+            arm = slice(len(self.joints))
+            command = replace(command, twist=self._twist.velocity(setpoint.positions[arm],
+                                                                  setpoint.velocities[arm]))
+            if setpoint.is_moving:
+                self._moves_until = math.inf  # until its timeout, which is not known here
+        return command

@@ -6,14 +6,15 @@
 from dataclasses import dataclass
 import math
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
-from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.motion.action_space import Pose
-from vla_ros.motion.robot import Robot
-from vla_ros.motion.robot import RobotError
+from vla_ros.robot.description import Robot
+from vla_ros.robot.description import RobotError
+from vla_ros.util.packages import missing_package
 
 
 class Unreachable(VlaError):
@@ -69,9 +70,7 @@ class Kinematics:
         try:
             import pinocchio
         except ImportError as error:
-            raise UnsupportedError('end-effector actions', f'pinocchio is missing ({error})',
-                                   'pip install pin, or apt install '
-                                   'ros-$ROS_DISTRO-pinocchio') from None
+            raise missing_package('end-effector actions', error) from None
         self._pin = pinocchio
         self._search = search
         self._joints = len(robot.joints)
@@ -98,7 +97,7 @@ class Kinematics:
 
         :param joints: float64 (J,), rad.
         :param speeds: float64 (J,), rad/s.
-        :return: float64 (6,), linear m/s, then angular rad/s.
+        :returns: float64 (6,), linear m/s, then angular rad/s.
         """
         self._placement(joints)
         jacobian = self._pin.computeFrameJacobian(
@@ -113,7 +112,7 @@ class Kinematics:
         Give joint positions for a pose, near to where the arm is.
 
         :param seed: float64 (J,), where the arm is, within its limits, rad.
-        :return: float64 (J,), within the limits.
+        :returns: float64 (J,), within the limits.
         :raises Unreachable: no such positions were found.
         """
         goal = self._pin.SE3(pose.rotation, pose.position)
@@ -196,15 +195,13 @@ class Kinematics:
 
     def _build(self, robot: Robot) -> Any:
         try:
-            model = self._pin.buildModelFromXML(_without_continuous(robot.urdf))
-        except (ValueError, RuntimeError) as error:
+            model = self._pin.buildModelFromXML(_arm_only(robot))
+        except (ValueError, RuntimeError, ElementTree.ParseError) as error:
             raise RobotError(f'pinocchio cannot read the URDF: {error}') from None
-        locked = [index for index, name in enumerate(model.names)
-                  if index and name not in robot.joints]
         missing = [name for name in robot.joints if not model.existJointName(name)]
         if missing:
             raise RobotError(f'the URDF has no moving joint {", ".join(missing)}')
-        return self._pin.buildReducedModel(model, locked, self._pin.neutral(model))
+        return model
 
     def _frame(self, name: str, what: str) -> int:
         if not self._model.existFrame(name):
@@ -214,7 +211,31 @@ class Kinematics:
         return self._model.getFrameId(name)
 
 
-def _without_continuous(urdf: str) -> str:
-    # A continuous joint is two numbers (cosine and sine) to pinocchio; with the limits that the
-    # robot's file must give, it is a revolute one to us.
-    return urdf.replace('type="continuous"', 'type="revolute"')
+def _arm_only(robot: Robot) -> str:
+    """
+    Give the URDF with no moving joints but the arm's, and those revolute or prismatic.
+
+    A continuous joint is two numbers (cosine and sine) to pinocchio; with the limits that the
+    robot's file must give, it is a revolute one to us. Wheels, mimic fingers and joints of kinds
+    that pinocchio does not know rest where they are, which a fixed joint says.
+    """
+    root = ElementTree.fromstring(robot.urdf)
+    limits = robot.limits
+    for joint in root.findall('joint'):
+        name = joint.get('name', '')
+        for mimic in joint.findall('mimic'):
+            joint.remove(mimic)
+        if name not in robot.joints:
+            joint.set('type', 'fixed')
+            for limit in joint.findall('limit'):
+                joint.remove(limit)
+            continue
+        if joint.get('type') == 'continuous':
+            joint.set('type', 'revolute')
+        found = joint.find('limit')
+        limit = ElementTree.SubElement(joint, 'limit') if found is None else found
+        index = limits.names.index(name)
+        for field in ('lower', 'upper', 'velocity'):
+            limit.set(field, repr(float(getattr(limits, field)[index])))
+        limit.set('effort', limit.get('effort', '0'))
+    return ElementTree.tostring(root, encoding='unicode')

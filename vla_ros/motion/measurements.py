@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where the joints are, as far as anyone has said."""
+"""The newest measured positions of the joints."""
 
 from collections.abc import Sequence
 import math
@@ -53,6 +53,6 @@ class Measurements:
             return np.array([self._positions.get(name, math.nan) for name in names])
 
     def age(self, names: Sequence[str], now: float) -> float:
-        """Give the seconds since the joint of these that was heard of least was heard of."""
+        """Give the age of the oldest of these joints' measurements, in seconds."""
         with self._lock:
             return max((now - self._times.get(name, -math.inf) for name in names), default=0.0)

@@ -13,7 +13,7 @@ def euler_xyz(angles: np.ndarray) -> np.ndarray:
     Give the rotation by roll about x, then pitch about y, then yaw about z, all fixed axes.
 
     :param angles: float64 (3,), rad.
-    :return: float64 (3, 3), Rz(yaw) Ry(pitch) Rx(roll).
+    :returns: float64 (3, 3), Rz(yaw) Ry(pitch) Rx(roll).
     """
     (sr, sp, sy), (cr, cp, cy) = np.sin(angles), np.cos(angles)
     return np.array([[cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
@@ -26,7 +26,7 @@ def axis_angle(vector: np.ndarray) -> np.ndarray:
     Give the rotation about an axis, by Rodrigues' formula.
 
     :param vector: float64 (3,), along the axis, as long as the angle in rad.
-    :return: float64 (3, 3).
+    :returns: float64 (3, 3).
     """
     angle = float(np.linalg.norm(vector))
     x, y, z = vector
@@ -37,12 +37,26 @@ def axis_angle(vector: np.ndarray) -> np.ndarray:
             + (1.0 - math.cos(angle)) / angle**2 * skew @ skew)
 
 
+def quaternion(numbers: np.ndarray) -> np.ndarray:
+    """
+    Give the rotation of a unit quaternion.
+
+    :param numbers: float64 (4,), x y z w.
+    :returns: float64 (3, 3).
+    """
+    x, y, z, w = numbers
+    return np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)]])
+
+
 def vector(rotation: np.ndarray) -> np.ndarray:
     """
     Give the axis of a rotation, as long as its angle: the inverse of :func:`axis_angle`.
 
     :param rotation: float64 (3, 3), by clearly less than half a turn.
-    :return: float64 (3,), rad.
+    :returns: float64 (3,), rad.
     """
     sine = 0.5 * np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0],
                            rotation[1, 0] - rotation[0, 1]])

@@ -3,13 +3,14 @@
 
 """Motion within limits of position, velocity, acceleration and jerk, always able to stop."""
 
+from copy import copy
 import math
 from typing import Any
 
 import numpy as np
 
-from vla_ros.errors import UnsupportedError
-from vla_ros.motion.limits import Limits
+from vla_ros.robot.limits import Limits
+from vla_ros.util.packages import missing_package
 
 #: How far rounding may take a trajectory beyond a position limit, rad or m.
 _TOLERANCE = 1e-9
@@ -17,7 +18,7 @@ _TOLERANCE = 1e-9
 
 class BoundedTrajectory:
     """
-    The motion of N joints; ruckig plans it, this class sees to it that a plan is always safe.
+    The motion of N joints; ruckig plans it, this class keeps every plan safe.
 
     There is always one plan, and every plan ends at rest within the position limits. A new one
     takes its place only if that is true of it, too; else the old one goes on. So no sequence of
@@ -31,21 +32,20 @@ class BoundedTrajectory:
         Start at rest.
 
         :param together: so many joints, the first ones, arrive together; the others, the
-            grippers, go as fast as they can and let nobody wait.
+            grippers, go as fast as they can.
         :param positions: float64 (N,), within the limits.
         :raises UnsupportedError: ruckig is not installed.
         """
         try:
             import ruckig
         except ImportError as error:
-            raise UnsupportedError('motion', f'ruckig is missing ({error})',
-                                   'pip install ruckig') from None
+            raise missing_package('motion', error) from None
         self._ruckig = ruckig
         self._limits = limits
         count = len(limits.names)
         self._planner = ruckig.Ruckig(count)
         self._input = ruckig.InputParameter(count)
-        # A hair less than the limits, so that rounding in whoever checks them finds them kept.
+        # Below the limits by a tolerance, so that a check with other rounding finds them kept.
         self._input.max_velocity = (limits.velocity * (1.0 - 1e-6)).tolist()
         self._input.max_acceleration = (limits.acceleration * (1.0 - 1e-6)).tolist()
         self._input.max_jerk = (limits.jerk * (1.0 - 1e-6)).tolist()
@@ -68,6 +68,19 @@ class BoundedTrajectory:
     def destination(self) -> np.ndarray:
         """Where the plan ends, float64 (N,)."""
         return self._rest if self._plan is None else self.state(math.inf)[0]
+
+    @property
+    def end(self) -> float:
+        """The time at which the joints rest; minus infinity if they do."""
+        return -math.inf if self._plan is None else self._began + self._plan.duration
+
+    def braked(self, at: float) -> 'BoundedTrajectory':
+        """Give the same motion, but braking from a time on; this one goes on as planned."""
+        # A shallow copy will do: plans are replaced, never changed, and ruckig's input is written
+        # anew for each.
+        braking = copy(self)
+        braking.brake(at)
+        return braking
 
     def is_moving(self, now: float) -> bool:
         """Whether the plan has not ended yet."""

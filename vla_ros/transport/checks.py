@@ -13,9 +13,9 @@ import sys
 from typing import Any
 
 from vla_ros.errors import UnsupportedError
-from vla_ros.shared_memory import remove_orphans
-from vla_ros.shared_memory import SHARED_MEMORY
 from vla_ros.transport.iceoryx import refuse_without
+from vla_ros.transport.orphans import remove_orphans
+from vla_ros.transport.orphans import SHARED_MEMORY
 from vla_ros.transport.plan import Check
 from vla_ros.transport.plan import ConfigurationCheck
 from vla_ros.transport.plan import MIB
@@ -34,7 +34,7 @@ def make_check(check: Check, environment: Mapping[str, str]) -> str:
     """
     Make one check.
 
-    :return: what will not work well, empty if nothing.
+    :returns: what will not work well, empty if nothing.
     :raises UnsupportedError: what will not work at all.
     """
     return _CHECKS[type(check)](check, environment)
@@ -42,15 +42,15 @@ def make_check(check: Check, environment: Mapping[str, str]) -> str:
 
 def _check_middleware(check: MiddlewareCheck, environment: Mapping[str, str]) -> str:
     try:
-        answer = subprocess.run([sys.executable, '-c', _ASK_MIDDLEWARE], env=dict(environment),
-                                capture_output=True, text=True, timeout=_IMPORT_LIMIT)
+        completed = subprocess.run([sys.executable, '-c', _ASK_MIDDLEWARE], env=dict(environment),
+                                   capture_output=True, text=True, timeout=_IMPORT_LIMIT)
     except subprocess.TimeoutExpired:
         raise UnsupportedError('middleware', 'rclpy does not come up',
                                'run: python3 -c "import rclpy"') from None
-    found = answer.stdout.strip()
-    if answer.returncode:
+    found = completed.stdout.strip()
+    if completed.returncode:
         raise UnsupportedError(f'middleware {check.allowed[0]}',
-                               f'it cannot be loaded: {last_line(answer.stderr)}',
+                               f'it cannot be loaded: {last_line(completed.stderr)}',
                                f'install it: sudo apt install {check.package}')
     if found not in check.allowed:
         raise UnsupportedError(

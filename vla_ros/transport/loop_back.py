@@ -26,7 +26,7 @@ _LIMIT = 2.0
 
 
 def main() -> int:
-    """Receive, and start whoever sends; whoever started this ends it if it takes too long."""
+    """Receive, and start the sender; the caller ends this process if it takes too long."""
     # An abort is one of the results, and not worth a core dump of a frame and its pools.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if len(sys.argv) > 2:

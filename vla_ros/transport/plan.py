@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 import re
-from typing import Optional
 from typing import Union
 
 from vla_ros.errors import ParameterError
@@ -15,6 +14,8 @@ from vla_ros.errors import ParameterError
 TRANSPORTS = ('fastrtps', 'cyclonedds', 'iceoryx')
 #: Start RouDi unless one is running, always start it, or expect it to be running.
 ROUDI_MODES = ('auto', 'start', 'running')
+#: What ``vla_transport --run`` prints once nodes can be started.
+READY = 'transport ready'
 #: The largest frame that the default plan has room for.
 DEFAULT_FRAME = '3840x2160'
 #: The RMW implementations that a transport can use, the one to choose first.
@@ -176,7 +177,7 @@ class Plan:
     files: tuple[File, ...] = ()
     checks: tuple[Check, ...] = ()
     processes: tuple[Process, ...] = ()
-    loop_back: Optional[LoopBack] = None
+    loop_back: LoopBack | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -188,5 +189,5 @@ class Part:
     files: tuple[File, ...] = ()
     checks: tuple[Check, ...] = ()
     processes: tuple[Process, ...] = ()
-    loop_back: Optional[LoopBack] = None
+    loop_back: LoopBack | None = None
     warnings: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ def transport_in_use(environment: Mapping[str, str]) -> str:
     """
     Name the transport that an environment stands for.
 
-    :return: one of :data:`TRANSPORTS`; empty for a middleware that no plan is made for.
+    :returns: one of :data:`TRANSPORTS`; empty for a middleware that no plan is made for.
     """
     chosen = environment.get('RMW_IMPLEMENTATION') or MIDDLEWARE['fastrtps'][0]
     return next((name for name, allowed in MIDDLEWARE.items() if chosen in allowed), '')

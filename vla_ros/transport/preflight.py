@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import os
 import time
-from typing import Optional
 
 from vla_ros.errors import UnsupportedError
 from vla_ros.transport.checks import make_check
@@ -25,13 +24,13 @@ _TIME_LIMIT = 4.3
 
 
 def prepare(plan: Plan, environment: Mapping[str, str], warn: Callable[[str], None]
-            ) -> Optional[Daemon]:
+            ) -> Daemon | None:
     """
     Do everything that a plan says.
 
     :param environment: the user's, to which the plan's variables are added.
-    :param warn: told of what works, but not well.
-    :return: what was started and has to run for as long as anybody uses the transport.
+    :param warn: called with what works, but not well.
+    :returns: what was started and has to run for as long as anybody uses the transport.
     :raises UnsupportedError: the transport will not work; nothing is left running.
     """
     end = time.monotonic() + _TIME_LIMIT

@@ -11,12 +11,11 @@ import shutil
 import signal
 import subprocess
 import threading
-from typing import Optional
 
 from vla_ros.errors import UnsupportedError
-from vla_ros.shared_memory import is_locked
 from vla_ros.transport.checks import lack_of_shared_memory
 from vla_ros.transport.checks import MORE_SHARED_MEMORY
+from vla_ros.transport.orphans import is_locked
 from vla_ros.transport.plan import Process
 
 #: Seconds that are given beyond all limits where a busy machine has not got to the point of
@@ -54,7 +53,7 @@ class Daemon:
         """Wait until it ends; give its exit status."""
         return self._process.wait()
 
-    def status(self) -> Optional[int]:
+    def status(self) -> int | None:
         """Give its exit status, None while it runs."""
         return self._process.poll()
 
@@ -64,7 +63,7 @@ class Daemon:
             return next((line for line in reversed(self._lines) if line.strip()), 'no output')
 
     def stop(self) -> None:
-        """End it; it ends whoever still uses it."""
+        """End it; processes that still use it end, too."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is None:
                 self._process.send_signal(number)
@@ -89,7 +88,7 @@ class Daemon:
             self._changed.notify_all()
 
 
-def launch_roudi(process: Process, environment: Mapping[str, str]) -> Optional[Daemon]:
+def launch_roudi(process: Process, environment: Mapping[str, str]) -> Daemon | None:
     """Start RouDi as its mode says; None if another one does the work."""
     if is_locked(process.lock):
         if process.mode == 'start':
@@ -142,6 +141,6 @@ def _owner(lock: Path) -> str:
 
 
 def waits_for_roudi(said: str) -> bool:
-    """Tell by what a process printed whether it waits for a RouDi in vain."""
+    """Give by what a process printed whether it waits for a RouDi in vain."""
     has_waited, was_served = 'RouDi not found' in said, 'RouDi found' in said
     return has_waited and not was_served or 'Timeout registering at RouDi' in said

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-from typing import Optional
 
 from vla_ros.errors import UnsupportedError
 from vla_ros.transport.checks import last_line
@@ -21,7 +20,7 @@ from vla_ros.transport.roudi import BUSY_LIMIT
 from vla_ros.transport.roudi import waits_for_roudi
 
 
-def _give_more_time(process: 'subprocess.Popen[str]') -> tuple[str, Optional[int]]:
+def _give_more_time(process: subprocess.Popen[str]) -> tuple[str, int | None]:
     try:
         said, _ = process.communicate(timeout=BUSY_LIMIT)
         return said, process.returncode
@@ -30,8 +29,8 @@ def _give_more_time(process: 'subprocess.Popen[str]') -> tuple[str, Optional[int
 
 
 @contextmanager
-def loop_back_process(loop_back: Optional[LoopBack], environment: Mapping[str, str]
-                      ) -> Iterator[Optional['subprocess.Popen[str]']]:
+def loop_back_process(loop_back: LoopBack | None, environment: Mapping[str, str]
+                      ) -> Iterator[subprocess.Popen[str] | None]:
     """Run the loop-back while something else is waited for; None where the plan has none."""
     if loop_back is None:
         yield None
@@ -46,14 +45,14 @@ def loop_back_process(loop_back: Optional[LoopBack], environment: Mapping[str, s
         _kill_group(process)
 
 
-def finish_loop_back(plan: Plan, process: 'subprocess.Popen[str]', seconds: float) -> None:
+def finish_loop_back(plan: Plan, process: subprocess.Popen[str], seconds: float) -> None:
     """
     Wait until an image has gone from one process to another.
 
     :raises UnsupportedError: it did not arrive in time, or not over shared memory.
     """
     assert plan.loop_back is not None
-    status: Optional[int] = None
+    status: int | None = None
     try:
         said, _ = process.communicate(timeout=max(0.1, seconds))
         status = process.returncode
@@ -71,14 +70,14 @@ def finish_loop_back(plan: Plan, process: 'subprocess.Popen[str]', seconds: floa
             f'({plan.loop_back.size} bytes)', 'stop it and start it with larger ones: '
             + ' '.join(plan.processes[0].command))
     if waits_for_roudi(said):
-        raise UnsupportedError(what, 'RouDi does not answer',
+        raise UnsupportedError(what, 'RouDi does not respond',
                                f'restart it: {" ".join(plan.processes[0].command)}')
     problem = last_line(said) if status else 'no image arrived in time'
     raise UnsupportedError(what, f'the self-test failed: {problem}',
                            f'use transport:=fastrtps or cyclonedds ({plan.loop_back.hint})')
 
 
-def _kill_group(process: 'subprocess.Popen[str]') -> None:
+def _kill_group(process: subprocess.Popen[str]) -> None:
     """End the loop-back and the process that it has started; either may hang or be gone."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,0 +1,54 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""An error of the device that stays is a fault; what another frame may mend is a hold."""
+
+import pytest
+
+from vla_ros.errors import ParameterError
+from vla_ros.errors import VlaError
+from vla_ros.robot.hold import Reason
+from vla_ros.safety.causes import held_by
+
+
+class AcceleratorError(RuntimeError):
+    """As PyTorch calls its own."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """As PyTorch calls its own."""
+
+
+def wrapped():
+    """Give an error that something else has hidden."""
+    try:
+        try:
+            raise RuntimeError('CUDA error: an illegal memory access was encountered')
+        except RuntimeError as error:
+            raise ValueError('the head failed') from error
+    except ValueError as error:
+        return error
+
+
+@pytest.mark.parametrize('error, reason', [
+    (AcceleratorError('CUDA error: device-side assert triggered'), Reason.DEVICE_ERROR),
+    (RuntimeError('CUDA error: unspecified launch failure'), Reason.DEVICE_ERROR),
+    (RuntimeError('CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling x'),
+     Reason.DEVICE_ERROR),
+    (RuntimeError('cuDNN error: CUDNN_STATUS_EXECUTION_FAILED'), Reason.DEVICE_ERROR),
+    (RuntimeError('Triton Error [CUDA]: an illegal memory access was encountered'),
+     Reason.DEVICE_ERROR),
+    (RuntimeError('HIP error: invalid device function'), Reason.DEVICE_ERROR),
+    (wrapped(), Reason.DEVICE_ERROR),
+    (OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB'), Reason.OUT_OF_MEMORY),
+    (AcceleratorError('CUDA error: out of memory'), Reason.OUT_OF_MEMORY),
+    (RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling x'), Reason.OUT_OF_MEMORY),
+    (MemoryError(), Reason.OUT_OF_MEMORY),
+    (RuntimeError('shapes do not fit'), Reason.POLICY_ERROR),
+    (VlaError('the server says: CUDA error: device-side assert triggered'), Reason.POLICY_ERROR),
+    (ParameterError('a', 1, 'CUDA error'), Reason.POLICY_ERROR)])
+def test_errors_of_the_device_are_told_from_others(error, reason):
+    held = held_by(error)
+    assert held.reason is reason
+    assert held.reason.fatal == (reason is Reason.DEVICE_ERROR)
+    assert ('start it again' in held.detail) == held.reason.fatal

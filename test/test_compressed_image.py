@@ -1,0 +1,87 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What is wrong with a compressed image is named, in the same words for every image."""
+
+import io
+
+import numpy as np
+from PIL import Image
+import pytest
+from vla_ros.camera.image_encodings import why_colourless
+from vla_ros.cli.predict import read_image
+from vla_ros.data.compressed_image import decode
+from vla_ros.errors import ImageError
+
+NOISE = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
+
+
+def saved(picture, name):
+    stream = io.BytesIO()
+    picture.save(stream, name)
+    return stream.getvalue()
+
+
+def problem(kind, data):
+    with pytest.raises(ImageError) as error:
+        decode(kind, data)
+    assert '0x' not in str(error.value) and '\n' not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('kind, data, words', [
+    ('jpeg', b'', 'it is empty'),
+    ('jpeg', b'no image', 'not an image that Pillow can read'),
+    ('h264', b'\0\0\0\1x', 'a piece of a video'),
+    ('bgr8; hevc compressed', b'\0\0\0\1x', 'a piece of a video'),
+    ('16UC1; compressedDepth png', b'\0' * 12 + b'\x89PNG', 'a depth image'),
+    ('png', saved(Image.new('1', (4, 4)), 'PNG'), 'a PNG, but it has 1 bit a pixel'),
+    ('png', saved(Image.fromarray(np.zeros((4, 4), np.uint16)), 'PNG'), '16 bits a pixel'),
+    ('tiff', saved(Image.new('F', (4, 4)), 'TIFF'), 'a TIFF, but it has 32 bits'),
+    ('jpeg', saved(Image.new('CMYK', (4, 4)), 'JPEG'), 'a JPEG, but its colours are those of four')
+    ])
+def test_the_reason_is_the_true_one(kind, data, words):
+    assert words in problem(kind, data)
+
+
+@pytest.mark.parametrize('name', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'GIF', 'BMP'])
+def test_a_damaged_stream_has_one_sentence(name):
+    whole = saved(Image.fromarray(NOISE), name)
+    told = set()
+    for end in range(len(whole) // 3, len(whole) // 2, 97):
+        try:
+            decode(name.lower(), whole[:end])
+        except ImageError as error:
+            told.add(str(error))
+    assert len(told) <= 1 and all('0x' not in text for text in told)
+
+
+def test_damage_anywhere_is_an_error_of_ours():
+    rng = np.random.default_rng(3)
+    for name in ('PNG', 'JPEG', 'WEBP', 'TIFF', 'GIF', 'BMP'):
+        for _ in range(100):
+            broken = bytearray(saved(Image.fromarray(NOISE), name))
+            broken[int(rng.integers(0, 64))] = int(rng.integers(256))
+            try:
+                decode('x', bytes(broken))
+            except ImageError as error:
+                assert '0x' not in str(error)
+
+
+@pytest.mark.parametrize('mode', ['LA', 'L', 'P', 'RGBA', 'RGB'])
+def test_pictures_with_8_bits_are_read(mode):
+    assert decode('png', saved(Image.new(mode, (4, 3)), 'PNG')).shape == (3, 4, 3)
+
+
+def test_predict_refuses_a_picture_of_16_bits_instead_of_clipping_it(tmp_path):
+    Image.fromarray(np.full((4, 4), 300, np.uint16)).save(tmp_path / 'deep.png')
+    with pytest.raises(ImageError, match='16 bits a pixel'):
+        read_image(tmp_path / 'deep.png')
+
+
+@pytest.mark.parametrize('encoding, words', [
+    ('8UC3', 'the same image as rgb8 or bgr8'), ('8UC1', 'mono8'), ('16UC1', 'a depth image'),
+    ('32FC1', 'a depth image'), ('16UC3', 'rgb8, bgr8'), ('8UC10', 'rgb8'), ('bayer_rggb8', ''),
+    ('mono16', ''), ('yuv422_yuy2', '')])
+def test_encodings_without_colours_are_sent_to_nobody(encoding, words):
+    assert words in why_colourless(encoding) and bool(words) == bool(why_colourless(encoding))

@@ -1,0 +1,135 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Statistics that make no sense are refused, and the message says what to do."""
+
+import copy
+import json
+
+from goldens import SPEC
+import numpy as np
+import pytest
+
+from vla_ros.data.actions import ActionStatistics
+from vla_ros.data.dataset_statistics import StatisticsError
+from vla_ros.errors import UnnormKeyError
+from vla_ros.errors import VlaError
+
+GOOD = {'q01': [-1.0, 0.0], 'q99': [1.0, 1.0], 'min': [-2.0, 0.0], 'max': [2.0, 1.0],
+        'mean': [0.0, 0.5], 'std': [0.5, 0.5], 'mask': [True, False]}
+
+
+@pytest.mark.parametrize('change, words', [
+    ({'q01': [1.5, 0.0], 'min': None, 'max': None, 'mean': None},
+     r'q01 is above q99 in dimension 0 \(1.5 > 1\)'),
+    ({'q01': [-1.0, 2.0], 'min': None, 'max': None, 'mean': None}, 'q01 is above q99 in dim'),
+    ({'min': [3.0, 0.0]}, 'min is above max'),
+    ({'min': [-0.5, 0.0]}, 'min is above q01'),
+    ({'max': [0.9, 1.0]}, 'q99 is above max'),
+    ({'mean': [5.0, 0.5]}, 'mean is above max'),
+    ({'std': [-0.1, 0.5]}, 'std of dimension 0 is negative'),
+    ({'q01': [float('nan'), 0.0]}, 'q01 of dimension 0 is nan'),
+    ({'q99': [1.0, float('inf')]}, 'q99 of dimension 1 is inf'),
+    ({'max': [1e300, 1.0]}, 'max of dimension 0 is 1e'),
+    ({'q01': ['-1', '0']}, 'a list of numbers'),
+    ({'q01': [True, False]}, 'a list of numbers'),
+    ({'q01': -1.0}, 'a list of numbers'), ({'q01': []}, 'a list of numbers'),
+    ({'q01': [[-1.0], [0.0]]}, 'a list of numbers'), ({'q01': [None, 0.0]}, 'a list of numbers'),
+    ({'q01': [10**400, 0]}, 'finite number'),
+    ({'q99': [1.0]}, 'all lists must be of one length, got q01 2, q99 1'),
+    ({'mask': [True]}, 'all lists must be of one length'),
+    ({'std': [0.5]}, 'all lists must be of one length'),
+    ({'mask': ['true', 'false']}, 'a list of true and false'),
+    ({'mask': [1, 0]}, 'a list of true and false'), ({'mask': True}, 'a list of true and false'),
+    ({'q01': None, 'q99': None}, 'no usable q01 and q99, there is min, max, mean, std; add q01'),
+    ({'q99': None}, 'no usable q01 and q99'),
+])
+def test_numbers_that_make_no_sense_together(change, words):
+    with pytest.raises(StatisticsError, match=words) as caught:
+        ActionStatistics.from_dataset({'action': {**GOOD, **change}})
+    assert str(caught.value).startswith('action statistics: ') and '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('change', [
+    {}, {'mask': None}, {'std': None, 'mean': None}, {'q01': [0.0, 0.0], 'q99': [0.0, 1.0]},
+    {'mean': [0, 1.0000001]}, {'q99': np.array([1.0, 1.0])}])
+def test_statistics_that_make_sense_are_taken(change):
+    statistics = ActionStatistics.from_dataset({'action': {**GOOD, **change}})
+    assert statistics.dim == 2
+
+
+@pytest.mark.parametrize('dataset, words', [
+    (GOOD, "put them one level down, under 'action'"), (5, 'must be an object'),
+    ({'action': 5}, 'must be an object'), ({'proprio': GOOD}, "no 'action', only proprio"),
+    ({}, 'only nothing')])
+def test_levels_that_are_missing_are_named(dataset, words):
+    with pytest.raises(StatisticsError, match=words):
+        ActionStatistics.from_dataset(dataset)
+
+
+def test_a_checkpoint_without_statistics_is_not_one_of_several_datasets():
+    assert 'holds no statistics' in str(UnnormKeyError(None, []))
+    assert 'several' not in str(UnnormKeyError(None, []))
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    pytest.importorskip('torch')
+    from vla_ros.util.tiny_checkpoint import write_checkpoint
+    spec = copy.deepcopy(SPEC)
+    spec['config']['text_config'].update(vocab_size=1024 + 64, num_hidden_layers=1)
+    write_checkpoint(spec, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize('content, words', [
+    ('', 'is empty; to use norm_stats of config.json instead .golden_bridge, .* remove it'),
+    ('{}', 'holds no dataset; to use norm_stats of config.json instead'),
+    ('nonsense', 'cannot be read.*remove it'),
+    (json.dumps({'action': GOOD}), 'put them one level down, under the name of the dataset'),
+    (json.dumps({'action': GOOD, 'num_transitions': 3}), 'put them one level down'),
+    (json.dumps(GOOD), 'put them one level down')])
+def test_a_file_of_statistics_that_cannot_be_used(checkpoint, content, words):
+    from vla_ros.model.checkpoint import open_checkpoint
+    (checkpoint / 'dataset_statistics.json').write_text(content)
+    with pytest.raises(VlaError, match=words) as caught:
+        open_checkpoint(str(checkpoint))
+    assert 'dataset_statistics.json' in str(caught.value)
+    (checkpoint / 'dataset_statistics.json').unlink()  # the advice
+    assert 'golden_bridge' in open_checkpoint(str(checkpoint)).norm_stats
+
+
+@pytest.mark.parametrize('change, words', [
+    ({'q01': None, 'q99': None}, "unnorm_key 'mine': action statistics: no usable q01 and q99"),
+    ({'q01': [1.0, 0.0], 'q99': [-1.0, 1.0], 'mask': None}, 'is above')])
+def test_loading_names_the_dataset(checkpoint, change, words):
+    from vla_ros.policy.config import PolicyConfig
+    from vla_ros.policy.load import load_policy
+    (checkpoint / 'dataset_statistics.json').write_text(
+        json.dumps({'mine': {'action': {**GOOD, **change}}}))
+    with pytest.raises(VlaError, match=words):
+        load_policy(PolicyConfig(str(checkpoint), 'mine', device='cpu'))
+
+
+def test_min_and_max_alone_scale_what_was_trained_on_them(oft_checkpoint, tmp_path):
+    """The advice of the message, on an OFT checkpoint: normalization: bounds."""
+    import shutil
+    from vla_ros.policy.config import PolicyConfig
+    from vla_ros.policy.load import load_policy
+    shutil.copytree(oft_checkpoint, tmp_path / 'oft')
+    path = tmp_path / 'oft' / 'dataset_statistics.json'
+    key = 'golden_libero_no_noops'
+    entry = json.loads(path.read_text())[key]
+    for part in ('action', 'proprio'):
+        if part in entry:
+            del entry[part]['q01'], entry[part]['q99']
+    path.write_text(json.dumps({key: entry}))
+    (tmp_path / 'own.yaml').write_text(f'{key}: {{normalization: bounds}}\n')
+
+    def load(**settings):
+        return load_policy(PolicyConfig(str(tmp_path / 'oft'), key, device='cpu', warmup=False,
+                                        **settings))
+    with pytest.raises(VlaError, match='normalization: bounds in a datasets_file'):
+        load()
+    policy = load(datasets_file=str(tmp_path / 'own.yaml'))
+    np.testing.assert_array_equal(policy.scales.action.low, entry['action']['min'])

@@ -1,0 +1,61 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A CUDA error that every later call repeats ends the inference for good; others do not."""
+
+import threading
+
+import pytest
+
+from vla_ros.control.worker import Worker
+from vla_ros.errors import DeviceLostError
+from vla_ros.util.progress import ignore_progress
+
+torch = pytest.importorskip('torch')
+
+from vla_ros.model.device_errors import device_errors  # noqa: E402, I100
+
+CUDA = torch.device('cuda')
+
+
+def sticky(device):
+    raise RuntimeError('CUDA error: an illegal memory access was encountered')
+
+
+def test_a_sticky_error_says_that_the_device_is_lost():
+    with pytest.raises(DeviceLostError, match='cuda is lost .* illegal address; restart the node'):
+        with device_errors(CUDA, sticky):
+            raise RuntimeError('illegal address\nCompile with TORCH_USE_CUDA_DSA')
+
+
+@pytest.mark.parametrize(('device', 'error'), [
+    (CUDA, RuntimeError('shapes differ')), (CUDA, torch.OutOfMemoryError('CUDA out of memory')),
+    (torch.device('cpu'), RuntimeError('shapes differ')), (CUDA, ValueError('no'))])
+def test_other_errors_stay_what_they_are(device, error):
+    with pytest.raises(type(error)) as raised:
+        with device_errors(device, lambda device: None):
+            raise error
+    assert raised.value is error
+
+
+def test_memory_that_ran_out_is_not_taken_for_a_lost_device():
+    with pytest.raises(torch.OutOfMemoryError):
+        with device_errors(CUDA, sticky):
+            raise torch.OutOfMemoryError('CUDA out of memory')
+
+
+def test_the_worker_ends_when_the_device_is_lost(caplog):
+    class Policy:
+        spec = None
+
+    answered = threading.Event()
+
+    def answer(policy, sample):
+        answered.set()
+        raise DeviceLostError('cuda', RuntimeError('illegal address'))
+
+    worker = Worker(lambda progress: Policy(), answer, ignore_progress)
+    worker.put(1)
+    worker._thread.join(10)
+    assert answered.is_set() and not worker._thread.is_alive()
+    assert 'the device is lost; the worker ends' in caplog.text

@@ -1,0 +1,76 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""The way of a checkpoint from a hub into the cache, through the real client and HTTP."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from fake_hub import serve
+import numpy as np
+import pytest
+from test_hub import files  # noqa: F401  a fixture
+from test_hub import NEW
+from test_hub import OLD
+
+pytest.importorskip('torch')
+pytest.importorskip('huggingface_hub')
+
+
+def predict(url, cache, image, *options):
+    """Run vla_predict in a process of its own, because the client reads its settings once."""
+    environment = {**os.environ, 'HF_ENDPOINT': url, 'HF_HUB_CACHE': str(cache),
+                   'HF_HUB_DISABLE_XET': '1', 'HF_HUB_DISABLE_TELEMETRY': '1',
+                   'HF_HUB_DISABLE_PROGRESS_BARS': '1', 'no_proxy': '127.0.0.1',
+                   'NO_PROXY': '127.0.0.1'}
+    command = [sys.executable, '-m', 'vla_ros.cli.predict', '--checkpoint', 'team/robot',
+               '--image', str(image), '--instruction', 'go', '--unnorm-key', 'golden_bridge',
+               '--device', 'cpu', '--clip-invalid', '--json', *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+    if done.returncode:
+        assert done.returncode == 2 and done.stdout == '', done.stderr
+        return done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_commit_is_downloaded_once_completed_and_kept(files, tmp_path):  # noqa: F811
+    image, cache = tmp_path / 'image.npy', tmp_path / 'cache'
+    np.save(image, np.zeros((56, 56, 3), np.uint8))
+    newer = tmp_path / 'newer'
+    shutil.copytree(files, newer)
+    statistics = json.loads((newer / 'dataset_statistics.json').read_text())
+    statistics['golden_bridge']['action']['q99'] = [8.0] * 7
+    for name in ('min', 'max', 'mean', 'std'):
+        del statistics['golden_bridge']['action'][name]
+    (newer / 'dataset_statistics.json').write_text(json.dumps(statistics))
+    with serve() as hub:
+        hub.commits, hub.main = {OLD: files}, OLD
+        first = predict(hub.url, cache, image)
+        assert first['revision'] == OLD
+        # A newer commit comes: nobody asks, and the action stays what it was.
+        hub.commits[NEW], hub.main = newer, NEW
+        hub.requests.clear()
+        again = predict(hub.url, cache, image)
+        assert (again['revision'], again['action']) == (OLD, first['action'])
+        assert hub.requests == []
+        # What is lost is fetched again, from the same commit.
+        snapshot = cache / 'models--team--robot' / 'snapshots' / OLD
+        (snapshot / 'model.safetensors').resolve().unlink()
+        (snapshot / 'model.safetensors').unlink()
+        completed = predict(hub.url, cache, image)
+        assert (completed['revision'], completed['action']) == (OLD, first['action'])
+        assert all(NEW not in path and 'main' not in path for path in hub.requests)
+        # The newer commit is taken by its name.
+        asked = predict(hub.url, cache, image, '--revision', NEW)
+        assert asked['revision'] == NEW and asked['action'] != first['action']
+        assert predict(hub.url, cache, image)['revision'] == OLD
+        url = hub.url
+    # Without the hub: what is cached runs, what is not is named.
+    assert predict(url, cache, image)['action'] == first['action']
+    (snapshot / 'model.safetensors').unlink()
+    problem = predict(url, cache, image, '--revision', OLD)
+    assert f'commit {OLD} is incomplete: model.safetensors missing' in problem
+    assert problem.count('\n') == 1

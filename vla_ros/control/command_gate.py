@@ -1,0 +1,297 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""Whether something may move, decided under one lock with the sending itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import replace
+import threading
+import time
+from typing import Any
+from typing import TypeVar
+
+from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Reason
+from vla_ros.safety.emergency_stop import EmergencyStop
+from vla_ros.safety.emergency_stop import StopView
+from vla_ros.safety.state_machine import advance
+from vla_ros.safety.state_machine import Event
+from vla_ros.safety.state_machine import Mode
+from vla_ros.safety.state_machine import refuse_rearm
+from vla_ros.safety.state_machine import State
+
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class CommandContext:
+    """
+    What commands depend on at one moment; every inference step keeps the one it began with.
+
+    :param version: of the instruction: 0 as configured at start, one more at each change.
+    :param state: of the state machine.
+    :param detail: more about the reason of a hold or a fault.
+    :param epoch: one more at each change that makes the result under way stale.
+    :param since: monotonic seconds at which the epoch began.
+    """
+
+    instruction: str
+    version: int = 0
+    state: State = State()
+    detail: str = ''
+    epoch: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a result may be sent."""
+        return self.state.is_open and bool(self.instruction)
+
+
+class CommandGate:
+    """
+    Keeps the state, and lets a command out only if nothing has changed since its frame came.
+
+    Checking and sending happen under the same lock as every change. So once a change of the
+    instruction, a stop, a hold or a deactivation has returned, no command of before can follow;
+    the status that acknowledges the change is published after that.
+
+    The gate does not wait for the emergency stop: each send polls it first. So a press that has
+    arrived stops the next command, however busy the threads are.
+    """
+
+    def __init__(self, instruction: str, dry_start: bool = False, is_shadow: bool = False,
+                 stop: EmergencyStop | None = None) -> None:
+        """
+        Start unconfigured, with the instruction that was configured.
+
+        :param dry_start: activation begins in shadow.
+        :param is_shadow: it stays there.
+        :param stop: the emergency stop; used under the lock only, so that no sample of it
+            overtakes another. None if there is none.
+        """
+        self._lock = threading.Lock()
+        self._context = CommandContext(instruction, state=State(awaiting=stop is not None))
+        self._dry_start = dry_start or is_shadow
+        self._is_shadow = is_shadow
+        self._stop = EmergencyStop(tuple) if stop is None else stop
+        self._has_sent = False
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether anything has ever been sent."""
+        return self._has_sent
+
+    @property
+    def context(self) -> CommandContext:
+        """The context of this moment."""
+        with self._lock:
+            return self._context
+
+    def handle(self, event: Event, detail: str = '') -> bool:
+        """
+        Handle an event.
+
+        :param detail: of LOAD_FAILED and HANG: what went wrong.
+        :returns: whether it was a change.
+        """
+        with self._lock:
+            return self._advance(event, None, detail)
+
+    def poll(self) -> bool:
+        """
+        Do as the emergency stop says.
+
+        :returns: whether it was a change.
+        """
+        with self._lock:
+            return self._poll()
+
+    def observe(self, view: StopView) -> bool:
+        """
+        Note the emergency stop's publishers; hold for one whose QoS are incompatible.
+
+        :returns: whether it was a change.
+        """
+        with self._lock:
+            self._stop.observe(view)
+            is_changed = self._poll()
+            state = self._context.state
+            if not self._has_sent and not state.awaiting and self._stop.expect():
+                self._renew(state=replace(state, awaiting=True))
+                is_changed = True
+            if self._context.state.mode is Mode.ESTOP and self._context.state.pressed:
+                detail = 'its publisher is gone' if self._stop.is_orphaned(view) else ''
+                is_changed |= detail != self._context.detail
+                self._context = replace(self._context, detail=detail)
+            return is_changed
+
+    def activate(self) -> str:
+        """
+        Let commands out from now on.
+
+        :returns: why that is refused; empty if it was done.
+        """
+        with self._lock:
+            if not self._stop.mismatch:
+                self._advance(Event.ACTIVATE)
+            return self._stop.mismatch
+
+    def instruct(self, instruction: str) -> bool:
+        """
+        Change the instruction; results of the old one are discarded.
+
+        :returns: whether it was a change. A repeated instruction changes nothing: some senders
+            repeat theirs many times a second.
+        """
+        with self._lock:
+            if instruction == self._context.instruction:
+                return False
+            self._renew(instruction=instruction, version=self._context.version + 1,
+                        state=advance(self._context.state, Event.INTERRUPT))
+            return True
+
+    def begin_task(self, instruction: str,
+                   refuse: Callable[[CommandContext], str]) -> int | None:
+        """
+        Change the instruction, and end the hold of the task before; earlier results are stale.
+
+        :param refuse: says of a context why no task can begin in it.
+        :returns: the version of the instruction; None if the emergency stop, or the state, does
+            not allow it.
+        """
+        with self._lock:
+            self._poll()
+            if refuse(self._context):
+                return None
+            state = replace(self._context.state, mode=Mode.WAITING, reason=None)
+            self._renew(instruction=instruction, version=self._context.version + 1, detail='',
+                        state=state)
+            return self._context.version
+
+    def end_task(self, version: int, reason: str) -> None:
+        """
+        Hold the arm, and take the instruction of a task back: no ~/rearm goes on with it.
+
+        :param version: of the task's instruction; a later instruction stays.
+        :param reason: why it has ended.
+        """
+        with self._lock:
+            self._poll()
+            self._advance(Event.PROBLEM, Reason.TASK_ENDED, reason)
+            if self._context.version == version:
+                self._renew(instruction='', version=version + 1)
+
+    def rearm(self, view: StopView = StopView()) -> str:
+        """
+        End an emergency stop or a hold, or take the arm out of the shadow.
+
+        A press whose publisher is gone ends with it: nobody else could release it.
+
+        :param view: of the emergency stop's publishers, at this moment.
+        :returns: why that is refused; empty if it was done.
+        """
+        with self._lock:
+            self._poll()
+            refusal = self._stop.refuse_rearm(view)
+            state = self._context.state
+            if state.pressed and self._stop.is_orphaned(view):
+                state = replace(state, pressed=False)
+            refusal = refusal or refuse_rearm(state)
+            if not refusal and self._is_shadow and state.mode is Mode.SHADOW:
+                refusal = 'safety.shadow is set: the arm stays in shadow'
+            if not refusal:
+                self._stop.rearm(view)
+                if self._context.state.pressed:
+                    self._advance(Event.ESTOP_RELEASED)
+                self._advance(Event.REARM)
+                if self._is_shadow:
+                    self._renew(state=replace(self._context.state, shadow=True))
+            return refusal
+
+    def problem(self, held: Held, context: CommandContext | None = None) -> bool:
+        """
+        Hold the arm.
+
+        :param held: why; if the reason is fatal, it is a fault.
+        :param context: of the inference step that had the problem; if that is stale the problem
+            is, too, unless it is a fault.
+        :returns: whether it was a change.
+        """
+        with self._lock:
+            if context is not None and not held.reason.fatal \
+                    and context.epoch != self._context.epoch:
+                return False
+            event = Event.FAIL if held.reason.fatal else Event.PROBLEM
+            return self._advance(event, held.reason, held.detail)
+
+    def send(self, context: CommandContext, act: Callable[[], None]) -> bool:
+        """
+        Send a result, unless it is stale.
+
+        :param context: that the inference step began with.
+        :param act: publishes the command, or executes the trajectory.
+        :returns: whether it was sent.
+        """
+        with self._lock:
+            self._poll()
+            if context.epoch != self._context.epoch or not self._context.is_open:
+                return False
+            self._context = replace(self._context, detail='',
+                                    state=advance(self._context.state, Event.RESULT))
+            self._has_sent = True
+            act()
+            return True
+
+    def read(self, get: Callable[[CommandContext], T]) -> T:
+        """Read under the lock what must not change meanwhile."""
+        with self._lock:
+            return get(self._context)
+
+    def tick(self, act: Callable[[CommandContext], Held | None]) -> bool:
+        """
+        Send what is due.
+
+        :param act: sends it if :meth:`may_send`, or says why the arm is to be held; then it is
+            called once more, to send what holds it.
+        :returns: whether the state has changed.
+        """
+        with self._lock:
+            before = self._context
+            self._poll()
+            held = act(self._context)
+            if held is not None and self._advance(Event.PROBLEM, held.reason, held.detail):
+                act(self._context)
+            return self._context is not before
+
+    def may_send(self) -> bool:
+        """Poll the emergency stop once more, as the last thing before sending; in a tick only."""
+        return not self._poll()
+
+    def _poll(self) -> bool:
+        is_changed = False
+        for event in self._stop.poll():
+            is_changed |= self._advance(event)
+        held = self._stop.fault()
+        if held is not None:
+            is_changed |= self._advance(Event.PROBLEM, held.reason, held.detail)
+        return is_changed
+
+    def _advance(self, event: Event, reason: Reason | None = None, detail: str = '') -> bool:
+        state = advance(self._context.state, event, reason, self._dry_start)
+        if state == self._context.state:
+            if reason is None or reason is not state.reason or detail == self._context.detail:
+                return False
+            # Another detail of the same reason: it is published, and no result becomes stale.
+            self._context = replace(self._context, detail=detail)
+            return True
+        if not detail and state.reason is self._context.state.reason:
+            detail = self._context.detail  # a message of the emergency stop keeps the reason
+        self._renew(state=state, detail=detail if state.reason is not None else '')
+        return True
+
+    def _renew(self, **changes: Any) -> None:
+        self._context = replace(self._context, epoch=self._context.epoch + 1,
+                                since=time.monotonic(), **changes)

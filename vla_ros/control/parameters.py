@@ -1,0 +1,431 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""
+The node's parameters: one table, validated once.
+
+Each field of :class:`NodeConfig` is one parameter. What ROS is told about it (name, description,
+range, read-only) is written at the field and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import Field
+from dataclasses import field
+from dataclasses import fields
+import math
+from typing import Any
+from typing import Union
+
+from vla_ros.camera.health import IMAGE_SOURCES
+from vla_ros.control.joint_command import ACTION_SPACES
+from vla_ros.data.datasets import FRAMES
+from vla_ros.data.datasets import ROTATIONS
+from vla_ros.data.instructions import check_instruction
+from vla_ros.data.transforms import GRIPPER_TRANSFORMS
+from vla_ros.data.transforms import IMAGE_TRANSFORMS
+from vla_ros.errors import ParameterError
+from vla_ros.motion.timing import LONGEST_REPEAT
+from vla_ros.motion.timing import REMAINDERS
+from vla_ros.policy.choices import ATTENTIONS
+from vla_ros.policy.choices import DEVICES
+from vla_ros.policy.choices import DTYPES
+from vla_ros.policy.choices import HEADS
+from vla_ros.policy.choices import PROMPTS
+from vla_ros.policy.choices import PROTOCOLS
+from vla_ros.policy.choices import QUANTIZATIONS
+from vla_ros.policy.config import check_policy_kind
+from vla_ros.policy.config import PolicyConfig
+from vla_ros.safety.action_limits import LIMIT_POLICIES
+from vla_ros.util.progress import Progress
+
+Value = Union[bool, int, float, str, tuple[str, ...], tuple[float, ...]]
+
+#: When an inference starts: as soon as the policy is free, or one action period after the last.
+STARTS = ('newest', 'period')
+#: A list with one empty name stands for an empty list, which rclpy takes for bytes.
+_NO_NAMES = ('',)
+
+_TYPE_NAMES = {bool: 'true or false', float: 'a number', str: 'a string',
+               tuple: 'a list of strings'}
+
+#: Messages that can carry a command.
+OUTPUTS = ('joint_state', 'joint_trajectory', 'position_array', 'twist')
+#: How the grippers are commanded: in the arm's message, or by one of their own.
+GRIPPER_OUTPUTS = ('auto', 'together', 'none', 'joint_state', 'joint_trajectory',
+                   'position_array')
+
+#: Stands for an empty list of numbers: rclpy takes a list that is really empty for bytes.
+_NO_NUMBERS = (math.nan,)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """
+    What there is to know about one parameter, beside its value.
+
+    :param name: as ROS knows it, a dot between group and name.
+    :param default: its type is the parameter's type.
+    :param choices: the closed set of a string, empty where any string will do.
+    :param minimum: smallest number allowed, NaN where the parameter is not a number.
+    :param maximum: largest number allowed, NaN where the parameter is not a number.
+    :param read_only: set when the node starts and never again.
+    """
+
+    name: str
+    default: Value
+    description: str
+    choices: tuple[str, ...] = ()
+    minimum: float = math.nan
+    maximum: float = math.nan
+    read_only: bool = True
+
+    @property
+    def allowed(self) -> str:
+        """What a value must be, as the end of the sentence "it must be …"."""
+        if self.choices and isinstance(self.default, tuple):
+            return f'a list of {", ".join(self.choices)}'
+        if self.choices:
+            return f'one of {", ".join(self.choices)}'
+        if type(self.default) is int:
+            return f'a whole number from {self.minimum:g} to {self.maximum:g}'
+        if isinstance(self.default, float):
+            return f'a number from {self.minimum:g} to {self.maximum:g}'
+        if self._is_numbers:
+            return 'a list of numbers'
+        return _TYPE_NAMES[type(self.default)]
+
+    @property
+    def _is_numbers(self) -> bool:
+        return isinstance(self.default, tuple) and isinstance(self.default[0], float)
+
+    def check(self, value: object) -> Value:
+        """
+        Give the value in the parameter's own type.
+
+        :raises ParameterError: it has another type or lies outside what is allowed.
+        """
+        if isinstance(self.default, tuple) and isinstance(value, (list, tuple)):
+            value = tuple(item for item in value if item != '')
+        if isinstance(self.default, float) and type(value) is int:
+            value = float(value)
+        if type(value) is not type(self.default):
+            raise ParameterError(self.name, value, self.allowed)
+        items = value if isinstance(value, tuple) else (value,)
+        if isinstance(value, tuple):
+            kinds = (float, int) if self._is_numbers else (str,)
+            if not all(type(item) in kinds for item in value):
+                raise ParameterError(self.name, value, self.allowed)
+        if self.choices and any(item not in self.choices for item in items):
+            raise ParameterError(self.name, value, self.allowed)
+        # Written so that NaN, which compares false with everything, is refused.
+        if isinstance(value, (int, float)) and not isinstance(value, bool) \
+                and not self.minimum <= value <= self.maximum:
+            raise ParameterError(self.name, value, self.allowed)
+        return value  # type: ignore[return-value]  # the checks above leave nothing else
+
+
+def _parameter(name: str, default: Value, description: str, **limits: Any) -> Any:
+    return field(default=default,
+                 metadata={'parameter': Parameter(name, default, description, **limits)})
+
+
+def _limit(field_name: str, what: str) -> Any:
+    return _parameter(f'limits.{field_name}', _NO_NUMBERS,
+                      f'Own limits, within those of the robot: {what}; one number for each joint '
+                      'of a command, .nan for those to leave; empty (.nan): none.')
+
+
+def _gate(name: str, default: str, what: str) -> Any:
+    return _parameter(f'action_limits.{name}', default, f'Clamp, or hold the arm at, {what}.',
+                      choices=LIMIT_POLICIES)
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """The parameters of ``vla_inference_node``; a value that is not allowed cannot be in it."""
+
+    policy: str = _parameter(
+        'policy', 'local', 'Where the policy runs. local: in this node; remote: behind the '
+        'server at url; package.module:function: an own policy, made by that function.')
+    protocol: str = _parameter(
+        'protocol', 'vla', 'What the server of a remote policy speaks. vla: it is a vla_serve; '
+        "openpi: it speaks openpi's protocol, and keys_file says under which keys.",
+        choices=PROTOCOLS)
+    keys_file: str = _parameter(
+        'keys_file', '', "File of keys of openpi's protocol, or the name of one that comes with "
+        'the package: pi05_droid, pi05_aloha.')
+    url: str = _parameter(
+        'url', '', 'Address of the server of a remote policy: http://gpu-machine:8000 of a '
+        "vla_serve, ws://gpu-machine:8000 of a server that speaks openpi's protocol. The "
+        'environment variable VLA_API_KEY holds its key, if it wants one.')
+    deadline: float = _parameter(
+        'deadline', 1.0, 'Seconds in which a remote policy must have answered; a later answer is '
+        'dropped.', minimum=0.01, maximum=60.0)
+    checkpoint: str = _parameter(
+        'checkpoint', '', 'Folder of an OpenVLA checkpoint, or a hub id owner/name.')
+    revision: str = _parameter(
+        'revision', '', 'Commit, branch or tag of a checkpoint from the hub; empty for the commit '
+        'that is cached. vla/status says which one was loaded.')
+    unnorm_key: str = _parameter(
+        'unnorm_key', '', 'Dataset whose statistics scale the action; empty if there is only one.')
+    instruction: str = _parameter(
+        'instruction', '', 'What the arm is to do, as a sentence; empty to wait for one. '
+        'The topic vla/instruction sets the same state.', read_only=False)
+    device: str = _parameter(
+        'device', 'auto', 'Where the policy runs; auto takes a GPU where there is one.',
+        choices=DEVICES)
+    dtype: str = _parameter(
+        'dtype', 'auto', 'Precision of the weights; auto is bfloat16 on a GPU, float32 elsewhere.',
+        choices=DTYPES)
+    attention: str = _parameter(
+        'attention', 'auto', 'Attention kernel; auto takes the fastest that the device can run.',
+        choices=ATTENTIONS)
+    quantization: str = _parameter(
+        'quantization', 'none', 'How the weights of the language model are compressed.',
+        choices=QUANTIZATIONS)
+    prompt: str = _parameter(
+        'prompt', 'auto', 'Prompt template; auto reads it from the checkpoint.', choices=PROMPTS)
+    head: str = _parameter(
+        'head', 'auto', 'How the action leaves the network; auto reads it from the checkpoint.',
+        choices=HEADS)
+    chunk_length: int = _parameter(
+        'chunk_length', 0, 'Actions in a chunk, of an OpenVLA-OFT checkpoint that does not tell; '
+        '0: read it.', minimum=0, maximum=1000)
+    adapters: tuple[str, ...] = _parameter(
+        'adapters', _NO_NAMES, 'LoRA adapters, NAME=FOLDER each. A single one is merged into the '
+        'weights; of several the active one can be changed.')
+    adapter: str = _parameter(
+        'adapter', '', 'The active adapter: a name out of adapters, base for none of them, empty '
+        'for the first. Taken over before the next inference.', read_only=False)
+    use_proprio: bool = _parameter(
+        'use_proprio', True, 'Give the state of the robot to a checkpoint that was trained with '
+        'it.')
+    proprio_joint_names: tuple[str, ...] = _parameter(
+        'proprio.joint_names', _NO_NAMES, 'Joints whose positions are the state of the robot, in '
+        'the order of the training data.')
+    proprio_topic: str = _parameter(
+        'proprio.topic', '', 'Topic of std_msgs/Float64MultiArray with the state of the robot, '
+        'where that is not joint positions.')
+    proprio_max_age: float = _parameter(
+        'proprio.max_age', 0.5, 'Seconds after which the state of the robot is too old to act '
+        'on.', minimum=0.01, maximum=60.0)
+    autostart: bool = _parameter(
+        'autostart', True, 'Configure and activate at start, without a lifecycle manager.')
+    action_space: str = _parameter(
+        'action.space', 'raw', 'What the numbers of an action are. raw: published as they are, '
+        'under the names of their dimensions; joint_position: joint targets (rad, m); '
+        'joint_delta: changes of joint positions (rad, m); eef_delta: changes of the pose of the '
+        'tip; eef_pose: poses of the tip; dataset: as config/datasets.yaml says.',
+        choices=ACTION_SPACES)
+    joint_names: tuple[str, ...] = _parameter(
+        'action.joint_names', _NO_NAMES, 'Joint of each action dimension, for the joint_* spaces '
+        'without a robot.file.')
+    datasets_file: str = _parameter(
+        'datasets_file', '', 'YAML file with descriptions of your own datasets, over those of '
+        'config/datasets.yaml.')
+    action_transforms: tuple[str, ...] = _parameter(
+        'action.transforms', _NO_NAMES, 'What is done to the gripper of every action, in order; '
+        'docs/transforms.md.', choices=tuple(GRIPPER_TRANSFORMS))
+    image_transforms: tuple[str, ...] = _parameter(
+        'image.transforms', _NO_NAMES, 'What is done to every image before the checkpoint sees '
+        'it, in order; docs/transforms.md.', choices=tuple(IMAGE_TRANSFORMS))
+    extra_topics: tuple[str, ...] = _parameter(
+        'image.extra_topics', _NO_NAMES, 'Topics of sensor_msgs/Image of the cameras beside the '
+        'main one, in the order of the training data.')
+    contract: str = _parameter(
+        'contract', '', 'Observation contract, a YAML file or the name of one in '
+        'config/contracts: cameras, state, and how they are aligned; docs/recording.md. In place '
+        'of image.extra_topics and proprio.*.')
+    extra_max_age: float = _parameter(
+        'image.extra_max_age', 0.5, 'Seconds after which the newest image of such a camera is too '
+        'old to act on.', minimum=0.01, maximum=60.0)
+    action_frame: str = _parameter(
+        'action.frame', '', 'Axes of an end-effector action; empty: as the dataset has them.',
+        choices=('', *FRAMES))
+    action_rotation: str = _parameter(
+        'action.rotation', '', 'How an end-effector action writes rotations; empty: as the '
+        'dataset does.', choices=('', *ROTATIONS))
+    action_period: float = _parameter(
+        'action.period', 0.0, 'Seconds from one action to the next in the training data; 0: as '
+        'the dataset has it.', minimum=0.0, maximum=10.0)
+    action_gripper: tuple[float, ...] = _parameter(
+        'action.gripper', _NO_NUMBERS, 'Gripper of an action: its index, the value that opens, '
+        'the value that closes; empty (.nan): as the dataset has it.')
+    speed_scale: float = _parameter(
+        'action.speed_scale', 1.0, 'How much faster (up to 2) or slower than in the training data '
+        'the arm moves.', minimum=0.01, maximum=2.0)
+    action_rate: float = _parameter(
+        'action.rate', 0.0, 'Actions a second; 0: those of the dataset. More than its period and '
+        'action.speed_scale allow are refused.', minimum=0.0, maximum=1000.0)
+    smoothing: float = _parameter(
+        'action.smoothing', 0.1, 'Seconds that the arm may lag behind, so that a fresher action '
+        'finds it moving.', minimum=0.0, maximum=1.0)
+    repeat: float = _parameter(
+        'action.repeat', 0.0, 'Seconds that the last delta goes on while no fresher answer comes; '
+        '0: the arm stops.', minimum=0.0, maximum=LONGEST_REPEAT)
+    remainder: str = _parameter(
+        'action.remainder', 'drop', 'What becomes of the rest of a chunk when a fresher one '
+        'arrives: drop it, or blend it into the fresher one.', choices=REMAINDERS)
+    robot_file: str = _parameter(
+        'robot.file', '', 'Robot that is moved, smoothly and within its limits: a YAML file as in '
+        'config/robots, or the name of one there; empty: commands go out as they come.')
+    robot_urdf: str = _parameter(
+        'robot.urdf', '', 'Text of its URDF; "topic": from robot_description; empty: as '
+        'robot.file says.')
+    limits_lower: tuple[float, ...] = _limit('lower', 'smallest positions, rad or m')
+    limits_upper: tuple[float, ...] = _limit('upper', 'largest positions, rad or m')
+    limits_velocity: tuple[float, ...] = _limit('velocity', 'largest speeds')
+    limits_acceleration: tuple[float, ...] = _limit('acceleration', 'largest accelerations')
+    limits_jerk: tuple[float, ...] = _limit('jerk', 'largest changes of acceleration a second')
+    gate_position: str = _gate('position', 'clamp', 'an action that leads beyond a joint limit')
+    gate_velocity: str = _gate('velocity', 'clamp', 'an action that is too fast for a joint')
+    gate_acceleration: str = _gate('acceleration', 'clamp', 'an action that changes too fast')
+    gate_workspace: str = _gate('workspace', 'hold', "an action that leaves the robot's workspace")
+    gate_gripper: str = _gate('gripper', 'clamp', 'an action that is too fast for the gripper')
+    gate_jump: float = _parameter(
+        'action_limits.jump', 0.5, 'Largest distance of a target from the last command, rad or m; '
+        'a larger one holds.', minimum=0.001, maximum=100.0)
+    gate_following: float = _parameter(
+        'action_limits.following', 0.5, 'Largest distance of a command from the measured '
+        'position, rad or m; a larger one holds.', minimum=0.001, maximum=100.0)
+    gate_margin: float = _parameter(
+        'action_limits.margin', 0.0, 'Smallest lead of an action token over the runner-up, in '
+        'logits; a smaller one holds.', minimum=0.0, maximum=100.0)
+    output: str = _parameter(
+        'output', 'joint_state', 'Message that carries commands: joint_state, joint_trajectory '
+        '(joint_trajectory_controller), position_array (forward_command_controller) or twist '
+        '(MoveIt Servo).', choices=OUTPUTS)
+    gripper_output: str = _parameter(
+        'gripper.output', 'auto', "How grippers are commanded. together: in the arm's message; "
+        'none: not at all; else the message on gripper/joint_command. auto: together for '
+        'joint_state, joint_trajectory for twist, else the same message as the arm.',
+        choices=GRIPPER_OUTPUTS)
+    lookahead: float = _parameter(
+        'trajectory.lookahead', 0.2, 'Seconds of planned motion in a joint_trajectory; then it '
+        'brakes to rest. An arm that hears nothing more goes on for so long.',
+        minimum=0.02, maximum=2.0)
+    lead: float = _parameter(
+        'trajectory.lead', 0.0, 'Seconds in the future at which a joint_trajectory begins: 0 for '
+        'controllers that replace what they were doing (ros2_controllers up to 6.9), about half '
+        'a period for those that blend (allow_trajectory_replacement).',
+        minimum=0.0, maximum=0.1)
+    motion_rate: float = _parameter(
+        'command_rate', 100.0, 'Commands a second where a robot is moved.',
+        minimum=10.0, maximum=1000.0)
+    inference_start: str = _parameter(
+        'inference.start', 'newest', 'When the newest image is answered. newest: as soon as the '
+        'policy is free; period: one action period after the last one was, which saves energy.',
+        choices=STARTS)
+    max_age: float = _parameter(
+        'max_age', 2.0, 'Seconds after which an image is too old to move an arm by, also once it '
+        'was answered; 0: never. In the raw space only the arrival of images counts, and an '
+        'older stamp is told in the status.',
+        minimum=0.0, maximum=3600.0)
+    joint_timeout: float = _parameter(
+        'joint_states.timeout', 0.5, 'Seconds without joint states after which a moving arm is '
+        'held; 0: never.', minimum=0.0, maximum=60.0)
+    shadow: bool = _parameter(
+        'safety.shadow', False, 'Run everything, and publish commands on arm/joint_command/shadow '
+        'only.')
+    dry_start: bool = _parameter(
+        'safety.dry_start', False, 'Begin in shadow, until the operator calls ~/rearm.')
+    require_estop: bool = _parameter(
+        'safety.require_estop', False, 'Move nothing until an emergency stop was heard on '
+        'arm/estop, or on safety.common_estop.')
+    common_estop: str = _parameter(
+        'safety.common_estop', '', 'Topic of an emergency stop that several robots share, heard '
+        'beside the own one on arm/estop; empty for none.')
+    estop_timeout: float = _parameter(
+        'safety.estop_timeout', 0.0, 'Seconds without a message after which a silent emergency '
+        'stop holds the arm; 0: it may be silent. Requires one, as safety.require_estop does.',
+        minimum=0.0, maximum=60.0)
+    inference_timeout: float = _parameter(
+        'safety.inference_timeout', 60.0, 'Seconds after which an inference counts as hanging.',
+        minimum=0.1, maximum=3600.0)
+    frozen_stamps: float = _parameter(
+        'image.frozen_stamps', 2.0, 'Seconds for which images may repeat their stamp; 0: for '
+        'ever.', minimum=0.0, maximum=3600.0)
+    frozen_pixels: float = _parameter(
+        'image.frozen_pixels', 0.0, 'Seconds for which images may repeat their pixels; 0: as long '
+        'as the arm stands still.', minimum=0.0, maximum=3600.0)
+    black_box_folder: str = _parameter(
+        'black_box.folder', '~/.ros/vla_black_box', 'Where the last seconds before each stop are '
+        'written; empty: nowhere.')
+    black_box_seconds: float = _parameter(
+        'black_box.seconds', 20.0, 'How far back they reach.', minimum=1.0, maximum=600.0)
+    black_box_disk: float = _parameter(
+        'black_box.disk_mb', 200.0, 'Megabytes that they may take; the oldest are deleted.',
+        minimum=1.0, maximum=1e6)
+    image_source: str = _parameter(
+        'image.source', 'topic', 'Where images come from. topic: sensor_msgs/Image; compressed: '
+        'sensor_msgs/CompressedImage on camera/image_raw/compressed; iceoryx2: shared memory that '
+        'a driver on this machine fills by vla_ros.camera.iceoryx2.', choices=IMAGE_SOURCES)
+    image_timeout: float = _parameter(
+        'image.timeout', 1.0, 'Seconds without an image after which the status says so.',
+        minimum=0.05, maximum=60.0)
+    status_period: float = _parameter(
+        'status.period', 1.0, 'Seconds between two vla/status and diagnostics messages; a change '
+        'of state is published at once.', minimum=0.05, maximum=10.0)
+
+    def __post_init__(self) -> None:
+        """Check every value against the table."""
+        for parameter, column in _columns():
+            object.__setattr__(self, column.name, parameter.check(getattr(self, column.name)))
+            value = getattr(self, column.name)
+            if isinstance(value, tuple) and len(value) == 1 and value[0] != value[0]:
+                object.__setattr__(self, column.name, ())
+        check_policy_kind(self.policy)
+        check_instruction(self.instruction)
+
+    @property
+    def grippers_as(self) -> str:
+        """How grippers are commanded, with ``auto`` resolved."""
+        if self.gripper_output != 'auto':
+            return self.gripper_output
+        others = {'joint_state': 'together', 'twist': 'joint_trajectory'}
+        return others.get(self.output, self.output)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, object]) -> 'NodeConfig':
+        """
+        Make the configuration from values under the parameters' ROS names.
+
+        :raises ParameterError: a value is not allowed.
+        """
+        return cls(**{column.name: values[parameter.name]  # type: ignore[arg-type]
+                      for parameter, column in _columns() if parameter.name in values})
+
+    def policy_config(self, adapters: Mapping[str, str], adapter: str | None, image_count: int,
+                      progress: Progress) -> PolicyConfig:
+        """
+        Say which policy to load.
+
+        :param adapters: folders by name.
+        :param adapter: the one to begin with.
+        :param image_count: images in an observation.
+        :raises ParameterError: values do not go together.
+        """
+        is_remote = self.policy == 'remote'
+        if is_remote and adapters:
+            raise ParameterError('adapters', list(adapters), 'empty where policy is remote: they '
+                                 'are chosen where vla_serve runs')
+        return PolicyConfig(
+            policy=self.policy, checkpoint='' if is_remote else self.checkpoint,
+            revision=self.revision or None, unnorm_key=self.unnorm_key or None,
+            device=self.device, dtype=self.dtype, attention=self.attention,
+            quantization=self.quantization, prompt=self.prompt, head=self.head,
+            image_count=image_count, use_proprio=self.use_proprio,
+            chunk_length=self.chunk_length, url=self.url, protocol=self.protocol,
+            keys_file=self.keys_file or None, deadline_s=self.deadline,
+            adapters=adapters, adapter=adapter, image_transforms=self.image_transforms,
+            action_transforms=self.action_transforms, datasets_file=self.datasets_file or None,
+            progress=progress)
+
+
+def _columns() -> list[tuple[Parameter, 'Field[Any]']]:
+    return [(column.metadata['parameter'], column) for column in fields(NodeConfig)]
+
+
+#: The table, in the order in which ``ros2 param dump`` lists it for a reader.
+PARAMETERS = tuple(parameter for parameter, _ in _columns())
