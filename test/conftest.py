@@ -53,7 +53,7 @@ def pytest_pycollect_makemodule(module_path, parent):
 @pytest.fixture(autouse=True)
 def fresh_accelerate():
     """Forget what accelerate keeps for a whole process: precision, number of microbatches."""
-    yield
+    # Before the test, not after it: what a fixture of the module trained is forgotten, too.
     state = sys.modules.get('accelerate.state')
     if state is not None:
         state.AcceleratorState._reset_state()

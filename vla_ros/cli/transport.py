@@ -33,6 +33,7 @@ from vla_ros.transport.preflight import write_files
 from vla_ros.transport.roudi import Daemon
 from vla_ros.util.argument_parser import ArgumentParser
 from vla_ros.util.command_line import run_tool
+from vla_ros.util.signals import wait_for_item
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,7 +89,7 @@ def _serve(plan: Plan) -> int:
     if daemon is None:
         return 0
     threading.Thread(target=lambda: ended.put(daemon.wait()), daemon=True).start()
-    status = ended.get()
+    status = wait_for_item(ended)
     if status is None:
         _stop(daemon)
         return 0

@@ -20,6 +20,7 @@ from vla_ros.policy.base import Policy
 from vla_ros.policy.config import PolicyConfig
 from vla_ros.policy.load import load_policy
 from vla_ros.transport.orphans import remove_orphans
+from vla_ros.util.signals import wait_for_item
 
 _PURPOSE = 'A camera image and an instruction go in, a joint command comes out.'
 #: Seconds that an inference under way is given to end.
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None,
     if node.autostart:
         executor.create_task(node.start)
 
-    failure = ended.get()
+    failure = wait_for_item(ended)
     is_idle = node.stop(_STOP_TIMEOUT)
     leaving.set_result(None)
     for thread in threads:
