@@ -18,11 +18,12 @@ from vla_ros.recording.bag_writer import BagWriter
 from vla_ros.recording.bag_writer import RecordedTopic
 from vla_ros.recording.message_definitions import definition
 from vla_ros_msgs.msg import VlaAction
+from vla_ros_msgs.msg import VlaStatus
 
 JOINTS = ('joint_1', 'gripper')
 FRONT, WRIST = '/front/image_raw', '/wrist/image_raw'
 STATE, COMMAND = '/joint_states', '/arm/joint_command'
-INSTRUCTION, ACTION = '/vla/instruction', '/vla/action'
+INSTRUCTION, ACTION, STATUS = '/vla/instruction', '/vla/action', '/vla/status'
 CONTRACT = ObservationContract(
     cameras=(CameraInput('front', FRONT, max_age=0.1), CameraInput('wrist', WRIST, max_age=0.1)),
     state=VectorInput(STATE, JOINTS, max_age=0.1),
@@ -30,7 +31,8 @@ CONTRACT = ObservationContract(
     fps=10.0, max_skew=0.05, robot_type='two_axes')
 TYPES = {FRONT: 'sensor_msgs/msg/Image', WRIST: 'sensor_msgs/msg/Image',
          STATE: 'sensor_msgs/msg/JointState', COMMAND: 'sensor_msgs/msg/JointState',
-         INSTRUCTION: 'std_msgs/msg/String', ACTION: 'vla_ros_msgs/msg/VlaAction'}
+         INSTRUCTION: 'std_msgs/msg/String', ACTION: 'vla_ros_msgs/msg/VlaAction',
+         STATUS: 'vla_ros_msgs/msg/VlaStatus'}
 #: ns; the bags begin then.
 START = 1_700_000_000_000_000_000
 SIZE = (48, 64)
@@ -88,12 +90,13 @@ def messages(seconds, hertz=30):
 
 
 def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=None, answers=False,
-              metadata=None, contract=CONTRACT, size=SIZE):
+              metadata=None, contract=CONTRACT, size=SIZE, takeovers=()):
     """
     Write a bag.
 
     :param change: called with topic, seconds since the beginning, arrival, stamp and value of each
         message; gives arrival, stamp and value, or None to leave the message out.
+    :param takeovers: beginning and end of each, in seconds.
     :param answers: whether the policy answers every third image of the front camera.
     """
     topics = [RecordedTopic(topic, kind, definition(*kind.split('/')[::2]))
@@ -102,6 +105,11 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
                     {'contract': contract.to_yaml(), 'instruction': instruction})
     if instruction:
         write(bag, INSTRUCTION, START - 1_000_000_000, String(data=instruction))
+    modes = [(begins, 'TAKEOVER') for begins, _ in takeovers]
+    modes += [(ends, 'PAUSED') for _, ends in takeovers]
+    # They reach the recorder late, as they may: their stamps count.
+    for since, mode in sorted(modes):
+        write(bag, STATUS, START + round(1e9 * since) + 100_000_000, status(since, mode))
     for topic, arrival, stamp, value in messages(seconds):
         if change is not None:
             changed = change(topic, (stamp - START) * 1e-9, arrival, stamp, value)
@@ -128,6 +136,13 @@ def answer(stamp):
     joints = START + (stamp - START + 2_000_000) // 10_000_000 * 10_000_000 - 2_000_000
     message.input_names = ['main', 'extra_0', *JOINTS]
     message.input_stamps = [stamp_of(one) for one in (stamp, wrist, joints, joints)]
+    return message
+
+
+def status(since, control_mode):
+    """Make a status of a node that runs."""
+    message = VlaStatus(state='RUNNING', control_mode=control_mode)
+    message.header.stamp = stamp_of(START + round(1e9 * since))
     return message
 
 

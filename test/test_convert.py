@@ -58,6 +58,22 @@ def test_images_numbers_and_sentence_are_those_of_the_bag(tmp_path):
     assert main(['check', str(tmp_path / 'out')]) == 0
 
 
+def test_frames_of_a_takeover_are_tagged_and_counted(tmp_path, capsys):
+    bags = [write_bag(tmp_path / 'one', takeovers=((0.95, 1.45), (2.05, 2.75))),
+            write_bag(tmp_path / 'two', 2.0)]
+    dataset = convert(tmp_path, *bags, storage='images')
+    first, second = dataset.episode_rows
+    # Ten frames a second; the first is the one at 0.1 s.
+    tagged = [row for row in first if dataset.interventions[row]]
+    assert tagged == [9, 10, 11, 12, 13, *range(20, 27)]
+    assert not dataset.interventions[second.start:].any()
+    assert dataset.interventions.dtype == bool
+    assert main(['check', str(tmp_path / 'out'), str(tmp_path / 'one')]) == 0
+    out = capsys.readouterr().out
+    assert f'{len(tagged)} of {len(dataset)} frames, in 2 takeovers' in out
+    assert f'{len(tagged)} of {len(first)} frames, in 2 takeovers' in out
+
+
 @pytest.mark.parametrize('codec', ['h264', 'av1'])
 def test_a_video_shows_what_the_images_show(tmp_path, codec):
     pytest.importorskip('av', reason='av is not installed')

@@ -3,11 +3,13 @@
 
 """Every state with every event: what follows is written down here a second time, as a table."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.state_machine import advance
+from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Event
 from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.state_machine import refuse_rearm
@@ -16,7 +18,8 @@ from vla_ros.safety.state_machine import State
 STALE = Reason.STALE_IMAGE  # left automatically
 JUMP = Reason.JUMP  # left by ~/rearm only
 
-# Rows: an active node in that mode, not in shadow, button not pressed. Columns: what follows.
+# Rows: an active node in that mode, autonomous, not in shadow, button not pressed. Columns: what
+# follows.
 # '-' stands for "nothing changes", 'off' for "the same mode, deactivated". PROBLEM is a stale
 # image; a hold has either reason.
 TABLE = """
@@ -34,6 +37,9 @@ estop pressed  pressed pressed ESTOP   ESTOP   ESTOP   ESTOP    ESTOP    ESTOP  
 estop released -       -       -       -       -       -        -        -       -
 estop settled  -       -       -       -       -       -        -        -       -
 rearm          -       -       -       WAITING WAITING WAITING  WAITING  WAITING -
+take over      -       -       -       WAITING WAITING WAITING  -        -       -
+pause          -       -       -       -       -       -        -        -       -
+resume         -       -       -       -       -       -        -        -       -
 hang           -       -       FAULT   FAULT   FAULT   FAULT    FAULT    FAULT   -
 fail           -       -       FAULT   FAULT   FAULT   FAULT    FAULT    FAULT   -
 """
@@ -45,8 +51,31 @@ STATES = {
     'HOLDexpl': State(Mode.HOLD, JUMP, active=True), 'ESTOP': State(Mode.ESTOP, active=True),
     'FAULT': State(Mode.FAULT, Reason.NOT_LOADED)}
 ALL_STATES = [State(mode, reason, *flags)
-              for mode, *flags in product(Mode, *[(False, True)] * 5)
+              for mode, *flags in product(Mode, *[(False, True)] * 5, ControlMode)
               for reason in (Reason if mode in (Mode.HOLD, Mode.FAULT) else [None])]
+# Rows: the control mode of an active node that is RUNNING. Columns: the mode that follows, in a
+# takeover and paused.
+CONTROL_TABLE = """
+event          AUTONOMOUS TAKEOVER   PAUSED
+take over      TAKEOVER   -          TAKEOVER
+pause          -          PAUSED     -
+resume         -          -          AUTONOMOUS
+result         -          -          -
+problem        -          -          -
+interrupt      -          -          -
+deactivate     -          PAUSED     -
+estop pressed  -          PAUSED     -
+estop released -          -          -
+estop settled  -          -          -
+rearm          -          -          -
+activate       -          -          -
+configure      -          -          -
+loaded         -          -          -
+load failed    -          -          -
+hang           -          PAUSED     -
+fail           -          PAUSED     -
+cleanup        -          AUTONOMOUS AUTONOMOUS
+"""
 
 
 def _rows():
@@ -65,7 +94,7 @@ def test_table(name, event, cell):
     reasons = {Event.PROBLEM: STALE, Event.FAIL: Reason.DEVICE_ERROR}
     after = advance(state, event, reasons.get(event))
     if cell == '-':
-        assert after == state
+        assert replace(after, control=state.control) == state
     elif cell == 'off':
         assert (after.mode, after.reason, after.active) == (state.mode, state.reason, False)
     elif cell == 'pressed':
@@ -74,21 +103,45 @@ def test_table(name, event, cell):
         assert after.mode is (Mode.UNCONFIGURED if cell == 'UNCONF' else Mode(cell))
 
 
+def _control_rows():
+    header, *lines = CONTROL_TABLE.strip().splitlines()
+    for line in lines:
+        yield from ((ControlMode(name), Event(line[:15].strip()), cell)
+                    for name, cell in zip(header.split()[1:], line[15:].split()))
+
+
+@pytest.mark.parametrize(('control', 'event', 'cell'), list(_control_rows()))
+def test_control_modes(control, event, cell):
+    state = State(Mode.RUNNING, active=True, control=control)
+    after = advance(state, event, STALE)
+    assert after.control is (control if cell == '-' else ControlMode(cell))
+
+
 def test_table_is_complete():
+    assert {event for _, event, _ in _control_rows()} == set(Event)
     assert {event for _, event, _ in _rows()} == set(Event)
     assert {STATES[name].mode for name, _, _ in _rows()} == set(Mode)
 
 
 @pytest.mark.parametrize('event', Event)
 def test_every_state_and_event_keeps_the_rules(event):
-    for state, reason, dry in product(ALL_STATES, Reason, (False, True)):
+    reasons = Reason if event in (Event.PROBLEM, Event.FAIL) else (None,)
+    for state, reason, dry in product(ALL_STATES, reasons, (False, True)):
         after = advance(state, event, reason, dry)
         # Nothing but an answer starts a motion, and only where one may lead to a command.
         if after.is_moving and not state.is_moving:
-            assert event is Event.RESULT and state.is_open
+            assert event is Event.RESULT and (state.is_open or state.is_teleoperated)
         # Nothing moves while the button is pressed, once that was heard with a policy loaded.
         if event is Event.ESTOP_PRESSED:
             assert after.pressed and not after.is_moving and not after.is_open
+            assert not after.is_teleoperated
+        # Never both; a takeover is begun by the deadman alone, and the policy goes on only by
+        # the operator's hand.
+        assert not (after.is_open and after.is_teleoperated)
+        if after.control is not state.control:
+            assert (after.control is ControlMode.PAUSED or event in (
+                Event.TAKE_OVER, Event.RESUME, Event.CLEANUP, Event.CONFIGURE, Event.LOAD_FAILED))
+            assert not after.is_moving
         # Only a release un-presses.
         if state.pressed and not after.pressed:
             assert event is Event.ESTOP_RELEASED
@@ -102,7 +155,7 @@ def test_every_state_and_event_keeps_the_rules(event):
             assert event is Event.REARM and not state.pressed
         # Nothing moves before the emergency stop was heard, or had its time to be.
         if state.awaiting:
-            assert not state.is_open
+            assert not state.is_open and not state.is_teleoperated
             assert after.awaiting or event is Event.ESTOP_SETTLED
         # Out of the shadow one gets by the operator's hand, or by beginning anew.
         if state.shadow and not after.shadow:
@@ -146,3 +199,28 @@ def test_what_an_operator_must_see_is_not_overwritten():
     assert advance(state, Event.PROBLEM, Reason.STALE_IMAGE) == state
     assert advance(State(Mode.HOLD, Reason.STALE_IMAGE, active=True), Event.PROBLEM,
                    Reason.JUMP).reason is Reason.JUMP
+
+
+def test_a_takeover_moves_until_its_deadman_is_released():
+    state = State(Mode.RUNNING, active=True)
+    state = advance(state, Event.TAKE_OVER)
+    assert state.is_teleoperated and not state.is_open and not state.is_moving
+    state = advance(state, Event.RESULT)
+    assert state.mode is Mode.RUNNING and state.is_teleoperated
+    state = advance(state, Event.PAUSE)
+    assert not state.is_moving and not state.is_teleoperated and not state.is_open
+    assert not advance(state, Event.RESULT).is_moving
+    state = advance(advance(state, Event.RESUME), Event.RESULT)
+    assert state == State(Mode.RUNNING, active=True)
+
+
+def test_what_needs_an_operator_needs_him_in_a_takeover_too():
+    state = advance(State(Mode.HOLD, Reason.JUMP, active=True), Event.TAKE_OVER)
+    assert state.reason is Reason.JUMP and not state.is_teleoperated
+    assert advance(state, Event.REARM).is_teleoperated
+
+
+def test_an_inactive_node_is_not_taken_over():
+    for state in (State(Mode.WAITING), State(Mode.ESTOP, active=True),
+                  State(Mode.FAULT, Reason.HANGING)):
+        assert advance(state, Event.TAKE_OVER) == state

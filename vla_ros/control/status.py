@@ -13,6 +13,7 @@ import time
 from vla_ros.control.command_gate import CommandContext
 from vla_ros.motion.coverage import Coverage
 from vla_ros.policy.base import PolicySpec
+from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Mode
 
 
@@ -98,14 +99,21 @@ class Status:
     @property
     def explanation(self) -> str:
         """The reason; without one, advice."""
-        is_moving = self.context.state.is_moving
-        return self.reason or (self.coverage.advice if is_moving else '')
+        is_advised = (self.context.state.is_moving
+                      and self.control_mode is ControlMode.AUTONOMOUS)
+        return self.reason or (self.coverage.advice if is_advised else '')
 
     @property
-    def headline(self) -> tuple[str, str, int, int, str, str]:
+    def control_mode(self) -> ControlMode:
+        """Who moves the arm."""
+        return self.context.state.control
+
+    @property
+    def headline(self) -> tuple[object, ...]:
         """What is published at once when it changes."""
-        return (self.state, self.reason, self.context.version, int(self.progress.loading_percent),
-                self.progress.adapter, self.progress.stop_problem)
+        return (self.state, self.reason, self.control_mode, self.context.version,
+                int(self.progress.loading_percent), self.progress.adapter,
+                self.progress.stop_problem)
 
 
 class NodeStatus:

@@ -42,6 +42,21 @@ def check_columns(folder: Path, metadata: Metadata, name: str, columns: list[str
                                        'meta/info.json')
 
 
+def list_numbers(chunk: Any) -> np.ndarray | None:
+    """Give an Arrow array of lists as float32 (N, D); None if it is not that."""
+    if not hasattr(chunk.type, 'value_type') or chunk.null_count:
+        return None
+    lengths = np.unique(chunk.value_lengths().to_numpy()) if len(chunk) else []
+    values = chunk.flatten()
+    if len(lengths) > 1 or values.null_count:
+        return None
+    try:
+        numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float32)
+    except (TypeError, ValueError):
+        return None
+    return numbers.reshape(len(chunk), -1) if len(chunk) else numbers.reshape(0, 0)
+
+
 def check_frames(folder: Path, metadata: Metadata, tables: Mapping[str, Any]) -> None:
     """
     Compare the numbers of all frames with the metadata.

@@ -25,9 +25,11 @@ from vla_ros.data.lerobot_checks import check_columns
 from vla_ros.data.lerobot_checks import check_frames
 from vla_ros.data.lerobot_checks import check_statistics
 from vla_ros.data.lerobot_checks import COUNTERS
+from vla_ros.data.lerobot_checks import list_numbers
 from vla_ros.data.lerobot_checks import read_statistics
 from vla_ros.data.lerobot_metadata import DatasetError
 from vla_ros.data.lerobot_metadata import read_metadata
+from vla_ros.data.lerobot_writer import INTERVENTION
 from vla_ros.data.lerobot_writer import need_pyarrow
 from vla_ros.data.video import need_av
 from vla_ros.data.video import VideoError
@@ -159,6 +161,13 @@ class LeRobotDataset:
         feature = self.metadata.features.get('observation.state')
         return None if feature is None else self._vectors('observation.state')
 
+    @cached_property
+    def interventions(self) -> np.ndarray:
+        """Frames in which a person moved the arm, bool (N,); none where nothing says so."""
+        is_tagged = INTERVENTION in self.metadata.features
+        return (self._scalars(INTERVENTION).astype(bool) if is_tagged else
+                np.zeros(len(self), bool))
+
     @property
     def statistics(self) -> Mapping[str, Any]:
         """What ``meta/stats.json`` says, by feature; empty where it is missing or of v2.1."""
@@ -174,7 +183,7 @@ class LeRobotDataset:
     @cached_property
     def episode_rows(self) -> tuple[range, ...]:
         """Frames of each episode."""
-        ends = np.cumsum([episode.length for episode in self.metadata.episodes]).tolist()
+        ends = self._episode_ends.tolist()
         return tuple(range(first, end) for first, end in zip([0, *ends], ends))
 
     @cached_property
@@ -183,8 +192,10 @@ class LeRobotDataset:
 
     @cached_property
     def _task_indices(self) -> np.ndarray:
-        return np.concatenate([self._read(name, ['task_index'])['task_index'].to_numpy()
-                               for name in self._names()]).astype(np.int32)
+        return self._scalars('task_index').astype(np.int32)
+
+    def _scalars(self, key: str) -> np.ndarray:
+        return np.concatenate([self._read(name, [key])[key].to_numpy() for name in self._names()])
 
     def _is_video(self, camera: str) -> bool:
         return bool(self.metadata.features[camera]['dtype'] == 'video')
@@ -209,7 +220,7 @@ class LeRobotDataset:
         for name in self._names():
             column = self._read(name, [key])[key]
             for chunk in column.chunks:
-                numbers = _numbers_of(chunk)
+                numbers = list_numbers(chunk)
                 if numbers is None:
                     raise DatasetError(self.folder, f'{key} is not a list of numbers in every '
                                                     'frame')
@@ -346,21 +357,6 @@ class _Counters(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-def _numbers_of(chunk: Any) -> np.ndarray | None:
-    """Give an Arrow array of lists as float32 (N, D); None if it is not that."""
-    if not hasattr(chunk.type, 'value_type') or chunk.null_count:
-        return None
-    lengths = np.unique(chunk.value_lengths().to_numpy()) if len(chunk) else []
-    values = chunk.flatten()
-    if len(lengths) > 1 or values.null_count:
-        return None
-    try:
-        numbers = np.asarray(values.to_numpy(zero_copy_only=False), np.float32)
-    except (TypeError, ValueError):
-        return None
-    return numbers.reshape(len(chunk), -1) if len(chunk) else numbers.reshape(0, 0)
 
 
 def _is_embedded(group: Any, camera: str) -> bool:

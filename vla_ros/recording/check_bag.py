@@ -5,7 +5,6 @@
 
 from collections.abc import Mapping
 import json
-import math
 from pathlib import Path
 from typing import Any
 import zlib
@@ -25,6 +24,7 @@ from vla_ros.recording.episode_plan import contract_of
 from vla_ros.recording.episode_plan import EpisodePlan
 from vla_ros.recording.episode_plan import plan_episode
 from vla_ros.recording.findings import check_numbers
+from vla_ros.recording.findings import count_interventions
 from vla_ros.recording.findings import dimensions_of
 from vla_ros.recording.findings import Limits
 from vla_ros.recording.findings import Report
@@ -207,9 +207,8 @@ def _check_plan(bag: Bag, plan: EpisodePlan, instruction: str, limits: Limits,
     if contract.state is not None:
         states = np.array([frame.state for frame in plan.frames])
         check_numbers(report, limits, contract.state.names, states, contract.fps, 'state')
-    share = np.mean([frame.intervention for frame in plan.frames])
-    if not math.isclose(float(share), 0.0):
-        report.facts['interventions'] = f'{100 * share:.0f} % of the frames'
+    report.facts['interventions'] = count_interventions(
+        np.array([frame.intervention for frame in plan.frames]), [len(plan.frames)])
 
 
 def _add_pictures(bag: Bag, plan: EpisodePlan, report: Report) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from vla_ros.data.lerobot_dataset import LeRobotDataset
 from vla_ros.data.lerobot_metadata import DatasetError
 from vla_ros.recording.findings import check_numbers
+from vla_ros.recording.findings import count_interventions
 from vla_ros.recording.findings import dimensions_of
 from vla_ros.recording.findings import Limits
 from vla_ros.recording.findings import Report
@@ -35,7 +36,9 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
     report.facts = {'version': dataset.metadata.version, 'frames': str(len(dataset)),
                     'episodes': str(dataset.episode_count), 'fps': f'{dataset.metadata.fps:g}',
                     'cameras': ', '.join(dataset.cameras),
-                    'tasks': '; '.join(list(dataset.metadata.tasks.values())[:8])}
+                    'tasks': '; '.join(list(dataset.metadata.tasks.values())[:8]),
+                    'interventions': count_interventions(
+                        dataset.interventions, [len(rows) for rows in dataset.episode_rows])}
     actions: np.ndarray = dataset.actions.astype(np.float64)
     if np.isfinite(actions).all():
         report.dimensions = dimensions_of(names, actions)

@@ -86,7 +86,6 @@ class _Moment:
     arrived: int
     number: int
     task: str
-    intervention: bool
     is_frame: bool
 
 
@@ -134,7 +133,8 @@ class _Planner:
         self._due = 0
         self._period = 1e9 / contract.fps
         self._task = ''
-        self._state = ''
+        #: Stamp of each change of the control mode, ns, and whether a takeover began.
+        self._takeovers: list[tuple[int, bool]] = []
         self._observed: dict[int, Mapping[str, int]] = {}
         self._aligned: dict[int, tuple[Mapping[str, int], str]] = {}
 
@@ -167,8 +167,7 @@ class _Planner:
             late = stamp - self._due if self._due else 0
             self._due = round((self._due if self._due and late < self._period else stamp)
                               + self._period)
-        self._waiting.append(_Moment(stamp, sample.log_time, number, self._task,
-                                     self._state == TAKEOVER, is_frame))
+        self._waiting.append(_Moment(stamp, sample.log_time, number, self._task, is_frame))
 
     def _message(self, sample: Sample, message: Any) -> None:
         contract = self._plan.contract
@@ -182,12 +181,23 @@ class _Planner:
                     self._aligner.array(which, sample.log_time, sample.log_time, message.data)
         name = sample.type.rpartition('/')[2]
         if name == 'VlaStatus':
-            self._state = message.state
             self._task = message.instruction or self._task
+            # Bags of before have no control mode: there was no takeover.
+            self._note_control(stamp_of(sample.type, sample.data) or sample.log_time,
+                               getattr(message, 'control_mode', '') == TAKEOVER)
         elif name == 'VlaAction':
             self._answer(message)
         elif sample.topic.endswith('/instruction') and name == 'String':
             self._task = message.data.strip()
+
+    def _note_control(self, stamp: int, is_takeover: bool) -> None:
+        if is_takeover != (bool(self._takeovers) and self._takeovers[-1][1]):
+            self._takeovers.append((stamp, is_takeover))
+
+    def _is_intervention(self, stamp: int) -> bool:
+        """Give whether a person moved the arm at a time, ns; by stamps, as messages overtake."""
+        before = [is_takeover for since, is_takeover in self._takeovers if since <= stamp]
+        return bool(before) and before[-1]
 
     def _answer(self, message: Any) -> None:
         """Note what the node observed when it answered an image."""
@@ -210,7 +220,7 @@ class _Planner:
             action = (np.zeros(0) if self._plan.contract.action is None else
                       self._aligner.action(moment.stamp, moment.arrived))
             found = PlannedFrame(moment.stamp, aligned.images, aligned.state, action, moment.task,
-                                 moment.intervention)
+                                 self._is_intervention(moment.stamp))
         except MissingInput as error:
             reason = str(error)
         if moment.is_frame:

@@ -124,6 +124,19 @@ def dimensions_of(names: Sequence[str], values: np.ndarray) -> list[Dimension]:
         values.min(0), low, values.mean(0), high, values.max(0), values.std(0)], 1))]
 
 
+def count_interventions(interventions: np.ndarray, lengths: Sequence[int]) -> str:
+    """
+    Say in how many frames a person moved the arm.
+
+    :param interventions: bool (N,), of all frames.
+    :param lengths: frames of each episode.
+    """
+    episodes = np.split(interventions, np.cumsum(lengths)[:-1])
+    begins = sum(int((one & ~np.concatenate([[False], one])[:-1]).sum()) for one in episodes)
+    return (f'{int(interventions.sum())} of {len(interventions)} frames, in {begins} takeover'
+            f'{"s" if begins != 1 else ""}')
+
+
 def check_numbers(report: Report, limits: Limits, names: Sequence[str], values: np.ndarray,
                   fps: float, what: str, where: str = '') -> None:
     """

@@ -125,7 +125,7 @@ def vla_status(now: int, status: Status) -> Any:
     """Give the status as a ``vla_ros_msgs/VlaStatus``."""
     progress, spec = status.progress, status.progress.spec
     message = VlaStatus(
-        state=status.state, reason=status.explanation,
+        state=status.state, reason=status.explanation, control_mode=str(status.control_mode),
         loading_percent=progress.loading_percent, instruction=status.context.instruction,
         instruction_version=status.context.version, camera_rate=status.camera_rate,
         inference_rate=status.inference_rate, command_rate=status.command_rate,
@@ -155,6 +155,7 @@ def diagnostics(now: int, name: str, checkpoint: str, status: Status,
         level = DiagnosticStatus.WARN
     values = _key_values([
         ('state', status.state),
+        ('control mode', status.control_mode),
         ('loading [%]', f'{progress.loading_percent:.0f}'),
         ('instruction', status.context.instruction),
         ('instruction version', status.context.version),

@@ -31,6 +31,17 @@ class Mode(str, Enum):
         return self.value
 
 
+class ControlMode(str, Enum):
+    """Who moves the arm: the policy, nobody until ``~/resume``, or a teleoperator."""
+
+    AUTONOMOUS = 'AUTONOMOUS'
+    PAUSED = 'PAUSED'
+    TAKEOVER = 'TAKEOVER'
+
+    def __str__(self) -> str:
+        return self.value
+
+
 class Event(str, Enum):
     """What can happen; see :func:`advance` for what each one does."""
 
@@ -47,6 +58,9 @@ class Event(str, Enum):
     ESTOP_RELEASED = 'estop released'
     ESTOP_SETTLED = 'estop settled'
     REARM = 'rearm'
+    TAKE_OVER = 'take over'
+    PAUSE = 'pause'
+    RESUME = 'resume'
     HANG = 'hang'
     FAIL = 'fail'
 
@@ -62,6 +76,7 @@ class State:
     :param pressed: the emergency stop's last message was a press.
     :param stopped: it was pressed, and ``~/rearm`` has not ended that stop yet.
     :param awaiting: a message of it, or time for one, is needed before anything may move.
+    :param control: who moves the arm.
     """
 
     mode: Mode = Mode.UNCONFIGURED
@@ -71,15 +86,17 @@ class State:
     pressed: bool = False
     stopped: bool = False
     awaiting: bool = False
+    control: ControlMode = ControlMode.AUTONOMOUS
 
     @property
     def is_open(self) -> bool:
         """Whether a result may become a command, so that frames are inferred from."""
-        if self.awaiting:
-            return False
-        if self.mode is Mode.HOLD:
-            return self.active and self.reason is not None and self.reason.automatic
-        return self.active and self.mode in (Mode.WAITING, Mode.RUNNING, Mode.SHADOW)
+        return self.control is ControlMode.AUTONOMOUS and self._may_move
+
+    @property
+    def is_teleoperated(self) -> bool:
+        """Whether a teleoperator's command may be sent."""
+        return self.control is ControlMode.TAKEOVER and self._may_move
 
     @property
     def is_held(self) -> bool:
@@ -101,6 +118,14 @@ class State:
     def is_loaded(self) -> bool:
         """Whether a policy is there."""
         return self.mode in (Mode.WAITING, Mode.RUNNING, Mode.SHADOW, Mode.HOLD, Mode.ESTOP)
+
+    @property
+    def _may_move(self) -> bool:
+        if self.awaiting:
+            return False
+        if self.mode is Mode.HOLD:
+            return self.active and self.reason is not None and self.reason.automatic
+        return self.active and self.mode in (Mode.WAITING, Mode.RUNNING, Mode.SHADOW)
 
 
 def advance(state: State, event: Event, reason: Reason | None = None,
@@ -162,11 +187,11 @@ def _activate(state: State, reason: Reason | None, dry_start: bool) -> State:
 def _deactivate(state: State, reason: Reason | None, dry_start: bool) -> State:
     if state.is_moving:
         state = replace(state, mode=Mode.WAITING)
-    return replace(state, active=False)
+    return replace(_given_up(state), active=False)
 
 
 def _result(state: State, reason: Reason | None, dry_start: bool) -> State:
-    if not state.is_open:
+    if not (state.is_open or state.is_teleoperated):
         return state
     return replace(state, mode=Mode.SHADOW if state.shadow else Mode.RUNNING, reason=None)
 
@@ -182,14 +207,45 @@ def _problem(state: State, reason: Reason | None, dry_start: bool) -> State:
 
 
 def _interrupt(state: State, reason: Reason | None, dry_start: bool) -> State:
-    # A changed instruction: the result under way is stale, and so is a problem with it.
-    if state.is_moving or state.mode is Mode.HOLD and state.is_open:
+    # A changed instruction: the result under way is stale, and so is a problem with it. It
+    # concerns no teleoperator.
+    return _ended(state) if state.control is ControlMode.AUTONOMOUS else state
+
+
+def _ended(state: State) -> State:
+    """End the motion, and a problem with it that needs no operator."""
+    if state.is_moving or state.mode is Mode.HOLD and state._may_move:
         return replace(state, mode=Mode.WAITING, reason=None)
     return state
 
 
+def _given_up(state: State) -> State:
+    """End a takeover, as its deadman alone cannot: it has to be released and pressed anew."""
+    is_taken_over = state.control is ControlMode.TAKEOVER
+    return replace(state, control=ControlMode.PAUSED) if is_taken_over else state
+
+
+def _take_over(state: State, reason: Reason | None, dry_start: bool) -> State:
+    can_move = state.is_moving or state.mode in (Mode.WAITING, Mode.HOLD)
+    if not state.active or not can_move or state.control is ControlMode.TAKEOVER:
+        return state
+    return replace(_ended(state), control=ControlMode.TAKEOVER)
+
+
+def _pause(state: State, reason: Reason | None, dry_start: bool) -> State:
+    if state.control is not ControlMode.TAKEOVER:
+        return state
+    return _given_up(_ended(state))
+
+
+def _resume(state: State, reason: Reason | None, dry_start: bool) -> State:
+    if state.control is not ControlMode.PAUSED:
+        return state
+    return replace(_ended(state), control=ControlMode.AUTONOMOUS)
+
+
 def _estop_pressed(state: State, reason: Reason | None, dry_start: bool) -> State:
-    state = replace(state, pressed=True, stopped=True)
+    state = replace(_given_up(state), pressed=True, stopped=True)
     return replace(state, mode=Mode.ESTOP, reason=None) if state.is_loaded else state
 
 
@@ -219,7 +275,7 @@ def _hang(state: State, reason: Reason | None, dry_start: bool) -> State:
 def _fail(state: State, reason: Reason | None, dry_start: bool = False) -> State:
     if not state.is_loaded:
         return state
-    return replace(state, mode=Mode.FAULT, reason=reason, active=False)
+    return replace(_given_up(state), mode=Mode.FAULT, reason=reason, active=False)
 
 
 _TRANSITIONS = {
@@ -236,6 +292,9 @@ _TRANSITIONS = {
     Event.ESTOP_RELEASED: _estop_released,
     Event.ESTOP_SETTLED: _estop_settled,
     Event.REARM: _rearm,
+    Event.TAKE_OVER: _take_over,
+    Event.PAUSE: _pause,
+    Event.RESUME: _resume,
     Event.HANG: _hang,
     Event.FAIL: _fail,
 }
