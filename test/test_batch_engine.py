@@ -142,3 +142,15 @@ def test_captured_passes_serve_the_next_power_of_two(network, drawn):
                 break
         assert len(recorder.ran) > COUNT + 1
     assert set(engine._graphs) <= {1, 4, 8}
+
+
+def test_prepared_sizes_are_captured_before_the_first_batch(network, drawn):
+    recorder = Recording()
+    engine = BatchEngine(network, MAX_LENGTH, COUNT, recorder)
+    engine.prepare((1, 2, 4), max(len(case.prompt) for case in drawn))
+    kept = engine._buffers
+    for size in (1, 2, 4):
+        recorder.ran.clear()
+        check(engine, drawn[:size])
+        assert len(recorder.ran) == COUNT, 'a pass ran eagerly'
+    assert engine._buffers is kept

@@ -3,6 +3,7 @@
 
 """The GPU check: its stages, their limits, and a rehearsal on the CPU without ROS or network."""
 
+import argparse
 import json
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ pytest.importorskip('transformers')
 from vla_ros.bench import gpu_check  # noqa: E402, I100
 from vla_ros.bench.gpu_check import Check  # noqa: E402
 from vla_ros.bench.gpu_check import Stage  # noqa: E402
+from vla_ros.bench.gpu_layers import LayerComparison  # noqa: E402
 from vla_ros.bench.kernels import count_operations  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
@@ -68,7 +70,7 @@ def test_a_rehearsal_on_the_cpu_writes_every_table(tmp_path):
     out = tmp_path / 'out'
     done = subprocess.run(
         [ROOT / 'scripts/gpu_check', str(out), '--rehearse'], cwd='/', capture_output=True,
-        text=True, timeout=200, env={'PATH': os.environ['PATH'], 'HOME': str(tmp_path),
+        text=True, timeout=900, env={'PATH': os.environ['PATH'], 'HOME': str(tmp_path),
                                      'PYTHON': sys.executable, 'PYTHONPATH': str(tmp_path)})
     log = (out / 'log.txt').read_text()
     assert done.returncode == 0, log[-3000:]
@@ -76,12 +78,20 @@ def test_a_rehearsal_on_the_cpu_writes_every_table(tmp_path):
     statuses = {name: row['status'] for name, row in rows.items()
                 if name not in ('sanitizer', 'fused', 'compiled')}
     assert statuses == dict.fromkeys(
-        ('machine', 'tests', 'model', 'steps', 'frame', 'profile', 'oft'), 'passed')
+        ('machine', 'tests', 'model', 'steps', 'frame', 'profile', 'batch', 'oft'), 'passed')
     assert rows['model']['result']['token_agreement'] == 1.0
     assert 0 < rows['profile']['result']['operations per layer'] < 40
+    batches = rows['batch']['result']
+    for size in (1, 2, 4, 8, 16):
+        plain, drafted = (batches[f'{size} observations, {name}']
+                          for name in ('no draft', 'drafts accepted'))
+        for row in (plain, drafted):
+            assert row['tokens as alone'] == f'{7 * size} of {7 * size}'
+        assert (plain['drafted tokens accepted'], drafted['drafted tokens accepted']) == (
+            0, 6 * size)
     tables = (out / 'tables.md').read_text()
     for heading in ('Model', 'Machine', 'Consecutive inferences', 'Upload and preprocessing',
-                    'Kernels of a decode step', 'OpenVLA-OFT and vision batches'):
+                    'Kernels of a decode step', 'Batches', 'OpenVLA-OFT and vision batches'):
         assert f'## {heading}' in tables
     assert 'engine, draft accepted' in tables and 'speed of fp8 over bfloat16 | not' in tables
     assert (out / 'stages.png').read_bytes().startswith(b'\x89PNG')
@@ -122,6 +132,20 @@ def test_a_folder_without_wheels_is_refused(tmp_path, capsys):
         gpu_check.main([str(tmp_path / 'out'), '--wheels', str(tmp_path)])
     assert ended.value.code == 2
     assert 'it must be a folder of .whl files' in capsys.readouterr().err
+
+
+def test_layers_are_compared_with_the_first_ones():
+    arguments = argparse.Namespace(shape='tiny', device='cpu', rounds=1)
+
+    def spoil(network):
+        for layer in network.language_model.layers:
+            layer.mlp.down_proj.weight.data.zero_()
+
+    rows = LayerComparison(arguments).run({
+        'plain': lambda network: None, 'same': lambda network: None, 'other': spoil})
+    assert rows['same']['tokens as plain'] == '7 of 7' != rows['other']['tokens as plain']
+    assert rows['plain']['operations per layer'] == 26
+    assert {'vision', 'prefill', 'decode', 'start-up, s'} <= set(rows['same'])
 
 
 def test_only_operations_that_compute_are_counted():

@@ -4,7 +4,6 @@
 """The measurements of ``gpu_check`` that ``vla_bench`` does not make; each prints JSON."""
 
 import argparse
-from collections.abc import Callable
 import json
 import sys
 import time
@@ -13,53 +12,53 @@ from typing import Any
 import numpy as np
 import torch
 
+from vla_ros.bench.gpu_batch import batch
+from vla_ros.bench.gpu_batch import BATCHES
+from vla_ros.bench.gpu_inputs import config_of
+from vla_ros.bench.gpu_inputs import noise
+from vla_ros.bench.gpu_inputs import random_policy_of
+from vla_ros.bench.gpu_inputs import time_runs
+from vla_ros.bench.gpu_inputs import wait_for
+from vla_ros.bench.gpu_inputs import WARMUP
+from vla_ros.bench.gpu_layers import compiled
+from vla_ros.bench.gpu_layers import fused
 from vla_ros.bench.kernels import decode_operations
 from vla_ros.bench.kernels import profile_kernels
 from vla_ros.bench.machine import describe_machine
-from vla_ros.bench.shapes import random_policy
 from vla_ros.bench.sizes import parse_size
 from vla_ros.bench.timing import summarize
 from vla_ros.bench.timing import summarize_stages
-from vla_ros.model.engine import Engine
-from vla_ros.model.fused import compile_layers
-from vla_ros.model.fused import use_fused_kernels
 from vla_ros.model.heads import MlpResNet
-from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.oft import OftParts
 from vla_ros.model.oft import ParallelDecoder
-from vla_ros.model.openvla import OpenVlaPolicy
 from vla_ros.model.pixels import DevicePixels
 from vla_ros.model.prepare import choose_machine
 from vla_ros.model.timings import choose_timings
-from vla_ros.policy.base import Observation
-from vla_ros.policy.config import PolicyConfig
 
-_WARMUP = 3
-_BATCHES = (1, 2, 4, 8, 16)
 #: Actions and dimensions of a chunk of OpenVLA-OFT on LIBERO.
 _CHUNK = (8, 7)
 
 
 def machine(arguments: argparse.Namespace) -> dict[str, Any]:
     """Describe the machine and measure its ceilings."""
-    chosen = choose_machine(_config(arguments))
+    chosen = choose_machine(config_of(arguments))
     described = describe_machine(chosen.device, chosen.dtype)
     return {**described, 'cuda': torch.version.cuda, 'attention': chosen.attention.reason}
 
 
 def steps(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time consecutive inferences, on frames that differ, without and with drafts."""
-    policy = _policy(arguments)
-    observation = _observation(policy)
+    policy = random_policy_of(arguments)
+    observation = noise()
     result: dict[str, Any] = {'rounds': arguments.rounds}
     for name, is_drafted in (('no draft', False), ('draft accepted', True)):
         chunks, spent = [], []
-        for number in range(arguments.rounds + _WARMUP):
+        for number in range(arguments.rounds + WARMUP):
             if not is_drafted:
                 policy.reset()
             began = time.perf_counter()
             chunk = policy.infer(observation)
-            if number >= _WARMUP:
+            if number >= WARMUP:
                 spent.append((time.perf_counter() - began) * 1e3)
                 chunks.append(chunk.timings_ms)
         row = summarize(spent)
@@ -71,7 +70,7 @@ def steps(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def frame(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time upload and preprocessing of large frames, prefetched and not."""
-    policy = _policy(arguments, 'tiny')
+    policy = random_policy_of(arguments, 'tiny')
     width, height = parse_size(arguments.size)
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     pixels = policy.engine.pixels
@@ -81,13 +80,13 @@ def frame(arguments: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {'frame': arguments.size}
     for name, is_prefetched in (('with its inference', False), ('prefetched', True)):
         runs = []
-        for number in range(arguments.rounds + _WARMUP):
+        for number in range(arguments.rounds + WARMUP):
             frame = loader.prefetch(image) if is_prefetched and loader.prefetch else None
-            _wait(pixels.device)
+            wait_for(pixels.device)
             timings = choose_timings(pixels.device)
             timings.start()
             loader(image, timings, frame)
-            if number >= _WARMUP:
+            if number >= WARMUP:
                 runs.append(timings.milliseconds())
         result[name] = {phase: row['p50_ms'] for phase, row in summarize_stages(runs).items()}
     return result
@@ -95,9 +94,9 @@ def frame(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def profile(arguments: argparse.Namespace) -> dict[str, Any]:
     """Count the operations of a decode pass, and on a GPU its kernels."""
-    policy = _policy(arguments)
+    policy = random_policy_of(arguments)
     engine = policy.engine
-    policy.infer(_observation(policy))
+    policy.infer(noise())
     length = engine.max_length - engine.count
     counted = decode_operations(engine.network, engine.buffers, length)
     result: dict[str, Any] = {
@@ -113,51 +112,9 @@ def profile(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def fused(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Compare the engine with fused kernels to the engine without."""
-    return _compare_layers(arguments, use_fused_kernels)
-
-
-def compiled(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Compare the engine with compiled layers to the engine without."""
-    return _compare_layers(arguments, lambda network: compile_layers(
-        network, mode='max-autotune-no-cudagraphs'))
-
-
-def _compare_layers(arguments: argparse.Namespace,
-                    change: Callable[[OpenVlaNetwork], None]) -> dict[str, Any]:
-    """Time an engine, and another one after a change of its layers; both on the same image."""
-    policy = _policy(arguments)
-    chunk = policy.infer(_observation(policy))
-    ids, plain = policy.close_prompt(chunk.input_ids), policy.engine
-    result: dict[str, Any] = {}
-    tokens: dict[str, list[int]] = {}
-    for name in ('plain layers', 'changed layers'):
-        began = time.perf_counter()
-        if name == 'changed layers':
-            change(plain.network)
-        engine = Engine(plain.network, plain.max_length, plain.count)
-        engine.pixels.copy_(plain.pixels)
-        engine.prepare([len(ids)])
-        spent, timings = [], choose_timings(plain.network.device)
-        for number in range(arguments.rounds + _WARMUP):
-            engine.reset()
-            engine.set_prompt(ids)
-            timings.start()
-            tokens[name] = engine.run(timings).token_ids
-            if number == 0:
-                result[f'start-up of {name}, s'] = round(time.perf_counter() - began, 2)
-            if number >= _WARMUP:
-                spent.append(timings.milliseconds())
-        result[name] = {phase: row['p50_ms'] for phase, row in summarize_stages(spent).items()}
-    result['tokens equal'] = sum(
-        ours == theirs for ours, theirs in zip(tokens['plain layers'], tokens['changed layers']))
-    return {**result, 'tokens': plain.count}
-
-
 def oft(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time OpenVLA-OFT's one pass with an L1 head, and vision towers by batch."""
-    network = _policy(arguments).engine.network
+    network = random_policy_of(arguments).engine.network
     weight = network.language_model.embed_tokens.weight
     side = network.config.towers[0].image_size
     channels = 3 * len(network.config.towers)
@@ -172,49 +129,19 @@ def oft(arguments: argparse.Namespace) -> dict[str, Any]:
         visual = decoder.embed_images(image, text, end)
         decoder.regress(decoder.hidden_states(visual, text, None, end))
 
-    result: dict[str, Any] = {'one chunk of 8 actions': _time(infer, weight, arguments.rounds)}
-    for batch in _BATCHES:
-        images = torch.zeros(batch, channels, side, side, device=weight.device,
+    result: dict[str, Any] = {
+        'one chunk of 8 actions': time_runs(infer, weight.device, arguments.rounds)}
+    for size in BATCHES:
+        images = torch.zeros(size, channels, side, side, device=weight.device,
                              dtype=weight.dtype)
         with torch.inference_mode():
-            result[f'vision, batch {batch}'] = _time(
-                lambda: network.embed_image(images), weight, arguments.rounds)
-    result['engine'] = 'the engine of OpenVLA decodes one image at a time: it has no batches'
+            result[f'vision, batch {size}'] = time_runs(
+                lambda: network.embed_image(images), weight.device, arguments.rounds)
     return result
 
 
-def _time(run: Callable[[], object], weight: torch.Tensor, rounds: int) -> dict[str, float]:
-    spent = []
-    for number in range(rounds + _WARMUP):
-        _wait(weight.device)
-        began = time.perf_counter()
-        run()
-        _wait(weight.device)
-        if number >= _WARMUP:
-            spent.append((time.perf_counter() - began) * 1e3)
-    return summarize(spent)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == 'cuda':
-        torch.cuda.synchronize(device)
-
-
-def _config(arguments: argparse.Namespace) -> PolicyConfig:
-    return PolicyConfig(arguments.shape, device=arguments.device, clip_invalid=True)
-
-
-def _policy(arguments: argparse.Namespace, shape: str | None = None) -> OpenVlaPolicy:
-    return random_policy(shape or arguments.shape, _config(arguments))
-
-
-def _observation(policy: OpenVlaPolicy) -> Observation:
-    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-    return Observation((image,), 'pick up the cup')
-
-
 _MEASUREMENTS = {'machine': machine, 'steps': steps, 'frame': frame, 'profile': profile,
-                 'oft': oft, 'fused': fused, 'compiled': compiled}
+                 'oft': oft, 'fused': fused, 'batch': batch, 'compiled': compiled}
 
 
 def main() -> int:

@@ -76,6 +76,19 @@ class BatchEngine:
         return self._buffers.states[index, :self.count]
 
     @torch.inference_mode()
+    def prepare(self, sizes: Sequence[int], prompt_length: int) -> None:
+        """
+        Allocate the memory of the largest batch, and capture the graphs of each.
+
+        Graphs of other sizes and longer prompts are captured on use.
+        """
+        length = self.network.patch_count + prompt_length
+        # The largest first: more memory later would discard what was captured.
+        for size in sorted(sizes, reverse=True):
+            captured = self._reserve(size, length)
+            self._graphs[captured].prepare(length)
+
+    @torch.inference_mode()
     def run(self, items: Sequence[BatchItem], timings: Timings) -> list[Decoded]:
         """
         Decode all sequences, in passes that they share.
