@@ -29,8 +29,8 @@ from vla_ros.bench.sizes import parse_size
 from vla_ros.bench.timing import summarize
 from vla_ros.bench.timing import summarize_stages
 from vla_ros.model.heads import MlpResNet
-from vla_ros.model.oft import OftParts
-from vla_ros.model.oft import ParallelDecoder
+from vla_ros.model.oft_modules import OftModules
+from vla_ros.model.parallel_decoder import ParallelDecoder
 from vla_ros.model.pixels import DevicePixels
 from vla_ros.model.prepare import choose_machine
 from vla_ros.model.timings import choose_timings
@@ -120,8 +120,8 @@ def oft(arguments: argparse.Namespace) -> dict[str, Any]:
     channels = 3 * len(network.config.towers)
     hidden = network.config.language_model.hidden_size
     head = MlpResNet(2, _CHUNK[1] * hidden, hidden, _CHUNK[1]).to(weight.device, weight.dtype)
-    parts = OftParts('l1', head.requires_grad_(False).eval())
-    decoder = ParallelDecoder(network, parts, _CHUNK, 1)
+    modules = OftModules('l1', head.requires_grad_(False).eval())
+    decoder = ParallelDecoder(network, modules, _CHUNK, 1)
     image: np.ndarray = np.zeros((1, channels, side, side), np.float32)
     text, end = decoder.embed_text(tuple(range(1, 21)))
 
