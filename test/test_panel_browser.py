@@ -7,62 +7,40 @@ The operator's page in Chromium: by keyboard alone, on a phone, in light and in 
 ``PANEL_SCREENSHOTS=FOLDER`` keeps pictures of it, to be looked at.
 """
 
-from io import BytesIO
 import os
 from pathlib import Path
 import shutil
 
 from panel_harness import Client
 from panel_harness import DEADLINE
-from panel_harness import FakeRobot
 from panel_harness import panel
-from PIL import Image
 import pytest
-from vla_ros.server.panel.robot import Picture
+from scripted_robot import ScriptedRobot
 
 api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed: '
                           'pip install -r requirements-browser.txt')
 
-CAMERA = 'camera/image_raw'
-STATUS = {
-    'state': 'RUNNING', 'reason': '', 'instruction': 'push the red block', 'version': 2,
-    'loading': 100.0, 'camera_rate': 29.8, 'inference_rate': 4.9, 'command_rate': 100.1,
-    'age': 0.183, 'dropped': 120, 'failed': 0, 'commands': 1201, 'attention': 'sdpa',
-    'device': 'cuda', 'dtype': 'bfloat16', 'adapter': '', 'limits': [['velocity', 19]]}
-ACTION = {'tokens': [31650, 31634, 31770, 31714, 31649, 31714, 31841],
-          'instruction': 'push the red block', 'numbers': [0.1] * 7, 'age': 0.18, 'stages': [],
-          'path': [[0.4, 0.5], [0.5, 0.6], [0.65, 0.62]]}
-
-
-class Stage(FakeRobot):
-    """A robot whose state a test sets."""
-
-    def __init__(self, **changes):
-        super().__init__()
-        self.status = dict(STATUS)
-        self.silence = 0.1
-        self.listeners = 3
-        self.changes = changes
-
-    def press_stop(self):
-        super().press_stop()
-        if self.listeners:
-            self.status.update(state='ESTOP', reason='the emergency stop is pressed')
-
-    def state(self):
-        joints = [{'name': f'joint_{number}', 'measured': 0.1 * number, 'commanded': 0.12 * number}
-                  for number in range(1, 7)]
-        return {'status': self.status, 'silence': self.silence, 'joints': joints,
-                'joints_age': 0.01, 'action': ACTION, 'path_problem': '',
-                'stop': {'pressed': self.is_stop_pressed, 'listeners': self.listeners},
-                'services': self.services, **self.changes}
-
-    def take_picture(self, color=(90, 120, 90)):
-        """Give the page a picture of one colour."""
-        self.wait(lambda robot: robot.show is not None)
-        stream = BytesIO()
-        Image.new('RGB', (320, 240), color).save(stream, 'JPEG')
-        self.show(Picture(CAMERA, stream.getvalue(), {'width': 320, 'height': 240, 'age': 0.05}))
+#: Contrast of an element's letters with what is behind them, by WCAG's formula.
+CONTRAST = """element => {
+    const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    const rgba = color => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = color => {
+        const [r, g, b] = rgba(color).slice(0, 3).map(v => v / 255).map(
+            v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    let ground = element;
+    while (ground && rgba(getComputedStyle(ground).backgroundColor)[3] < 255)
+        ground = ground.parentElement;
+    const pair = [luminance(getComputedStyle(element).color),
+                  luminance(getComputedStyle(ground).backgroundColor)];
+    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+}"""
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +60,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser, request):
-    """Give a function that opens the page of a robot; no error may come up in it."""
+    """Give a function that opens the page; an error in the browser's console fails the test."""
     contexts, problems = [], []
 
     def open_page(port, width=1280, height=900, scheme='light', token=None, **settings):
@@ -113,26 +91,26 @@ def expect_problems(*texts):
     return mark
 
 
-def keep(page, name):
+def save_screenshot(page, name):
     folder = os.environ.get('PANEL_SCREENSHOTS')
     if folder:
         page.screenshot(path=str(Path(folder) / f'{name}.png'))
 
 
-def says(page, where, text):
+def expect_text(page, selector, text):
     """Wait until an element contains a text."""
-    api.expect(page.locator(where)).to_contain_text(text, timeout=1000 * DEADLINE)
+    api.expect(page.locator(selector)).to_contain_text(text, timeout=1000 * DEADLINE)
 
 
-def test_it_shows_what_the_robot_says(opened):
-    with panel(Stage()) as (robot, port):
+def test_the_page_shows_status_image_path_and_plots(opened):
+    with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
         robot.take_picture()
-        says(page, '#state', 'RUNNING')
-        says(page, '.overlay', 'push the red block')
-        says(page, '.tokens', '31650 31634')
-        says(page, '#numbers', '183 ms')
-        says(page, '#plots', 'joint_6')
+        expect_text(page, '#state', 'RUNNING')
+        expect_text(page, '.overlay', 'push the red block')
+        expect_text(page, '.tokens', '31650 31634')
+        expect_text(page, '#numbers', '183 ms')
+        expect_text(page, '#plots', 'joint_6')
         # The picture is there, and the path over it, in yellow.
         assert page.evaluate("""() => {
             const [picture, path] = document.querySelectorAll('.screen canvas');
@@ -156,67 +134,67 @@ def test_it_shows_what_the_robot_says(opened):
         }""") == [True, True]
         for state in ('HOLD', 'ESTOP', 'FAULT', 'SHADOW', 'WAITING', 'LOADING'):
             robot.status.update(state=state, reason=f'why it is {state}')
-            says(page, '#state', state)
-            says(page, '#reason', f'why it is {state}')
-            keep(page, f'state_{state}')
+            expect_text(page, '#state', state)
+            expect_text(page, '#reason', f'why it is {state}')
+            save_screenshot(page, f'state_{state}')
         page.close()
 
 
-def test_nothing_old_is_shown_as_if_it_were_true(opened):
-    with panel(Stage()) as (robot, port):
+def test_stale_status_and_images_are_marked_or_hidden(opened):
+    with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
         robot.take_picture()
-        says(page, '#state', 'RUNNING')
+        expect_text(page, '#state', 'RUNNING')
         robot.silence = 4.0
-        says(page, '#state', 'NO STATUS')
-        says(page, '#reason', 'said nothing for 4 s')
+        expect_text(page, '#state', 'NO STATUS')
+        expect_text(page, '#reason', 'said nothing for 4 s')
         api.expect(page.locator('.overlay')).to_be_hidden()
-        says(page, 'figcaption', 'no picture for')
+        expect_text(page, 'figcaption', 'no picture for')
         robot.changes['status'] = None
-        says(page, '#reason', 'was not heard yet')
-        keep(page, 'no_status')
+        expect_text(page, '#reason', 'was not heard yet')
+        save_screenshot(page, 'no_status')
 
 
-def test_a_lost_connection_is_said_in_large_letters(opened):
-    with panel(Stage()) as (_, port):
+def test_a_lost_connection_disables_all_but_the_stop(opened):
+    with panel(ScriptedRobot()) as (_, port):
         page = opened(port)
-        says(page, '#state', 'RUNNING')
-    says(page, '#state', 'NOT CONNECTED')
+        expect_text(page, '#state', 'RUNNING')
+    expect_text(page, '#state', 'NOT CONNECTED')
     for button in page.locator('button:not(#stop)').all():
         assert button.is_disabled() or not button.is_visible()
     page.keyboard.press('Escape')
-    says(page, '#stop-note', 'could not be sent: use the hardware emergency stop')
-    keep(page, 'not_connected')
+    expect_text(page, '#stop-note', 'could not be sent: use the hardware emergency stop')
+    save_screenshot(page, 'not_connected')
 
 
-def test_one_page_is_in_control_and_takes_over_by_a_second_press(opened):
-    with panel(Stage()) as (robot, port):
+def test_one_page_has_control_and_takeover_needs_a_second_press(opened):
+    with panel(ScriptedRobot()) as (robot, port):
         first, second = opened(port), opened(port)
-        says(first, '#holder', 'Nobody is in control')
+        expect_text(first, '#holder', 'Nobody is in control')
         assert first.locator('[data-call=rearm]').is_disabled()
         first.click('#take')
-        says(first, '#holder', 'You are in control')
-        says(second, '#holder', 'viewer 1 is in control')
+        expect_text(first, '#holder', 'You are in control')
+        expect_text(second, '#holder', 'viewer 1 is in control')
         assert second.locator('[data-call=rearm]').is_disabled()
         first.fill('#instruction', 'pick up the blue block')
         first.click('#instruct button')
         robot.wait_for('instruct', 'pick up the blue block')
         second.click('#take')
-        says(second, '#take', 'Press again to take over')
+        expect_text(second, '#take', 'Press again to take over')
         second.click('#take')
-        says(second, '#holder', 'You are in control')
-        says(first, '#holder', 'viewer 2 is in control')
+        expect_text(second, '#holder', 'You are in control')
+        expect_text(first, '#holder', 'viewer 2 is in control')
         second.click('[data-call=rearm]')
         robot.wait_for('call', 'rearm')
         second.close()
         robot.wait_for('call', 'hold')
-        says(first, '#events', 'the arm is held')
+        expect_text(first, '#events', 'the arm is held')
 
 
-def test_by_keyboard_alone(opened):
-    with panel(Stage()) as (robot, port):
+def test_every_control_works_by_keyboard_alone(opened):
+    with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
-        says(page, '#state', 'RUNNING')
+        expect_text(page, '#state', 'RUNNING')
         seen = []
 
         def tab_to(selector):
@@ -232,7 +210,7 @@ def test_by_keyboard_alone(opened):
 
         tab_to('#take')
         page.keyboard.press('Enter')
-        says(page, '#holder', 'You are in control')
+        expect_text(page, '#holder', 'You are in control')
         tab_to('#instruction')
         page.keyboard.type('push the green block')
         page.keyboard.press('Enter')
@@ -240,13 +218,13 @@ def test_by_keyboard_alone(opened):
         tab_to('[data-call=hold]')
         page.keyboard.press('Space')
         robot.wait_for('call', 'hold')
-        keep(page, 'keyboard')
+        save_screenshot(page, 'keyboard')
         # In the middle of typing, too.
         page.focus('#instruction')
         page.keyboard.press('Escape')
         robot.wait_for('stop')
-        says(page, '#state', 'ESTOP')
-        says(page, '#stop-note', 'Pressed.')
+        expect_text(page, '#state', 'ESTOP')
+        expect_text(page, '#stop-note', 'Pressed.')
         tab_to('#release-stop')
         page.keyboard.press('Enter')
         robot.wait_for('release')
@@ -256,32 +234,33 @@ def test_by_keyboard_alone(opened):
         robot.wait(lambda robot: robot.done.count(('stop',)) > count)
 
 
-def test_the_stop_is_pressed_before_the_finger_is_lifted(opened):
-    with panel(Stage()) as (robot, port):
+def test_the_stop_is_sent_on_press_not_on_release(opened):
+    with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
-        says(page, '#state', 'RUNNING')
+        expect_text(page, '#state', 'RUNNING')
         page.locator('#stop').hover()
         page.mouse.down()
         robot.wait_for('stop')
         page.mouse.up()
-        says(page, '#events', 'pressed the software stop')
+        expect_text(page, '#events', 'pressed the software stop')
 
 
-def test_a_stop_that_nobody_confirms_is_told(opened):
-    with panel(Stage()) as (robot, port):
+def test_an_unconfirmed_stop_is_shown_as_unconfirmed(opened):
+    with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
-        says(page, '#stop-note', 'not a certified emergency stop')
+        expect_text(page, '#stop-note', 'not a certified emergency stop')
         robot.listeners = 0
-        says(page, '#stop-note', 'Nobody would hear this stop')
+        expect_text(page, '#stop-note', 'Nobody would hear this stop')
         page.click('#stop')
-        says(page, '#stop-note', 'not confirmed by the node: use the hardware emergency stop')
-        keep(page, 'not_confirmed')
+        expect_text(page, '#stop-note',
+                    'not confirmed by the node: use the hardware emergency stop')
+        save_screenshot(page, 'not_confirmed')
 
 
-def test_buttons_of_services_that_are_not_there_are_not_there(opened):
-    with panel(Stage()) as (robot, port):
+def test_buttons_of_missing_services_are_hidden(opened):
+    with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
-        says(page, '#state', 'RUNNING')
+        expect_text(page, '#state', 'RUNNING')
         for group in ('task', 'record'):
             api.expect(page.locator(f'[data-group={group}]')).to_be_hidden()
         robot.services = ('hold', 'record/start', 'cancel_task')
@@ -290,24 +269,24 @@ def test_buttons_of_services_that_are_not_there_are_not_there(opened):
             page.click(f'[data-call="{name}"]')
             robot.wait_for('call', name)
         assert page.locator('[data-call=rearm]').is_disabled()
-        keep(page, 'services')
+        save_screenshot(page, 'services')
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('width, height', [(360, 740), (768, 1024), (1280, 900), (1920, 1080)])
-def test_it_fits(opened, scheme, width, height):
-    with panel(Stage()) as (robot, port):
+def test_the_page_fits_every_screen(opened, scheme, width, height):
+    with panel(ScriptedRobot()) as (robot, port):
         robot.services = ('hold', 'rearm', 'cancel_task', 'record/start',
                           'record/stop')
         page = opened(port, width, height, scheme)
         robot.take_picture((120, 100, 80))
-        says(page, '.tokens', '31650')
+        expect_text(page, '.tokens', '31650')
         page.click('#take')
-        says(page, '#holder', 'You are in control')
+        expect_text(page, '#holder', 'You are in control')
         page.wait_for_timeout(1500)
         robot.take_picture((120, 100, 80))
         page.wait_for_timeout(200)
-        keep(page, f'{width}_{scheme}')
+        save_screenshot(page, f'{width}_{scheme}')
         assert page.evaluate('document.documentElement.scrollWidth') <= width
         # State and stop are in sight wherever the page is scrolled to.
         for _ in range(2):
@@ -316,7 +295,7 @@ def test_it_fits(opened, scheme, width, height):
                 assert box['y'] >= 0 and box['y'] + box['height'] <= height, selector
                 assert box['x'] >= 0 and box['x'] + box['width'] <= width, selector
             page.evaluate('window.scrollTo(0, document.body.scrollHeight)')
-        keep(page, f'{width}_{scheme}_end')
+        save_screenshot(page, f'{width}_{scheme}_end')
         # A finger finds every button, and nothing covers it.
         for button in page.locator('button:visible').all():
             button.scroll_into_view_if_needed()
@@ -331,78 +310,55 @@ def test_it_fits(opened, scheme, width, height):
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_letters_stand_out(opened, scheme):
+def test_text_has_enough_contrast(opened, scheme):
     def check(page, *selectors):
         for selector in selectors:
             ratio = page.locator(selector).first.evaluate(CONTRAST)
             # WCAG 2.2, level AA.
             assert ratio >= 4.5, (selector, ratio)
 
-    with panel(Stage()) as (robot, port):
+    with panel(ScriptedRobot()) as (robot, port):
         page = opened(port, scheme=scheme)
         page.emulate_media(reduced_motion='reduce', color_scheme=scheme)
         page.click('#take')
-        says(page, '#events', 'took control')
+        expect_text(page, '#events', 'took control')
         check(page, '#stop', '#stop-note', '#holder', '#numbers dt', '#numbers dd', 'label',
               '[data-call=hold]', '.plot .value', '#events li', '#events time', '#measured',
               '#commanded', '.note')
         for state in ('RUNNING', 'HOLD', 'FAULT', 'SHADOW', 'WAITING', 'ESTOP'):
             robot.status.update(state=state, reason='why')
-            says(page, '#state', state)
+            expect_text(page, '#state', state)
             check(page, '#state', '#reason')
         robot.listeners = 0
         page.keyboard.press('Escape')
         robot.status.update(state='RUNNING')
-        says(page, '#stop-note', 'not confirmed')
+        expect_text(page, '#stop-note', 'not confirmed')
         check(page, '#stop-note')
-
-
-#: Contrast of an element's letters with what is behind them, by WCAG's formula.
-CONTRAST = """element => {
-    const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
-    const rgba = color => {
-        canvas.clearRect(0, 0, 1, 1);
-        canvas.fillStyle = color;
-        canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data];
-    };
-    const luminance = color => {
-        const [r, g, b] = rgba(color).slice(0, 3).map(v => v / 255).map(
-            v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    let ground = element;
-    while (ground && rgba(getComputedStyle(ground).backgroundColor)[3] < 255)
-        ground = ground.parentElement;
-    const pair = [luminance(getComputedStyle(element).color),
-                  luminance(getComputedStyle(ground).backgroundColor)];
-    return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-}"""
 
 
 @expect_problems('401')
 def test_the_token_is_asked_for_once(opened):
-    with panel(Stage(), token='a token of 24 characters') as (_, port):
+    with panel(ScriptedRobot(), token='a token of 24 characters') as (_, port):
         page = opened(port)
-        keep(page, 'login')
+        save_screenshot(page, 'login')
         page.fill('#token', 'not the one')
         page.keyboard.press('Enter')
-        says(page, 'label', 'Token')
+        expect_text(page, 'label', 'Token')
         page.fill('#token', 'a token of 24 characters')
         page.keyboard.press('Enter')
-        says(page, '#state', 'RUNNING')
+        expect_text(page, '#state', 'RUNNING')
         page.reload()
-        says(page, '#state', 'RUNNING')
+        expect_text(page, '#state', 'RUNNING')
         page.keyboard.press('Escape')
-        says(page, '#state', 'ESTOP')
+        expect_text(page, '#state', 'ESTOP')
 
 
-def test_a_page_that_hangs_is_lost_and_a_page_in_the_background_is_not(opened):
-    with panel(Stage(), lost_after=1.0) as (robot, port):
+def test_a_hung_page_loses_control_and_a_background_page_keeps_it(opened):
+    with panel(ScriptedRobot(), lost_after=1.0) as (robot, port):
         page = opened(port)
         other = Client(port)
         page.click('#take')
-        says(page, '#holder', 'You are in control')
+        expect_text(page, '#holder', 'You are in control')
         behind = page.context.new_page()
         behind.bring_to_front()
         other.wait(lambda message: message.get('control') == 'viewer 1')
