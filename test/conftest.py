@@ -50,10 +50,9 @@ def pytest_pycollect_makemodule(module_path, parent):
         outcome.force_result(pytest.Module.from_parent(parent, path=module_path))
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerate():
+def pytest_runtest_setup():
     """Forget what accelerate keeps for a whole process: precision, number of microbatches."""
-    # Before the test, not after it: what a fixture of the module trained is forgotten, too.
+    # Not a fixture: those of a module are set up before one of a test.
     state = sys.modules.get('accelerate.state')
     if state is not None:
         state.AcceleratorState._reset_state()

@@ -93,6 +93,7 @@ def send():
     image.header.stamp = node.get_clock().now().to_msg()
     camera.publish(image)
 node.create_timer(0.05, send)
+print('ready', flush=True)
 rclpy.spin(node)
 """
 
@@ -102,13 +103,14 @@ def test_a_running_graph():
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(next_domain()),
                    'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     camera = subprocess.Popen([sys.executable, '-c', CAMERA_PROCESS], env=environment,
-                              stderr=subprocess.DEVNULL)
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
+        assert camera.stdout.readline() == 'ready\n'
         done = subprocess.run([sys.executable, '-m', 'vla_ros.cli.doctor', '--graph', '--json'],
                               env=environment, capture_output=True, text=True, timeout=90)
     finally:
         camera.kill()
-        camera.wait()
+        camera.communicate()
     findings = json.loads(done.stdout)['findings']
     lines = {(one['subject'], one['level'], one['found']): one['fix'] for one in findings}
     assert any(subject == '/camera/image_raw' and found.startswith('publisher /cam: RELIABLE')

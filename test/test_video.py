@@ -27,3 +27,15 @@ def test_no_thread_becomes_a_real_time_one(tmp_path, codec):
     finally:
         video.close()
     assert os.sched_getscheduler(0) == before
+
+
+@pytest.mark.parametrize('codec', CODECS)
+def test_the_file_is_there_before_the_encoder_gives_anything(tmp_path, codec):
+    """Its size is asked for after each episode, and an encoder of AV1 is frames late."""
+    path = tmp_path / 'new' / 'video.mp4'
+    video = VideoWriter(path, codec, 10.0, (64, 64))
+    try:
+        assert path.stat().st_size >= 0
+    finally:
+        video.write(np.zeros((64, 64, 3), np.uint8))
+        video.close()

@@ -102,14 +102,17 @@ class VideoWriter:
                                    'pip install av') from None
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = self.pixel_format
+        # The file is there from here on, not only once the encoder gives its first packet, which
+        # is frames later.
+        with _kept_scheduling():
+            self._container.start_encoding()
         self._frame_of = av.VideoFrame.from_ndarray
 
     def write(self, rgb: np.ndarray) -> None:
         """Add a frame, uint8 (H, W, 3)."""
         frame = self._frame_of(np.ascontiguousarray(rgb), format='rgb24')
-        with _kept_scheduling():
-            for packet in self._stream.encode(frame):
-                self._container.mux(packet)
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
         self.frames += 1
 
     def close(self) -> None:
