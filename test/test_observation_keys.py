@@ -9,9 +9,9 @@ import pytest
 from vla_ros.data.datasets import find_dataset
 from vla_ros.errors import ObservationError
 from vla_ros.policy.base import Observation
+from vla_ros.policy.keys_file import KeysError
+from vla_ros.policy.keys_file import load_keys
 from vla_ros.policy.observation_keys import ActionsError
-from vla_ros.policy.observation_keys import KeysError
-from vla_ros.policy.observation_keys import load_keys
 from vla_ros.policy.observation_keys import resize_with_pad
 
 IMAGE = np.arange(480 * 640 * 3, dtype=np.uint32).reshape(480, 640, 3).astype(np.uint8)

@@ -19,7 +19,7 @@ from vla_ros.errors import UnsupportedError
 from vla_ros.policy.base import Observation
 from vla_ros.policy.check import check_chunk
 from vla_ros.policy.config import PolicyConfig
-from vla_ros.policy.observation_keys import KeysError
+from vla_ros.policy.keys_file import KeysError
 from vla_ros.policy.remote import RemoteError
 
 IMAGE = np.arange(224 * 224 * 3, dtype=np.uint32).reshape(224, 224, 3).astype(np.uint8)

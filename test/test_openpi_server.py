@@ -21,7 +21,7 @@ from rest_harness import Stub
 
 from vla_ros.errors import UnsupportedError
 from vla_ros.policy.base import Observation
-from vla_ros.policy.observation_keys import load_keys
+from vla_ros.policy.keys_file import load_keys
 from vla_ros.policy.remote import RemoteError
 from vla_ros.server.openpi import create_openpi_app
 from vla_ros.server.uvicorn_server import WebSockets

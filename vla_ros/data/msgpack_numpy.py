@@ -64,10 +64,18 @@ def _decode(entry: dict) -> object:
 
 
 def _decode_array(entry: dict) -> np.ndarray:
-    data, dtype = entry.get(b'data'), _dtype(entry)
-    if not isinstance(data, bytes) or not isinstance(entry.get(b'shape'), list):
+    return make_array(entry.get(b'data'), entry.get(b'dtype'), entry.get(b'shape'))
+
+
+def make_array(data: object, dtype_name: object, shape: object) -> np.ndarray:
+    """
+    Make the array that a message describes; it is read-only.
+
+    :raises MsgpackError: it describes none, or one of something else than numbers.
+    """
+    dtype = _dtype(dtype_name)
+    if not isinstance(data, bytes) or not isinstance(shape, (list, tuple)):
         raise MsgpackError('message: an array must have data, bytes, and shape, a list')
-    shape = entry[b'shape']
     if any(type(size) is not int or size < 0 for size in shape):
         raise MsgpackError(f'message: {str(shape)[:60]} is no shape of an array')
     if len(shape) > 8 or math.prod(shape) * dtype.itemsize != len(data):
@@ -80,15 +88,14 @@ def _decode_number(entry: dict) -> object:
     value: Any = entry.get(b'data')
     if isinstance(value, str):
         return value  # a string of NumPy
-    dtype = _dtype(entry)
+    dtype = _dtype(entry.get(b'dtype'))
     if type(value) not in (bool, int, float) or dtype.kind in 'iu' and not (
             np.iinfo(dtype).min <= value <= np.iinfo(dtype).max):
         raise MsgpackError(f'message: {str(value)[:60]!r} is no number of {dtype}')
     return dtype.type(value)
 
 
-def _dtype(entry: dict) -> np.dtype:
-    name = entry.get(b'dtype')
+def _dtype(name: object) -> np.dtype:
     try:
         dtype = np.dtype(name) if isinstance(name, str) else None
     except (TypeError, ValueError, SyntaxError):

@@ -11,25 +11,17 @@ from queue import Empty
 from queue import SimpleQueue
 import socket
 import threading
-import time
-from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
-
-from vla_ros.data.datasets import load_datasets
 from vla_ros.data.msgpack_numpy import MsgpackError
 from vla_ros.data.msgpack_numpy import pack
 from vla_ros.data.msgpack_numpy import unpack
 from vla_ros.errors import ParameterError
-from vla_ros.policy.base import ActionChunk
 from vla_ros.policy.base import Observation
-from vla_ros.policy.base import PolicySpec
 from vla_ros.policy.config import PolicyConfig
-from vla_ros.policy.observation_keys import ActionsError
-from vla_ros.policy.observation_keys import KeysError
-from vla_ros.policy.observation_keys import load_keys
-from vla_ros.policy.observation_keys import ObservationKeys
+from vla_ros.policy.keyed import KeyedPolicy
+from vla_ros.policy.keyed import read_text_error
+from vla_ros.policy.keys_file import load_client_keys
 from vla_ros.policy.remote import API_KEY_VARIABLE
 from vla_ros.policy.remote import RemoteError
 from websockets.exceptions import ConnectionClosed
@@ -43,7 +35,7 @@ _logger = logging.getLogger(__name__)
 _MAX_REPLY = 2**20
 
 
-class OpenPiPolicy:
+class OpenPiPolicy(KeyedPolicy):
     """
     Sends every observation to a server and waits for the actions until a deadline.
 
@@ -60,48 +52,15 @@ class OpenPiPolicy:
         :raises ParameterError: the address is not valid.
         :raises RemoteError: the server does not answer.
         """
-        self._keys = _load_client_keys(config.keys_file or '')
-        self._url = config.url
+        super().__init__(config, load_client_keys(config.keys_file or '', 'openpi'))
         _check_url(config.url)
-        self._deadline = config.deadline_s
         self._connection: ClientConnection | None = None
-        dataset = load_datasets(config.datasets_file).get(self._keys.dataset)
-        self._period = dataset.period_s if dataset else None
-        assert self._keys.action_shape is not None
-        self.spec = PolicySpec(
-            f'openpi {config.url}', self._keys.dataset, self._keys.action_shape,
-            len(self._keys.images), self._keys.state_length, 'remote', 'unknown', 'unknown',
-            'chosen by the server', 'unknown')
         _logger.info('openpi server %s: %.300s', config.url, self._exchange(None))
 
-    def infer(self, observation: Observation) -> ActionChunk:
-        """
-        Infer from one observation; see :meth:`vla_ros.policy.base.Policy.infer`.
-
-        :raises ObservationError: it has other cameras or another state than the file of keys.
-        :raises RemoteError: no actions came before the deadline.
-        """
-        began = time.monotonic()
+    def _ask(self, observation: Observation) -> tuple[object, object]:
         reply = self._exchange(pack(self._keys.pack(observation)))
-        try:
-            actions = self._keys.read_actions(reply)
-        except ActionsError as error:
-            self._close()
-            raise RemoteError(f'remote policy {self._url}: {error}') from None
-        timings = _timings(reply, (time.monotonic() - began) * 1e3)
-        return ActionChunk(actions, actions, (), (), np.zeros(0, np.float32),
-                           observation.instruction, (), timings, self._period)
-
-    def reset(self) -> None:
-        """Forget earlier observations: the protocol has no way to say so."""
-
-    def select_adapter(self, name: str | None) -> None:
-        """
-        Refuse: adapters are chosen where the model runs.
-
-        :raises ParameterError: always.
-        """
-        raise ParameterError('adapter', name, 'chosen where the server runs')
+        timing = reply.get('server_timing') if isinstance(reply, Mapping) else None
+        return reply, timing.get('infer_ms') if isinstance(timing, Mapping) else None
 
     def _exchange(self, message: bytes | None) -> object:
         """
@@ -118,7 +77,7 @@ class OpenPiPolicy:
         except (RemoteError, MsgpackError) as error:
             self._connection = exchange.connection
             self._close()
-            raise RemoteError(f'remote policy {self._url}: {error}') from None
+            raise self._error(error) from None
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
@@ -193,14 +152,6 @@ class _Exchange:
         return _receive(connection)
 
 
-def _load_client_keys(file: str) -> ObservationKeys:
-    keys = load_keys(file)
-    if keys.action_shape is None or not keys.dataset:
-        raise KeysError(f'keys file {file}: a client needs actions.steps, actions.dimensions and '
-                        'dataset, too')
-    return keys
-
-
 def _receive(connection: ClientConnection) -> bytes:
     """
     Wait for a message.
@@ -209,8 +160,7 @@ def _receive(connection: ClientConnection) -> bytes:
     """
     message = connection.recv()
     if isinstance(message, str):
-        lines = [line for line in message.splitlines() if line.strip()]
-        raise RemoteError(f'the server reports: {lines[-1].strip()[:300] if lines else "nothing"}')
+        raise RemoteError(read_text_error(message))
     return message
 
 
@@ -242,15 +192,6 @@ def _reason(error: Exception) -> str:
         return ' '.join(str(error).split()) or type(error).__name__
     _logger.error('exchange with an openpi server', exc_info=error)
     return type(error).__name__
-
-
-def _timings(reply: Any, elapsed_ms: float) -> dict[str, float]:
-    """Give milliseconds by stage; the server's own are for information and may be left out."""
-    timing = reply.get('server_timing')
-    infer_ms: Any = timing.get('infer_ms') if isinstance(timing, Mapping) else None
-    if type(infer_ms) not in (int, float) or not 0.0 <= infer_ms <= elapsed_ms:
-        return {'network': elapsed_ms}
-    return {'infer': float(infer_ms), 'network': elapsed_ms - infer_ms}
 
 
 def _check_url(url: str) -> None:

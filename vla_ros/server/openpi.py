@@ -112,11 +112,12 @@ class _Service:
             chunk = self._collector.infer(observation, client)
             if not np.isfinite(chunk.actions).all():
                 return 'the policy gave a number that is not finite'
-            reply: Any = {'actions': chunk.actions.astype(np.float32), 'server_timing': {
-                'infer_ms': (time.monotonic() - received) * 1e3}}
-            for name in self._keys.actions[:0:-1]:
-                reply['actions'] = {name: reply['actions']}
-            return pack({self._keys.actions[0]: reply.pop('actions'), **reply})
+            actions: Any = chunk.actions.astype(np.float32)
+            outer, *inner = self._keys.actions[0]
+            for name in reversed(inner):
+                actions = {name: actions}
+            return pack({outer: actions, 'server_timing': {
+                'infer_ms': (time.monotonic() - received) * 1e3}})
         except VlaError as error:
             _logger.warning('%s: %s', client, error)
             return str(error)
@@ -135,3 +136,6 @@ def _check(policy: Policy, keys: ObservationKeys) -> None:
         raise UnsupportedError(
             f'checkpoint {spec.checkpoint}', f'it wants a state of {spec.proprio_dim} numbers, '
             f'the file of keys has {keys.state_length}', 'name another file in --keys-file')
+    if len(keys.actions) > 1:
+        raise UnsupportedError('--keys-file', 'it has actions.parts, and a reply has one array',
+                               'name a file with actions.key')
