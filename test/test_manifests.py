@@ -36,7 +36,7 @@ ROSDEP_KEYS = {
 WITHOUT_KEY = {'anyio', 'av', 'bitsandbytes', 'flash_attn', 'h11', 'huggingface_hub', 'iceoryx2',
                'libero', 'mcap', 'mcap_ros2', 'msgpack', 'mujoco', 'peft', 'pyarrow', 'ruckig',
                'safetensors', 'starlette', 'tokenizers', 'torch', 'transformers', 'triton',
-               'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets'}
+               'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets', 'zmq'}
 
 #: Of requirements-train.txt, beside those above.
 TRAINING = {'accelerate'}

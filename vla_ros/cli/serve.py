@@ -19,7 +19,7 @@ from vla_ros.cli.model_options import make_policy_config
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnnormKeyError
 from vla_ros.policy.base import Policy
-from vla_ros.policy.choices import PROTOCOLS
+from vla_ros.policy.choices import SERVED_PROTOCOLS
 from vla_ros.policy.load import load_policy
 from vla_ros.util.argument_parser import ArgumentParser
 from vla_ros.util.command_line import progress_bar
@@ -91,7 +91,7 @@ def _make_rest_app(policy: Policy, key: str | None, arguments: argparse.Namespac
 
 def _make_openpi_app(policy: Policy, key: str | None, arguments: argparse.Namespace,
                      undecided: Sequence[str]) -> object:
-    from vla_ros.policy.observation_keys import load_keys
+    from vla_ros.policy.keys_file import load_keys
     from vla_ros.server.openpi import create_openpi_app
     if undecided:
         raise UnnormKeyError(None, list(undecided))  # a request names no dataset
@@ -156,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
                'request to an OpenVLA checkpoint of several datasets must name one, as '
                'officially.')
     add_model_options(parser)
-    parser.add_argument('--protocol', default='vla', choices=PROTOCOLS,
+    parser.add_argument('--protocol', default='vla', choices=SERVED_PROTOCOLS,
                         help='vla: REST, as the official servers; openpi: msgpack over a '
                              'websocket, for the clients of openpi')
     parser.add_argument('--keys-file', metavar='FILE',

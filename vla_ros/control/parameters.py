@@ -150,15 +150,17 @@ class NodeConfig:
         'server at url; package.module:function: an own policy, made by that function.')
     protocol: str = _parameter(
         'protocol', 'vla', 'What the server of a remote policy speaks. vla: it is a vla_serve; '
-        "openpi: it speaks openpi's protocol, and keys_file says under which keys.",
+        "openpi, gr00t: it speaks openpi's or GR00T's protocol, and keys_file says under which "
+        'keys.',
         choices=PROTOCOLS)
     keys_file: str = _parameter(
-        'keys_file', '', "File of keys of openpi's protocol, or the name of one that comes with "
-        'the package: pi05_droid, pi05_aloha.')
+        'keys_file', '', "File of keys of openpi's or GR00T's protocol, or the name of one that "
+        'comes with the package: pi05_droid, pi05_aloha; widowx_bridge, so100.')
     url: str = _parameter(
         'url', '', 'Address of the server of a remote policy: http://gpu-machine:8000 of a '
-        "vla_serve, ws://gpu-machine:8000 of a server that speaks openpi's protocol. The "
-        'environment variable VLA_API_KEY holds its key, if it wants one.')
+        "vla_serve, ws://gpu-machine:8000 of a server that speaks openpi's protocol, "
+        "tcp://gpu-machine:5555 of GR00T's. The environment variable VLA_API_KEY holds its key, "
+        'if it wants one.')
     deadline: float = _parameter(
         'deadline', 1.0, 'Seconds in which a remote policy must have answered; a later answer is '
         'dropped.', minimum=0.01, maximum=60.0)

@@ -58,10 +58,11 @@ class PolicyConfig:
     :param use_proprio: feed the robot's state to a checkpoint that has a projector for it.
     :param chunk_length: actions in a chunk, of a checkpoint that does not say; 0: read it.
     :param url: address of the server that runs the model instead, ``http://host:port`` of a
-        ``vla_serve``, ``ws://host:port`` of a server that speaks openpi's protocol.
+        ``vla_serve``, ``ws://host:port`` of a server that speaks openpi's protocol,
+        ``tcp://host:port`` of GR00T's.
     :param protocol: what that server speaks, one of ``PROTOCOLS``.
-    :param keys_file: file of keys of openpi's protocol, or the name of one that comes with the
-        package, see :mod:`vla_ros.policy.observation_keys`.
+    :param keys_file: file of keys of openpi's or GR00T's protocol, or the name of one that comes
+        with the package, see :mod:`vla_ros.policy.keys_file`.
     :param deadline_s: seconds in which the result of a remote policy must come.
     :param adapters: folders of LoRA adapters by name; a single one is merged into the weights,
         of several the active one can be switched between inferences.
@@ -107,9 +108,9 @@ class PolicyConfig:
         if (self.policy == 'remote') != bool(self.url):
             raise ParameterError('url', self.url, 'the address of a server, like '
                                  'http://gpu-machine:8000, where policy is remote, else empty')
-        if (self.protocol == 'openpi') != (self.keys_file is not None):
+        if (self.protocol in ('openpi', 'gr00t')) != (self.keys_file is not None):
             raise ParameterError('keys_file', self.keys_file, 'a file of keys, or a name like '
-                                 'pi05_droid, where protocol is openpi, else empty')
+                                 'pi05_droid, where protocol is openpi or gr00t, else empty')
         if self.protocol != 'vla' and self.policy != 'remote':
             raise ParameterError('protocol', self.protocol, 'vla where policy is not remote')
         if self.url and self.revision is not None:

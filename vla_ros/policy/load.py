@@ -19,7 +19,8 @@ from vla_ros.util.torch_libraries import preload_torch
 # in the same way.
 _FACTORIES = {'local': 'vla_ros.model.load:load_checkpoint',
               'remote': 'vla_ros.policy.remote:RemotePolicy',
-              'remote openpi': 'vla_ros.policy.openpi:OpenPiPolicy'}
+              'remote openpi': 'vla_ros.policy.openpi:OpenPiPolicy',
+              'remote gr00t': 'vla_ros.policy.gr00t:Gr00tPolicy'}
 
 
 def load_policy(config: PolicyConfig) -> Policy:
