@@ -15,14 +15,14 @@ from vla_ros.transport.local_environment import demo_environment
 from vla_ros.util.command_line import run_tool
 from vla_ros.worlds.tasks import Task
 
-PROGRAMME = ((3, Task('reach', 'blue')), (4, Task('pick', 'green')))
+EPISODES = ((3, Task('reach', 'blue')), (4, Task('pick', 'green')))
 
 
 def main():
     """Run it and return its exit status."""
     os.environ.update(demo_environment(os.environ))
     folder, logs = map(Path, sys.argv[1:])
-    record = run_session(Session(expert_pair(speed=3.0), PROGRAMME, folder), logs)
+    record = run_session(Session(expert_pair(speed=3.0), EPISODES, folder), logs)
     return 0 if all(turn.succeeded for turn in record.turns) else 1
 
 

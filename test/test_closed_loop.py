@@ -26,7 +26,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from vla_ros.evaluation.examiner import examiner  # noqa: E402
+from vla_ros.evaluation.examiner import Examiner  # noqa: E402
+from vla_ros.evaluation.examiner import make_examiner  # noqa: E402
 from vla_ros.evaluation.pair import NODE  # noqa: E402
 from vla_ros.evaluation.pair import SIM  # noqa: E402
 from vla_ros.ros.qos import NEWEST  # noqa: E402
@@ -42,15 +43,15 @@ RELAY = Path(__file__).with_name('image_relay.py')
 class Loop:
     """A pair in real time, its camera behind a relay, and an examiner with ears of its own."""
 
-    def __init__(self, found, environment):
-        self.found, self.environment = found, environment
+    def __init__(self, examiner, environment):
+        self.examiner, self.environment = examiner, environment
         self.joints, self.commands, self.states = [], [], ['?']
-        found.create_subscription(JointState, '/joint_states', self.joints.append, NEWEST)
-        found.create_subscription(JointState, '/arm/joint_command', self.commands.append,
-                                  RELIABLE)
-        found.create_subscription(DiagnosticArray, '/diagnostics', self.hear, 10)
-        self.estop = found.create_publisher(Bool, '/arm/estop', RELIABLE)
-        self.rearm = found.create_client(Trigger, '/vla_inference_node/rearm')
+        examiner.create_subscription(JointState, '/joint_states', self.joints.append, NEWEST)
+        examiner.create_subscription(JointState, '/arm/joint_command', self.commands.append,
+                                     RELIABLE)
+        examiner.create_subscription(DiagnosticArray, '/diagnostics', self.hear, 10)
+        self.estop = examiner.create_publisher(Bool, '/arm/estop', RELIABLE)
+        self.rearm = examiner.create_client(Trigger, '/vla_inference_node/rearm')
         self.relay = None
 
     def hear(self, message):
@@ -79,7 +80,7 @@ class Loop:
         end = self.now() + simulated
         while not condition():
             assert self.now() < end, f'not within {simulated} s: {what}; {self.states[-1]}'
-            self.found.spin(0.005)
+            self.examiner.spin(0.005)
 
     def now(self):
         if not self.joints:
@@ -100,17 +101,17 @@ def loop(tmp_path_factory):
     with Processes(tmp_path_factory.mktemp('logs'), environment) as processes:
         processes.start(SIM, [*pair.sim_command(), '-r', '/camera/image_raw:=/camera/driver'])
         processes.start(NODE, pair.node_command())
-        with examiner(processes, domain) as found:
-            loop = Loop(found, environment)
+        with make_examiner(Examiner, processes, domain) as examiner:
+            loop = Loop(examiner, environment)
             loop.start_relay()
-            found.await_pair()
+            examiner.wait_for_pair()
             yield loop
             loop.kill_relay()
 
 
 def test_a_camera_that_dies_holds_the_arm_and_one_that_comes_back_lets_it_finish(loop):
     task = Task('pick', 'green')
-    loop.found.arrange(4, task)
+    loop.examiner.arrange(4, task)
     loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
     loop.kill_relay()
     loop.until(lambda: 'HOLD stale image' in loop.states[-1], 'the node holds')
@@ -120,17 +121,17 @@ def test_a_camera_that_dies_holds_the_arm_and_one_that_comes_back_lets_it_finish
     loop.pass_time(1.0)
     assert np.abs(np.array(loop.joints[-1].position) - held).max() < 0.005
     assert len(loop.commands) > heard, 'a held arm is told where to stay'
-    assert loop.found.verdict(task)[0] == ''
+    assert loop.examiner.verdict(task)[0] == ''
     loop.start_relay()
-    loop.until(lambda: loop.found.verdict(task)[0], 'the task is done')
-    assert loop.found.verdict(task)[0] == 'green'
+    loop.until(lambda: loop.examiner.verdict(task)[0], 'the task is done')
+    assert loop.examiner.verdict(task)[0] == 'green'
 
 
 def test_an_emergency_stop_brings_the_joints_to_rest_within_a_tenth_of_a_second(loop):
     """The shortest of three counts: a busy machine delivers one late, a slow brake all of them."""
     took = []
     for seed in (5, 6, 7):
-        loop.found.arrange(seed, Task('reach', 'red'))
+        loop.examiner.arrange(seed, Task('reach', 'red'))
         loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
         pressed = loop.now()
         loop.estop.publish(Bool(data=True))

@@ -21,7 +21,7 @@ from expert_pair import expert_pair  # noqa: E402, I100
 
 from vla_ros.cli.eval import main  # noqa: E402
 from vla_ros.cli.eval import plan_episodes  # noqa: E402
-from vla_ros.evaluation.episodes import Trials  # noqa: E402
+from vla_ros.evaluation.episodes import EpisodeRunner  # noqa: E402
 from vla_ros.evaluation.pair import shipped_folder  # noqa: E402
 from vla_ros.transport.local_environment import demo_environment  # noqa: E402
 
@@ -31,13 +31,13 @@ PLAN = [plan_episodes(12, 1000, None)[index] for index in (0, 3, 5, 6, 8, 10)]
 
 
 def test_the_expert_succeeds_through_the_motion_layer(tmp_path):
-    trials = Trials(PLAN, lambda episode: None)
-    trials.run(expert_pair(speed=8.0), 1, tmp_path / 'logs', ENVIRONMENT)
-    assert sum(episode.succeeded for episode in trials.episodes) == 6
-    assert [episode.decided for episode in trials.episodes] == [
-        episode.task.color for episode in trials.episodes]
+    runner = EpisodeRunner(expert_pair(speed=8.0), PLAN, lambda episode: None)
+    runner.run(1, tmp_path / 'logs', ENVIRONMENT)
+    assert sum(episode.succeeded for episode in runner.episodes) == 6
+    assert [episode.decided for episode in runner.episodes] == [
+        episode.task.color for episode in runner.episodes]
     # An answer takes 0.08 s of the arm's time, however fast that passes here.
-    assert 0.07 < np.median(trials.ages) < 0.3
+    assert 0.07 < np.median(runner.ages) < 0.3
 
 
 def test_the_checkpoint_of_the_package_does_what_it_is_told():

@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         raise missing_package('demo', error) from None
     # Only where rclpy is known to be there; the error above must reach who has none.
-    from vla_ros.demo.session import PROGRAMME
+    from vla_ros.demo.session import EPISODES
     from vla_ros.demo.session import run_session
     from vla_ros.demo.session import Session
     from vla_ros.transport.local_environment import demo_environment
@@ -59,8 +59,8 @@ def _run(arguments: argparse.Namespace) -> int:
         answer_within=ANSWER_WITHIN, device=arguments.device)
     if pair is not None:
         print(f'model: {pair.checkpoint}', flush=True)
-    programme = PROGRAMME[:arguments.instructions]
-    record = run_session(Session(pair, programme, arguments.out), cache_folder() / 'demo-log')
+    episodes = EPISODES[:arguments.instructions]
+    record = run_session(Session(pair, episodes, arguments.out), cache_folder() / 'demo-log')
     failed = sum(not turn.succeeded for turn in record.turns)
     return 1 if failed > _MAY_FAIL else 0
 

@@ -1,9 +1,10 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_eval``: how often the real node makes the simulated arm do what it is told."""
+"""``vla_eval``: the success rate of the real node on simulated tasks."""
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
 import json
 import os
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,11 +38,15 @@ from vla_ros.worlds.tasks import COLORS
 from vla_ros.worlds.tasks import KINDS
 from vla_ros.worlds.tasks import Task
 
-#: Of simulated time, where only the answers hold it up.
-_FASTEST = 10.0
-#: Simulated seconds after which time waits for an answer, with ``--speed auto``.
-_ANSWER_WITHIN = 0.15
-#: Options that only one kind of evaluation has.
+if TYPE_CHECKING:
+    from vla_ros.evaluation.plan_runner import PlanRunner
+    from vla_ros.evaluation.suite_examiner import SuiteEpisode
+
+#: Highest real-time factor with ``--speed auto``.
+_AUTO_SPEED = 10.0
+#: Simulated seconds for which ``--speed auto`` runs ahead of the last inference result.
+_RESULT_WITHIN = 0.15
+#: Options that only one kind of evaluation takes.
 _TABLETOP_OPTIONS = ('task', 'blank', 'speed')
 _SUITE_OPTIONS = ('tasks', 'policy', 'controller', 'latency', 'running', 'steps', 'cameras',
                   'proprio', 'unnorm_key', 'output')
@@ -58,7 +64,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Run the episodes and print the score."""
+    """Run episodes of the tabletop and print the success rates."""
     for name in ('episodes', 'jobs'):
         if getattr(arguments, name) < 1:
             raise ParameterError(f'--{name}', getattr(arguments, name), 'at least 1')
@@ -67,21 +73,14 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise ParameterError('--seed', arguments.seed, f'a whole number from 0 to {last}')
     pair = _pair(arguments)
     try:
-        from vla_ros.evaluation.episodes import Trials
+        from vla_ros.evaluation.episodes import EpisodeRunner
     except ImportError as error:
         raise missing_package('evaluation', error) from None
     plan = plan_episodes(arguments.episodes, arguments.seed, arguments.task)
-    trials = Trials(plan, _Reporter(len(plan)))
-    began = time.monotonic()
-    environment = {**os.environ, **demo_environment(os.environ)}
-    environment.setdefault('OMP_NUM_THREADS', '1')  # the pairs share the cores among them
-    # Kept where something goes wrong: the error names them.
-    logs = Path(tempfile.mkdtemp(prefix='vla_eval_'))
-    trials.run(pair, min(arguments.jobs, len(plan)), logs, environment)
-    shutil.rmtree(logs)
-    seconds = time.monotonic() - began
-    result = score(trials.episodes) | _timing(trials.episodes, trials.ages, seconds)
-    result['holds'] = dict(trials.holds)
+    runner = EpisodeRunner(pair, plan, _Reporter(len(plan), _describe_episode))
+    seconds = _run_plan(runner, min(arguments.jobs, len(plan)))
+    result = score(runner.episodes) | _timing(runner.episodes, runner.ages, seconds)
+    result['holds'] = dict(runner.holds)
     if arguments.json:
         print(json.dumps(result))
     else:
@@ -90,41 +89,35 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def evaluate_suite(arguments: argparse.Namespace) -> int:
-    """Run the episodes of a suite of LIBERO, and print the score."""
+    """Run episodes of a LIBERO suite and print the success rates."""
     suite = check_suite(arguments.suite)
     _check_suite_options(arguments)
-    libero_python(os.environ)  # whoever lacks it learns it at once
+    libero_python(os.environ)  # fails here if it is missing, not after the first process
     try:
         from vla_ros.evaluation.suite import plan_suite
         from vla_ros.evaluation.suite import score_suite
-        from vla_ros.evaluation.suite import SuiteTrials
+        from vla_ros.evaluation.suite import SuiteRunner
         from vla_ros.evaluation.suite_pair import SuitePair
         from vla_ros.evaluation.suite_report import write_report
     except ImportError as error:
         raise missing_package('evaluation', error) from None
     plan = plan_suite(suite, arguments.tasks, arguments.episodes, arguments.seed)
-    reporter = _SuiteReporter(arguments.episodes)
-    trials = SuiteTrials(plan, reporter)
     pair = SuitePair(
         '', arguments.policy, arguments.checkpoint or '', arguments.unnorm_key or suite,
         arguments.controller, arguments.latency, not arguments.running, arguments.steps,
         arguments.cameras, arguments.proprio, arguments.device)
-    environment = {**os.environ, **demo_environment(os.environ)}
-    environment.setdefault('OMP_NUM_THREADS', '1')
-    logs = Path(tempfile.mkdtemp(prefix='vla_eval_'))
-    began = time.monotonic()
-    trials.run(pair, min(arguments.jobs, len(plan)), logs, environment)
-    shutil.rmtree(logs)
-    result = score_suite(trials.episodes) | {
+    runner = SuiteRunner(pair, plan, _Reporter(arguments.episodes, _describe_suite_episode))
+    seconds = _run_plan(runner, min(arguments.jobs, len(plan)))
+    result = score_suite(runner.episodes) | {
         'suite': suite, 'policy': arguments.policy, 'controller': arguments.controller,
         'latency_s': arguments.latency, 'paused': not arguments.running, 'seed': arguments.seed,
-        'wall_s': round(time.monotonic() - began, 1)}
+        'wall_s': round(seconds, 1)}
     if arguments.output:
         settings = (f'policy {arguments.policy}, controller {arguments.controller}, seed '
                     f'{arguments.seed}, latency {arguments.latency:g} s, simulated time '
-                    f'{"runs" if arguments.running else "waits for each answer"}')
+                    f'{"runs" if arguments.running else "waits for each action"}')
         result['page'] = str(write_report(Path(arguments.output), suite, settings, result,
-                                          trials.episodes))
+                                          runner.episodes))
     if arguments.json:
         print(json.dumps(result))
         return 0
@@ -135,13 +128,26 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _run_plan(runner: 'PlanRunner', jobs: int) -> float:
+    """Run a plan; give the seconds that it took."""
+    environment = {**os.environ, **demo_environment(os.environ)}
+    environment.setdefault('OMP_NUM_THREADS', '1')  # the pairs share the cores
+    # The logs stay if a process fails: the error names them.
+    logs = Path(tempfile.mkdtemp(prefix='vla_eval_'))
+    began = time.monotonic()
+    runner.run(jobs, logs, environment)
+    seconds = time.monotonic() - began
+    shutil.rmtree(logs)
+    return seconds
+
+
 def _check_kind(arguments: argparse.Namespace) -> None:
-    """Refuse options of the other kind of evaluation, which would have no effect."""
+    """Refuse options of the other kind of evaluation: they would have no effect."""
     has_suite = arguments.suite is not None
-    usual = _parser().parse_args([])
+    defaults = _parser().parse_args([])
     for name in _TABLETOP_OPTIONS if has_suite else _SUITE_OPTIONS:
         value = getattr(arguments, name)
-        if value != getattr(usual, name):
+        if value != getattr(defaults, name):
             raise ParameterError(f'--{name.replace("_", "-")}', value,
                                  f'left out {"with" if has_suite else "without"} --suite')
 
@@ -169,7 +175,7 @@ def _task_numbers(text: str) -> list[int]:
 
 
 def plan_episodes(count: int, seed: int, kind: str | None) -> list[tuple[int, Task]]:
-    """Give every episode its seed and its task: all in turn, or those of one kind."""
+    """Give every episode a seed and a task: all tasks in turn, or those of one kind."""
     tasks = [task for task in ALL_TASKS if kind in (None, task.kind)]
     return [(seed + index, tasks[index % len(tasks)]) for index in range(count)]
 
@@ -177,7 +183,7 @@ def plan_episodes(count: int, seed: int, kind: str | None) -> list[tuple[int, Ta
 def _pair(arguments: argparse.Namespace) -> Pair:
     checkpoint = arguments.checkpoint or str(shipped_checkpoint())
     if arguments.speed == 'auto':
-        return Pair(checkpoint, _FASTEST, _ANSWER_WITHIN, arguments.device, arguments.blank)
+        return Pair(checkpoint, _AUTO_SPEED, _RESULT_WITHIN, arguments.device, arguments.blank)
     try:
         speed = float(arguments.speed)
     except ValueError:
@@ -197,36 +203,31 @@ def _timing(episodes: list[Episode], ages: list[float], seconds: float) -> dict[
 
 
 class _Reporter:
-    """Says on stderr how it goes, an episode a line."""
+    """Prints a line on stderr for each episode."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, describe: Callable[[Any], str]) -> None:
         self._count = count
-        self._done = self._succeeded = 0
-
-    def __call__(self, episode: Episode) -> None:
-        self._done += 1
-        self._succeeded += episode.succeeded
-        outcome = 'done' if episode.succeeded else f'happened to {episode.decided or "none"}'
-        print(f'{self._done}/{self._count}: seed {episode.seed}, {episode.task.instruction}: '
-              f'{outcome} after {episode.seconds:.1f} s; {self._succeeded} so far',
-              file=sys.stderr, flush=True)
-
-
-class _SuiteReporter:
-    """Says on stderr how a suite goes, an episode a line."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
+        self._describe = describe
         self._done = self._succeeded = 0
 
     def __call__(self, episode: Any) -> None:
         self._done += 1
         self._succeeded += episode.succeeded
-        outcome = 'success' if episode.succeeded else 'failed'
-        print(f'{self._done}/{self._count}: {episode.task}, state {episode.state}: {outcome} '
-              f'after {episode.actions} actions, {episode.seconds:.0f} s; {self._succeeded} so far'
-              f'{"; holds: " + str(episode.held) if episode.held else ""}',
-              file=sys.stderr, flush=True)
+        print(f'{self._done}/{self._count}: {self._describe(episode)}; {self._succeeded} '
+              f'succeeded so far', file=sys.stderr, flush=True)
+
+
+def _describe_episode(episode: Episode) -> str:
+    outcome = 'success' if episode.succeeded else f'done with {episode.decided or "no block"}'
+    return (f'seed {episode.seed}, {episode.task.instruction}: {outcome} after '
+            f'{episode.seconds:.1f} s')
+
+
+def _describe_suite_episode(episode: 'SuiteEpisode') -> str:
+    outcome = 'success' if episode.succeeded else 'failed'
+    holds = f', holds: {episode.held}' if episode.held else ''
+    return (f'{episode.task}, state {episode.state}: {outcome} after {episode.actions} actions, '
+            f'{episode.seconds:.0f} s{holds}')
 
 
 def _print(result: dict[str, Any]) -> None:
@@ -235,7 +236,7 @@ def _print(result: dict[str, Any]) -> None:
         print(f'{row["task"]:<8} {row["successes"]:>4}/{row["episodes"]:<4} '
               f'{100 * row["successes"] / row["episodes"]:5.1f} %  '
               f'(95 %: {100 * low:.1f} to {100 * high:.1f}), wrong block {row["wrong"]}')
-    print('named, and to which block it happened:')
+    print('instructed colour, and the block that the task was done with:')
     print(' ' * 8 + ''.join(f'{color:>8}' for color in (*COLORS, 'none')))
     for named, counts in result['confusion'].items():
         print(f'{named:<8}' + ''.join(f'{count:>8}' for count in counts.values()))
@@ -249,38 +250,39 @@ def _print(result: dict[str, Any]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(prog='vla_eval', description=__doc__)
-    parser.add_argument('--checkpoint', metavar='DIR', help='the one of the package if not given')
+    parser.add_argument('--checkpoint', metavar='DIR',
+                        help='default: the one that comes with the package')
     parser.add_argument('--episodes', type=int, default=12, metavar='N')
-    parser.add_argument('--seed', type=int, default=10000, help='of the first episode')
-    parser.add_argument('--task', choices=KINDS, help='all three in turn if not given')
+    parser.add_argument('--seed', type=int, default=10000, help='seed of the first episode')
+    parser.add_argument('--task', choices=KINDS, help='default: all three in turn')
     parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, metavar='N',
-                        help='pairs of simulator and node at once; the cores if not given')
+                        help='pairs of simulator and node at a time; default: one a core')
     parser.add_argument('--device', choices=DEVICES, default='auto')
     parser.add_argument('--blank', action='store_true',
-                        help=f'the model is told {BLANK!r} instead of the instruction')
+                        help=f'the model gets {BLANK!r} in place of the instruction')
     parser.add_argument('--speed', default='auto', metavar='auto|X',
-                        help='of the simulated time; auto: as fast as it goes, but no further '
-                        f'than {_ANSWER_WITHIN:g} s ahead of the last answered image')
+                        help='real-time factor; auto: as fast as possible, but at most '
+                        f'{_RESULT_WITHIN:g} s ahead of the image of the last result')
     suite = parser.add_argument_group('LIBERO (docs/libero.md)')
     suite.add_argument('--suite', metavar='NAME', help='a suite of the benchmark, such as '
                        'libero_spatial, in place of the tabletop')
-    suite.add_argument('--tasks', type=_task_numbers, metavar='N,N', help='all if not given')
+    suite.add_argument('--tasks', type=_task_numbers, metavar='N,N', help='default: all')
     suite.add_argument('--policy', choices=('expert', 'replay', 'checkpoint'),
                        help='expert: scripted; replay: the recording in the folder --checkpoint; '
-                       'checkpoint if one is named, else expert')
+                       'default: checkpoint if one is named, else expert')
     suite.add_argument('--controller', choices=('joint', 'osc'), default='joint',
                        help="joint: this package moves the arm; osc: the benchmark's controller")
     suite.add_argument('--latency', type=float, default=0.0, metavar='S',
-                       help='simulated seconds by which images are late')
+                       help='simulated delay of the images')
     suite.add_argument('--running', action='store_true', help='simulated time does not wait for '
-                       'answers')
+                       'actions')
     suite.add_argument('--steps', type=int, default=1, metavar='N',
-                       help='actions that are played of each answer; 8 for OpenVLA-OFT')
+                       help='actions that are executed of each chunk; 8 for OpenVLA-OFT')
     suite.add_argument('--cameras', type=int, choices=(1, 2), default=1,
-                       help='2: the one on the wrist, too')
+                       help='2: the wrist camera, too')
     suite.add_argument('--proprio', action='store_true', help="the checkpoint takes the robot's "
                        'state')
-    suite.add_argument('--unnorm-key', metavar='KEY', help='the name of the suite if not given')
+    suite.add_argument('--unnorm-key', metavar='KEY', help='default: the name of the suite')
     suite.add_argument('--output', metavar='DIR', help='write a page with filmstrips, and the '
                        'actions')
     parser.add_argument('--json', action='store_true', help='print one JSON object')

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One run of the demo: simulator, node and referee, several instructions, a record of it all."""
+"""One run of the demo: simulator and node, several instructions, a report and a recording."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,23 +26,23 @@ from vla_ros.demo.recorder import Recorder
 from vla_ros.demo.report import write_report
 from vla_ros.errors import VlaError
 from vla_ros.evaluation.examiner import Examiner
-from vla_ros.evaluation.examiner import examiner
+from vla_ros.evaluation.examiner import make_examiner
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import running
 from vla_ros.util.processes import Processes
 from vla_ros.util.signals import signals_noted
 from vla_ros.worlds.tasks import Task
 
-#: What the demo asks for, in scenes of these seeds.
-PROGRAMME = ((20001, Task('reach', 'blue')), (20002, Task('push', 'red')),
-             (20003, Task('pick', 'green')), (20004, Task('reach', 'yellow')),
-             (20005, Task('pick', 'red')))
-#: Simulated seconds for which recording goes on after a task was fulfilled.
-_AFTERWARDS = 0.8
+#: Seed of the scene and task of each of the demo's episodes.
+EPISODES = ((20001, Task('reach', 'blue')), (20002, Task('push', 'red')),
+            (20003, Task('pick', 'green')), (20004, Task('reach', 'yellow')),
+            (20005, Task('pick', 'red')))
+#: Simulated seconds that are recorded after the end of an episode.
+_RECORD_AFTER = 0.8
 
 
 class ForeignPublisherError(VlaError):
-    """Somebody else publishes what the demo publishes."""
+    """Another node publishes a topic of the demo."""
 
     def __init__(self, topic: str, count: int) -> None:
         super().__init__(f'{count} nodes publish {topic}, one of them the demo: set ROS_DOMAIN_ID '
@@ -54,13 +54,13 @@ class Session:
     """
     What a run consists of.
 
-    :param pair: simulator and node to start; None: they are there already.
-    :param programme: seed of the scene and task, one after the other.
+    :param pair: simulator and node to start; None if they run already.
+    :param episodes: seed of the scene and task, one after the other.
     :param folder: where ``report.html`` and ``episode.mcap`` go.
     """
 
     pair: Pair | None
-    programme: Sequence[tuple[int, Task]]
+    episodes: Sequence[tuple[int, Task]]
     folder: Path
 
 
@@ -69,7 +69,7 @@ def run_session(session: Session, log_folder: Path) -> Record:
     Run the demo and print what happens.
 
     :raises VlaError: the folder holds files of these names that no demo wrote, a process ended by
-        itself, or the topics are not ours alone.
+        itself, or another node publishes the demo's topics.
     """
     for folder in (log_folder, session.folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,19 +81,19 @@ def run_session(session: Session, log_folder: Path) -> Record:
     with signals_noted() as signals, McapFile(mcap) as file:
         started = (Processes(log_folder, os.environ) if session.pair is None
                    else running(session.pair, log_folder, os.environ))
-        with started as processes, examiner(processes, domain) as found:
-            recorder = Recorder(found, file)
+        with started as processes, make_examiner(Examiner, processes, domain) as examiner:
+            recorder = Recorder(examiner, file)
 
             def turn() -> None:
                 if signals:
                     sys.exit(128 + signals[0])
                 line.show(f'waiting for the node: {_loading(recorder.diagnostics)}')
 
-            found.on_turn = turn
-            found.await_pair()
+            examiner.on_wait = turn
+            examiner.wait_for_pair()
             began = time.monotonic()
-            for seed, task in session.programme:
-                _play(found, recorder, line, seed, task, signals)
+            for seed, task in session.episodes:
+                _run_turn(examiner, recorder, line, seed, task, signals)
             wall = time.monotonic() - began
         middleware = f'{rclpy.get_rmw_implementation_identifier()}, ROS domain {domain}'
         summary = summarize(recorder.record, recorder.diagnostics, wall, middleware)
@@ -105,37 +105,37 @@ def run_session(session: Session, log_folder: Path) -> Record:
     return recorder.record
 
 
-def _play(found: Examiner, recorder: Recorder, line: LiveLine, seed: int, task: Task,
-          signals: list[int]) -> None:
-    """Lay the table, give an instruction, watch."""
+def _run_turn(examiner: Examiner, recorder: Recorder, line: LiveLine, seed: int, task: Task,
+              signals: list[int]) -> None:
+    """Arrange a scene, give the instruction and record the episode."""
     record = recorder.record
 
     def turn() -> None:
         if signals:
             sys.exit(128 + signals[0])
-        # Again and again: it can take seconds until somebody is seen.
-        _check_alone(found)
+        # At each spin: discovery of another publisher can take seconds.
+        _check_alone(examiner)
         done = sum(turn.succeeded for turn in record.turns)
         line.show(describe_state(task.instruction, recorder.now - began, recorder.diagnostics,
                                  done, len(record.turns)))
 
     began = recorder.now
     line.print(f'instruction: {task.instruction!r}')
-    found.on_turn = turn
-    episode = found.run(seed, task)
+    examiner.on_wait = turn
+    episode = examiner.run(seed, task)
     end = recorder.now
-    while recorder.now < end + _AFTERWARDS:
-        found.spin(0.05)
+    while recorder.now < end + _RECORD_AFTER:
+        examiner.spin(0.05)
     result = Turn(task.instruction, episode.succeeded, episode.decided, end - episode.seconds,
                   episode.seconds)
     record.turns.append(result)
     line.print(describe_turn(result))
 
 
-def _check_alone(found: Examiner) -> None:
-    """Make sure that what is seen is the demo's own."""
+def _check_alone(examiner: Examiner) -> None:
+    """Refuse to go on if another node publishes the demo's topics."""
     for topic in ('/camera/image_raw', '/arm/joint_command'):
-        count = found.count_publishers(topic)
+        count = examiner.count_publishers(topic)
         if count > 1:
             raise ForeignPublisherError(topic, count)
 

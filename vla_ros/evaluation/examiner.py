@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Episodes over DDS: an examiner between a simulator and an inference node."""
+"""Episodes over DDS: the node that sets up scenes and asks for the verdict."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import re
 import time
 from typing import Any
+from typing import TypeVar
 
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
@@ -34,10 +35,13 @@ from vla_ros.worlds.tasks import Task
 
 #: Simulated seconds after which an episode is given up.
 EPISODE_SECONDS = 15.0
-#: Simulated seconds that a new scene is left alone: the node forgets where the arm was.
+#: Simulated seconds between a new scene and the activation of the node.
 _SETTLE = 0.05
 _VERDICT = re.compile(r'(?P<task>[^:]*): (?:not yet|it happened to the (?P<color>\w+) block), '
                       r'after (?P<seconds>[\d.]+) s')
+
+
+AnyExaminer = TypeVar('AnyExaminer', bound='Examiner')
 
 
 class TrialError(VlaError):
@@ -46,29 +50,29 @@ class TrialError(VlaError):
 
 class Examiner(Node):
     """
-    Arranges scenes, gives instructions and asks the referee.
+    Arranges scenes, publishes instructions and asks the simulator whether the task is done.
 
-    While a scene is arranged the node is not active: the arm is then moved by someone else, and
-    after that measured anew.
+    The inference node is inactive while a scene is arranged, since the simulator then moves the
+    arm. The node measures the arm again when it is activated.
     """
 
-    #: Seconds on the wall that a process is given to do what it is asked.
-    patience = 120.0
+    #: Seconds of wall time within which a process has to respond.
+    timeout = 120.0
 
     def __init__(self, processes: Processes, context: Context) -> None:
         """
         Join the graph of a pair.
 
-        :param processes: those of the pair; one that ends by itself is an error at any time.
+        :param processes: of the pair; one that ends by itself is an error at any time.
         """
-        # Several of them live in one process, which has one log.
+        # One process holds several examiners and has one log.
         super().__init__('vla_examiner', context=context, enable_rosout=False)
         #: Ages of the images when their commands went out, simulated seconds.
         self.ages: list[float] = []
-        #: How often the node held the arm, by the reason that it gave.
+        #: How often the node held the arm, by its reason.
         self.holds: Counter[str] = Counter()
-        #: Called again and again while something is waited for.
-        self.on_turn: Callable[[], None] = _nothing
+        #: Called after each spin, at least every 0.1 s.
+        self.on_wait: Callable[[], None] = _nothing
         self._processes = processes
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self)
@@ -77,27 +81,27 @@ class Examiner(Node):
             self.create_subscription(VlaAction, '/vla/action', self._on_action, RELIABLE)
         self._reset = self.create_client(Trigger, '/vla_sim/reset')
         self._success = self.create_client(Trigger, '/vla_sim/success')
-        self._parameters = self.create_client(SetParameters, '/vla_sim/set_parameters')
+        self._sim_parameters = self.create_client(SetParameters, '/vla_sim/set_parameters')
         self._lifecycle = self.create_client(ChangeState, '/vla_inference_node/change_state')
-        self._is_active = True  # it is started so
+        self._is_active = True  # the node activates itself when it starts
         self._fault = ''
         self._state = ''
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
-    def await_pair(self, listeners: int = 2) -> None:
+    def wait_for_pair(self, subscribers: int = 2) -> None:
         """
-        Wait until the node is loaded; then it is not active.
+        Wait until the node is loaded, and deactivate it.
 
-        :param listeners: how many receive the instructions.
+        :param subscribers: number of subscriptions of ``/vla/instruction`` to wait for.
         """
-        self._until(lambda: self._instructions.get_subscription_count() >= listeners,
-                    'simulator and node do not listen to /vla/instruction')
+        self._until(lambda: self._instructions.get_subscription_count() >= subscribers,
+                    'simulator and node do not subscribe to /vla/instruction')
         self._until(self._lifecycle.service_is_ready, 'no inference node')
         self._until(lambda: self._transit(Transition.TRANSITION_DEACTIVATE),
-                    'the inference node does not get ready')
+                    'the inference node is not ready')
 
     def run(self, seed: int, task: Task) -> Episode:
-        """Play one episode."""
+        """Run one episode."""
         self.arrange(seed, task)
         color, seconds = '', 0.0
         while not color and seconds < EPISODE_SECONDS:
@@ -106,12 +110,12 @@ class Examiner(Node):
         return Episode(seed, task, color, seconds)
 
     def arrange(self, seed: int, task: Task) -> None:
-        """Arrange a scene, and let the node begin."""
+        """Arrange a scene and activate the node."""
         if self._is_active:
             self._transit(Transition.TRANSITION_DEACTIVATE)
         self._until(lambda: self._is_received(task),
                     'the simulator does not receive the instruction')
-        self._ask(self._parameters, SetParameters.Request(
+        self._ask(self._sim_parameters, SetParameters.Request(
             parameters=[Parameter('seed', value=seed).to_parameter_msg()]))
         self._ask(self._reset)
         self._until(lambda: self.verdict(task)[1] > _SETTLE, 'simulated time does not pass', 0.0)
@@ -119,18 +123,18 @@ class Examiner(Node):
             raise TrialError('the inference node cannot be activated')
 
     def verdict(self, task: Task) -> tuple[str, float]:
-        """Give the colour of the block to which the task happened, and the seconds so far."""
+        """Give the colour of the block that the task was done with, and the seconds so far."""
         found = _VERDICT.fullmatch(self._ask(self._success).message)
         if found is None or found['task'] != task.instruction:
             return '', 0.0
         return found['color'] or '', float(found['seconds'])
 
     def spin(self, seconds: float) -> None:
-        """Receive messages for so long, on the wall."""
+        """Receive messages for some seconds of wall time."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left)
-        self._turn()
+        self._after_spin()
 
     def close(self) -> None:
         """Leave the graph."""
@@ -152,27 +156,27 @@ class Examiner(Node):
     def _ask(self, client: Any, request: Any = None) -> Any:
         self._until(client.service_is_ready, f'no service {client.srv_name}')
         future = client.call_async(request or client.srv_type.Request())
-        end = time.monotonic() + self.patience
+        end = time.monotonic() + self.timeout
         while not future.done():
             self._executor.spin_once(timeout_sec=0.1)
-            self._turn()
+            self._after_spin()
             if time.monotonic() > end:
                 raise TrialError(f'{client.srv_name} does not respond')
         return future.result()
 
     def _until(self, condition: Callable[[], bool], problem: str, pause: float = 0.05) -> None:
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.timeout
         while not condition():
             if time.monotonic() > deadline:
-                raise TrialError(f'{problem} within {self.patience:.0f} s')
+                raise TrialError(f'{problem} within {self.timeout:.0f} s')
             self.spin(pause)
 
-    def _turn(self) -> None:
+    def _after_spin(self) -> None:
         self._processes.check()
-        if self._fault:  # it does not recover by itself
-            raise TrialError(f'the inference node says: {self._fault} (its output: '
+        if self._fault:  # the node does not recover by itself
+            raise TrialError(f'the inference node reports {self._fault} (its output: '
                              f'{self._processes.log(NODE)})')
-        self.on_turn()
+        self.on_wait()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -191,17 +195,18 @@ class Examiner(Node):
 
 
 @contextmanager
-def examiner(processes: Processes, domain: int) -> Iterator[Examiner]:
-    """Make an examiner on a ROS domain."""
+def make_examiner(kind: type[AnyExaminer], processes: Processes,
+                  domain: int) -> Iterator[AnyExaminer]:
+    """Make an examiner of a class on a ROS domain."""
     context = Context()
     # With rclpy's own handlers its context would be gone before the processes are.
     rclpy.init(context=context, domain_id=domain,
                signal_handler_options=SignalHandlerOptions.NO)
-    found = Examiner(processes, context)
+    examiner = kind(processes, context)
     try:
-        yield found
+        yield examiner
     finally:
-        found.close()
+        examiner.close()
         context.try_shutdown()
 
 

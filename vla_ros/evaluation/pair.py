@@ -19,9 +19,9 @@ from vla_ros.util.processes import Processes
 from vla_ros.util.share import find_share
 
 SIM, NODE = 'vla_sim', 'vla_inference_node'
-#: The instruction of a node that is to receive none.
+#: The instruction of a node that does not receive the real one.
 BLANK = 'do something'
-_SILENT_TOPIC = '/vla/nobody_says_anything_here'
+_UNUSED_TOPIC = '/vla/unused_instruction'
 _PYTHON = (sys.executable, '-m')
 
 
@@ -51,24 +51,24 @@ class Pair:
     def sim_command(self) -> list[str]:
         """Give the command of the simulator."""
         return [*self.sim, '--ros-args',
-                *_parameters(publish_clock=True, speed=float(self.speed),
-                             answer_within=float(self.answer_within))]
+                *parameter_arguments(publish_clock=True, speed=float(self.speed),
+                                     answer_within=float(self.answer_within))]
 
     def node_command(self) -> list[str]:
-        """Give the command of the node; whatever moves the arm is in ``config/tabletop.yaml``."""
+        """Give the command of the node; ``config/tabletop.yaml`` has the arm's parameters."""
         command = [*self.node, '--ros-args', '--params-file', str(tabletop_file()),
-                   *_parameters(**{'checkpoint': self.checkpoint, 'device': self.device,
-                                   'use_sim_time': True,
-                                   'black_box.folder': self.black_box})]
+                   *parameter_arguments(**{'checkpoint': self.checkpoint, 'device': self.device,
+                                           'use_sim_time': True,
+                                           'black_box.folder': self.black_box})]
         if self.is_blank:
-            command += [*_parameters(instruction=BLANK), '-r',
-                        f'/vla/instruction:={_SILENT_TOPIC}']
+            command += [*parameter_arguments(instruction=BLANK), '-r',
+                        f'/vla/instruction:={_UNUSED_TOPIC}']
         return command
 
 
 @contextmanager
 def running(pair: Pair, logs: Path, environment: Mapping[str, str]) -> Iterator[Processes]:
-    """Start a pair, and end it; ``logs`` holds what it prints."""
+    """Start a pair, and end it; ``logs`` holds its output."""
     with Processes(logs, environment) as processes:
         processes.start(SIM, pair.sim_command())
         processes.start(NODE, pair.node_command())
@@ -84,7 +84,7 @@ def shipped_checkpoint() -> Path:
     """
     Find the checkpoint that comes with the package.
 
-    :raises VlaError: it does not.
+    :raises VlaError: it is missing.
     """
     folder = shipped_folder()
     if not (folder / 'config.json').is_file():
@@ -94,18 +94,18 @@ def shipped_checkpoint() -> Path:
 
 
 def shipped_folder() -> Path:
-    """Give the place of that checkpoint, whether it is there or not."""
+    """Give the folder of that checkpoint, whether it exists or not."""
     return find_share() / 'config' / 'checkpoints' / 'vla_ros_tabletop'
 
 
 def free_domains(count: int) -> list[int]:
-    """Give ROS domains that nothing on this machine uses, in random order."""
+    """Give unused ROS domains of this machine, in random order."""
     candidates = random.sample(range(1, 102), 101)
     return [domain for domain in candidates if is_free(domain)][:count]
 
 
 def is_free(domain: int) -> bool:
-    """Give whether nothing on this machine uses a ROS domain."""
+    """Tell whether no process of this machine uses a ROS domain."""
     # The ports on which the first participants of a domain are found (DDSI-RTPS, 9.6.1.1).
     for participant in range(4):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -116,7 +116,8 @@ def is_free(domain: int) -> bool:
     return True
 
 
-def _parameters(**values: object) -> list[str]:
-    # The value of a parameter is YAML: written as JSON, no text is taken for something else.
+def parameter_arguments(**values: object) -> list[str]:
+    """Give the ``-p`` arguments that set ROS parameters."""
+    # The value of a parameter is YAML: written as JSON, a text stays a text.
     return [word for name, value in values.items()
             for word in ('-p', f'{name}:={json.dumps(value, ensure_ascii=False)}')]

@@ -1,25 +1,22 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A suite of LIBERO, episode by episode: plan, processes, score."""
+"""A suite of LIBERO: plan, processes of each task, successes."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from queue import Empty
-from queue import SimpleQueue
-import threading
 from typing import Any
 
 from vla_ros.errors import ParameterError
-from vla_ros.evaluation.pair import free_domains
+from vla_ros.evaluation.examiner import make_examiner
 from vla_ros.evaluation.pair import NODE
 from vla_ros.evaluation.pair import SIM
-from vla_ros.evaluation.suite_examiner import suite_examiner
+from vla_ros.evaluation.plan_runner import PlanRunner
 from vla_ros.evaluation.suite_examiner import SuiteEpisode
+from vla_ros.evaluation.suite_examiner import SuiteExaminer
 from vla_ros.evaluation.suite_pair import SuitePair
 from vla_ros.util.processes import Processes
 from vla_ros.worlds.libero.suites import INITIAL_STATES
@@ -32,12 +29,12 @@ Plan = list[tuple[TaskName, list[int]]]
 
 def plan_suite(suite: str, numbers: list[int] | None, episodes: int, seed: int) -> Plan:
     """
-    Give each task its initial states: the tasks in turn, and of each the states from the seed on.
+    Deal episodes out to the tasks in turn; a task's initial states count up from the seed.
 
-    With seed 0 they are those of the official evaluation, which takes them in order.
+    Seed 0 gives the states of the official evaluation, which takes them in order.
 
     :param numbers: of the tasks; None for all.
-    :raises ParameterError: there are no such tasks, or not so many initial states.
+    :raises ParameterError: a task does not exist, or has too few initial states.
     """
     if numbers is not None and len(set(numbers)) != len(numbers):
         raise ParameterError('--tasks', numbers, 'a list without repetitions')
@@ -50,91 +47,46 @@ def plan_suite(suite: str, numbers: list[int] | None, episodes: int, seed: int) 
     if seed < 0:
         raise ParameterError('--seed', seed, 'zero or more')
     plan: Plan = []
-    for place, task in enumerate(tasks):
-        count = len(range(place, episodes, len(tasks)))
+    for index, task in enumerate(tasks):
+        count = len(range(index, episodes, len(tasks)))
         if count:
-            plan.append((task, [(seed + index) % INITIAL_STATES for index in range(count)]))
+            plan.append((task, [(seed + number) % INITIAL_STATES for number in range(count)]))
     return plan
 
 
-class SuiteTrials:
-    """The episodes of a plan, dealt out task by task: a task's world takes long to build."""
+class SuiteRunner(PlanRunner[tuple[TaskName, list[int]], SuiteEpisode]):
+    """Runs a plan task by task, since the world of a task takes long to build."""
 
-    def __init__(self, plan: Plan, report: Callable[[SuiteEpisode], None]) -> None:
-        """
-        Prepare.
+    def __init__(self, pair: SuitePair, plan: Plan,
+                 report: Callable[[SuiteEpisode], None]) -> None:
+        """Prepare; see :class:`PlanRunner`."""
+        super().__init__(plan, report)
+        self._pair = pair
 
-        :param report: called with each episode, from several threads, one at a time.
-        """
-        self.episodes: list[SuiteEpisode] = []
-        self._report = report
-        self._lock = threading.Lock()
-        self._left: SimpleQueue[tuple[TaskName, list[int]]] = SimpleQueue()
-        for item in plan:
-            self._left.put(item)
-        self._failures: list[BaseException] = []
-
-    def run(self, pair: SuitePair, jobs: int, logs: Path, environment: Mapping[str, str]) -> None:
-        """
-        Play all episodes.
-
-        :raises VlaError: a pair does not work.
-        """
-        threads = [threading.Thread(target=self._work, daemon=True,
-                                    args=(pair, domain, logs / str(domain), environment))
-                   for domain in free_domains(jobs)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt as interrupt:
-            # The threads end their processes, which have sessions of their own.
-            self._failures.append(interrupt)
-            for thread in threads:
-                thread.join()
-        if self._failures:
-            raise self._failures[0]
-
-    def _work(self, pair: SuitePair, domain: int, logs: Path,
-              environment: Mapping[str, str]) -> None:
-        logs.mkdir(parents=True)
-        own = {**environment, 'ROS_DOMAIN_ID': str(domain)}
-        try:
-            task, states = self._left.get_nowait()
-        except Empty:
+    def _work_off(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
+        item = self._next()
+        if item is None:
             return
-        pair = replace(pair, world=str(task))
-        try:
-            with Processes(logs, pair.sim_environment(own)) as robot, \
-                    Processes(logs, own) as node:
-                robot.start(SIM, pair.sim_command())
-                with suite_examiner(node, domain) as found:
-                    found.on_turn = partial(self._check, robot)
-                    found.await_robot()
-                    # It waits for the URDF only so long, and the world takes longer.
-                    node.start(NODE, pair.node_command())
-                    found.await_pair(listeners=1)
-                    while not self._failures:
-                        self._play(found, task, states)
-                        task, states = self._left.get_nowait()
-        except Empty:
-            pass
-        except BaseException as failure:  # whatever it is: told by run, in the main thread
-            if failure not in self._failures:
-                self._failures.append(failure)
+        pair = replace(self._pair, world=str(item[0]))
+        with Processes(logs, pair.sim_environment(environment)) as robot, \
+                Processes(logs, environment) as node:
 
-    def _check(self, robot: Processes) -> None:
-        robot.check()
-        if self._failures:
-            raise self._failures[0]
+            def check() -> None:
+                robot.check()
+                self._check()
 
-    def _play(self, found: Any, task: TaskName, states: Iterable[int]) -> None:
-        for state in states:
-            episode = found.play(task, state)
-            with self._lock:
-                self.episodes.append(episode)
-                self._report(episode)
+            robot.start(SIM, pair.sim_command())
+            with make_examiner(SuiteExaminer, node, domain) as examiner:
+                examiner.on_wait = check
+                examiner.wait_for_robot()
+                # The node waits for the URDF for a limited time; the world takes longer.
+                node.start(NODE, pair.node_command())
+                examiner.wait_for_pair(subscribers=1)
+                while item is not None:
+                    task, states = item
+                    for state in states:
+                        self._finish(examiner.run_state(task, state))
+                    item = self._next()
 
 
 def score_suite(episodes: Iterable[SuiteEpisode]) -> dict[str, Any]:

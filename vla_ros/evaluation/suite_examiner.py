@@ -3,8 +3,6 @@
 
 """Episodes of LIBERO over DDS: initial state, instruction, actions, the benchmark's verdict."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
 import re
@@ -14,10 +12,8 @@ from typing import Any
 from lifecycle_msgs.msg import Transition
 import numpy as np
 from rcl_interfaces.srv import SetParameters
-import rclpy
 from rclpy.context import Context
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
@@ -28,10 +24,10 @@ from vla_ros.util.processes import Processes
 from vla_ros.worlds.libero.suites import step_limit
 from vla_ros.worlds.libero.suites import TaskName
 
-#: Seconds on the wall in which at least one answer has to come.
-_PATIENCE = 300.0
+#: Seconds of wall time within which the node has to give an action.
+_ACTION_TIMEOUT = 300.0
 #: Images of a filmstrip.
-_FRAMES = 8
+_STRIP_LENGTH = 8
 _VERDICT = re.compile(r'.*: after (\d+) actions')
 
 
@@ -41,8 +37,8 @@ class SuiteEpisode:
     How one episode went.
 
     :param state: initial state.
-    :param actions: so many were given, until the success or the end.
-    :param held: how often the node held the arm, and why.
+    :param actions: number of actions until the success or the end.
+    :param held: how often the node held the arm, by its reason.
     :param frames: uint8 (H, W, 3) each, in order.
     :param commands: float64 (T, 7), the actions as they left the node.
     """
@@ -61,30 +57,30 @@ class SuiteEpisode:
 class SuiteExaminer(Examiner):
     """Restores initial states, activates the node and asks the benchmark for its verdict."""
 
-    patience = 600.0  # another task is another world, which takes long to build
+    timeout = 600.0  # each task has a world of its own, which takes long to build
 
     def __init__(self, processes: Processes, context: Context) -> None:
         """Join the graph of a pair."""
         super().__init__(processes, context)
         self._node_parameters = self.create_client(
             SetParameters, '/vla_inference_node/set_parameters')
-        self._pictures: list[np.ndarray] = []
-        self._given: list[np.ndarray] = []
+        self._images: list[np.ndarray] = []
+        self._actions: list[np.ndarray] = []
         self.create_subscription(Image, '/camera/image_raw', self._on_image, RELIABLE)
 
-    def await_robot(self) -> None:
+    def wait_for_robot(self) -> None:
         """Wait for the robot, whose world takes long to build."""
         self._until(self._reset.service_is_ready, 'no simulated robot')
 
-    def play(self, task: TaskName, state: int) -> SuiteEpisode:
+    def run_state(self, task: TaskName, state: int) -> SuiteEpisode:
         """
-        Play one episode.
+        Run one episode from an initial state.
 
         :raises TrialError: robot or node do not work.
         """
         instruction = self._restore(task, state)
         before = self.holds.copy()
-        self._pictures, self._given = [], []
+        self._images, self._actions = [], []
         if not self._transit(Transition.TRANSITION_ACTIVATE):
             raise TrialError('the inference node cannot be activated')
         began = last = time.monotonic()
@@ -98,57 +94,43 @@ class SuiteExaminer(Examiner):
                 actions, last = int(found[1]), time.monotonic()
             if verdict.success or actions >= limit:
                 break
-            if time.monotonic() - last > _PATIENCE:
-                raise TrialError(f'no answer for {_PATIENCE:g} s in {task}, state {state}')
+            if time.monotonic() - last > _ACTION_TIMEOUT:
+                raise TrialError(f'no action for {_ACTION_TIMEOUT:g} s in {task}, state {state}')
         self._transit(Transition.TRANSITION_DEACTIVATE)
         return SuiteEpisode(
             task, state, instruction, verdict.success and actions <= limit, actions,
             time.monotonic() - began, dict(self.holds - before), self._strip(),
-            np.array(self._given))
+            np.array(self._actions))
 
     def _restore(self, task: TaskName, state: int) -> str:
         if self._is_active:
             self._transit(Transition.TRANSITION_DEACTIVATE)
-        self._set(self._parameters, world=str(task), state=state)
-        answer: Trigger.Response = self._ask(self._reset)
-        if not answer.success:
-            raise TrialError(f'the simulated robot: {answer.message}')
-        self._set(self._node_parameters, instruction=answer.message)
-        return str(answer.message)
+        self._set(self._sim_parameters, world=str(task), state=state)
+        response: Trigger.Response = self._ask(self._reset)
+        if not response.success:
+            raise TrialError(f'the simulated robot: {response.message}')
+        self._set(self._node_parameters, instruction=response.message)
+        return str(response.message)
 
     def _set(self, client: Any, **values: object) -> None:
-        answer = self._ask(client, SetParameters.Request(
+        response = self._ask(client, SetParameters.Request(
             parameters=[Parameter(name, value=value).to_parameter_msg()
                         for name, value in values.items()]))
-        for result in answer.results:
+        for result in response.results:
             if not result.successful:
                 raise TrialError(f'{client.srv_name}: {result.reason}')
 
     def _strip(self) -> list[np.ndarray]:
-        count = len(self._pictures)
-        places = sorted({round(place) for place in np.linspace(0, count - 1, _FRAMES)}
-                        ) if count else []
-        return [self._pictures[place] for place in places]
+        count = len(self._images)
+        if not count:
+            return []
+        indices = sorted({round(index) for index in np.linspace(0, count - 1, _STRIP_LENGTH)})
+        return [self._images[index] for index in indices]
 
     def _on_image(self, message: Image) -> None:
         pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-        self._pictures.append(pixels[::-1, ::-1].copy())  # as the model sees it
+        self._images.append(pixels[::-1, ::-1].copy())  # as the model sees it
 
     def _on_action(self, message: Any) -> None:
         super()._on_action(message)
-        self._given.extend(np.array(message.action).reshape(message.action_shape))
-
-
-@contextmanager
-def suite_examiner(processes: Processes, domain: int) -> Iterator[SuiteExaminer]:
-    """Make an examiner on a ROS domain."""
-    context = Context()
-    # With rclpy's own handlers its context would be gone before the processes are.
-    rclpy.init(context=context, domain_id=domain,
-               signal_handler_options=SignalHandlerOptions.NO)
-    found = SuiteExaminer(processes, context)
-    try:
-        yield found
-    finally:
-        found.close()
-        context.try_shutdown()
+        self._actions.extend(np.array(message.action).reshape(message.action_shape))

@@ -5,10 +5,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import json
 import os
 import sys
 
+from vla_ros.evaluation.pair import parameter_arguments
 from vla_ros.util.share import find_share
 from vla_ros.worlds.libero.environment import node_command
 from vla_ros.worlds.libero.environment import node_environment
@@ -17,10 +17,10 @@ POLICIES = ('expert', 'replay', 'checkpoint')
 CONTROLLERS = ('joint', 'osc')
 _FACTORIES = {'expert': 'vla_ros.sim.libero.expert_policy:make',
               'replay': 'vla_ros.sim.libero.replay:make', 'checkpoint': 'local'}
-#: What the official evaluation does to images, where the model was trained with random crops.
+#: The official evaluation's transforms for a model trained with random crops.
 _IMAGE_TRANSFORMS = ['rotate_180', 'libero_resize', 'center_crop']
-#: Seconds for which a paused simulation waits for one answer of a model.
-_PATIENCE = {'expert': 2.0, 'replay': 2.0, 'checkpoint': 120.0}
+#: Seconds for which a paused simulation waits for one action.
+_ACTION_TIMEOUTS = {'expert': 2.0, 'replay': 2.0, 'checkpoint': 120.0}
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SuitePair:
     :param controller: ``joint``: this package's kinematics, rate contract and limits move the
         arm; ``osc``: the benchmark's own controller does.
     :param latency: simulated seconds by which images are late.
-    :param is_paused: whether simulated time waits for answers.
-    :param steps: actions that are played of each answer.
+    :param is_paused: whether simulated time waits for each action.
+    :param steps: actions that are executed of each chunk.
     :param cameras: 1, or 2 with the one on the wrist.
     :param has_proprio: whether the checkpoint takes the robot's state.
     """
@@ -57,8 +57,8 @@ class SuitePair:
         """Give the command of the robot."""
         return node_command(os.environ, [
             '--world', self.world, '--controller', self.controller, '--ros-args',
-            *_parameters(pause=self.is_paused, latency=float(self.latency), steps=self.steps,
-                         patience=_PATIENCE[self.policy])])
+            *parameter_arguments(pause=self.is_paused, latency=float(self.latency),
+                                 steps=self.steps, patience=_ACTION_TIMEOUTS[self.policy])])
 
     def sim_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Give the environment of the robot's process."""
@@ -75,7 +75,7 @@ class SuitePair:
         if self.policy == 'checkpoint':
             values['image.transforms'] = _IMAGE_TRANSFORMS
         else:
-            values['image.transforms'] = ['']  # they look at no image
+            values['image.transforms'] = ['']  # these policies use no image
         if self.policy == 'expert':
             values['proprio.topic'] = '/vla_sim/situation'
         elif self.has_proprio:
@@ -83,9 +83,4 @@ class SuitePair:
         if self.cameras == 2:
             values['image.extra_topics'] = ['/camera/wrist/image_raw']
         return [sys.executable, '-m', 'vla_ros.ros.main', '--ros-args', '--params-file',
-                str(find_share() / 'config' / 'libero.yaml'), *_parameters(**values)]
-
-
-def _parameters(**values: object) -> list[str]:
-    return [word for name, value in values.items()
-            for word in ('-p', f'{name}:={json.dumps(value, ensure_ascii=False)}')]
+                str(find_share() / 'config' / 'libero.yaml'), *parameter_arguments(**values)]
