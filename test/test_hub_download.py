@@ -20,23 +20,55 @@ pytest.importorskip('torch')
 pytest.importorskip('huggingface_hub')
 
 
-def predict(url, cache, image, *options):
-    """Run vla_predict in a process of its own, because the client reads its settings once."""
-    environment = {**os.environ, 'HF_ENDPOINT': url, 'HF_HUB_CACHE': str(cache),
-                   'HF_HUB_DISABLE_XET': '1', 'HF_HUB_DISABLE_TELEMETRY': '1',
-                   'HF_HUB_DISABLE_PROGRESS_BARS': '1', 'no_proxy': '127.0.0.1',
-                   'NO_PROXY': '127.0.0.1'}
-    command = [sys.executable, '-m', 'vla_ros.cli.predict', '--checkpoint', 'team/robot',
-               '--image', str(image), '--instruction', 'go', '--unnorm-key', 'golden_bridge',
-               '--device', 'cpu', '--clip-invalid', '--json', *options]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
-    if done.returncode:
-        assert done.returncode == 2 and done.stdout == '', done.stderr
-        return done.stderr
-    return json.loads(done.stdout)
+# One command after the other, each with its status, stdout and stderr in a line of JSON.
+PREDICTIONS = """
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+import json, sys, time
+from vla_ros.cli.predict import main
+
+# The hub's client waits between its tries, half a minute in all.
+time.sleep = lambda seconds: None
+for line in sys.stdin:
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        status = main(json.loads(line))
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
+"""
 
 
-def test_a_commit_is_downloaded_once_completed_and_kept(files, tmp_path):  # noqa: F811
+@pytest.fixture
+def predict(tmp_path):
+    """Run vla_predict again and again in one process, in which the client reads its settings."""
+    processes = []
+
+    def run(url, cache, image, *options):
+        if not processes:
+            environment = {**os.environ, 'HF_ENDPOINT': url, 'HF_HUB_CACHE': str(cache),
+                           'HF_HUB_DISABLE_XET': '1', 'HF_HUB_DISABLE_TELEMETRY': '1',
+                           'HF_HUB_DISABLE_PROGRESS_BARS': '1', 'no_proxy': '127.0.0.1',
+                           'NO_PROXY': '127.0.0.1'}
+            processes.append(subprocess.Popen(
+                [sys.executable, '-c', PREDICTIONS], stdin=subprocess.PIPE, text=True,
+                stdout=subprocess.PIPE, env=environment))
+        process = processes[0]
+        words = ['--checkpoint', 'team/robot', '--image', str(image), '--instruction', 'go',
+                 '--unnorm-key', 'golden_bridge', '--device', 'cpu', '--clip-invalid', '--json',
+                 *options]
+        process.stdin.write(json.dumps(words) + '\n')
+        process.stdin.flush()
+        status, out, err = json.loads(process.stdout.readline())
+        if status:
+            assert status == 2 and out == '', err
+            return err
+        return json.loads(out)
+
+    yield run
+    for process in processes:
+        process.communicate()
+
+
+def test_a_commit_is_downloaded_once_completed_and_kept(files, predict, tmp_path):  # noqa: F811
     image, cache = tmp_path / 'image.npy', tmp_path / 'cache'
     np.save(image, np.zeros((56, 56, 3), np.uint8))
     newer = tmp_path / 'newer'
