@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / 'scripts'))
 from constraints import constraints  # noqa: E402, I100
 
-# Those that wheels of these packages are built for: pip takes each tag's place in the list, per file.
+# Those that wheels of these packages are built for: pip looks each one up for every file.
 PLATFORMS = [f'manylinux_2_{minor}_x86_64' for minor in (12, 17, 24, 26, 27, 28, 31, 34, 35)]
 
 
