@@ -134,17 +134,16 @@ def test_a_folder_without_wheels_is_refused(tmp_path, capsys):
     assert 'it must be a folder of .whl files' in capsys.readouterr().err
 
 
-def test_layers_are_compared_with_the_first_ones():
+def test_changed_layers_are_compared_with_plain_ones():
     arguments = argparse.Namespace(shape='tiny', device='cpu', rounds=1)
 
     def spoil(network):
         for layer in network.language_model.layers:
             layer.mlp.down_proj.weight.data.zero_()
 
-    rows = LayerComparison(arguments).run({
-        'plain': lambda network: None, 'same': lambda network: None, 'other': spoil})
+    rows = LayerComparison(arguments).run({'same': lambda network: None, 'other': spoil})
     assert rows['same']['tokens as plain'] == '7 of 7' != rows['other']['tokens as plain']
-    assert rows['plain']['operations per layer'] == 26
+    assert rows['plain layers']['operations per layer'] == 26
     assert {'vision', 'prefill', 'decode', 'start-up, s'} <= set(rows['same'])
 
 

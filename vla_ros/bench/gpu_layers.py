@@ -18,6 +18,8 @@ from vla_ros.errors import UnsupportedError
 from vla_ros.model.engine import Engine
 from vla_ros.model.fused import compile_layers
 from vla_ros.model.fused import use_fused_kernels
+from vla_ros.model.fused import use_plain_operations
+from vla_ros.model.fused import use_split_k_kernels
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.quantize import check_quantization
 from vla_ros.model.quantize import quantize
@@ -35,7 +37,7 @@ def fused(arguments: argparse.Namespace) -> dict[str, Any]:
         # Read when the kernels are imported: a rehearsal has Triton's interpreter for a GPU.
         os.environ['TRITON_INTERPRET'] = '1'
     compared = LayerComparison(arguments)
-    changes: Changes = {'plain layers': lambda network: None, 'fused kernels': use_fused_kernels}
+    changes: Changes = {'fused kernels': use_fused_kernels, 'split-K kernels': use_split_k_kernels}
     result: dict[str, Any] = {'full weights': compared.run(changes)}
     network = compared.network
     try:
@@ -48,10 +50,8 @@ def fused(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def compiled(arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare compiled layers with plain ones."""
-    return LayerComparison(arguments).run({
-        'plain layers': lambda network: None,
-        'compiled layers': lambda network: compile_layers(
-            network, mode='max-autotune-no-cudagraphs')})
+    return LayerComparison(arguments).run({'compiled layers': lambda network: compile_layers(
+        network, mode='max-autotune-no-cudagraphs')})
 
 
 class LayerComparison:
@@ -66,13 +66,14 @@ class LayerComparison:
 
     def run(self, changes: Changes) -> dict[str, Any]:
         """
-        Time an engine after each change; the first one is what the others are compared with.
+        Time an engine with plain layers, and one after each change.
 
-        :returns: of each, p50 of its phases in ms, start-up in s, and tokens equal to the first.
+        :returns: of each, p50 of its phases in ms, start-up in s, operations of a layer and
+            decode step, and tokens equal to those of plain layers.
         """
         result: dict[str, Any] = {}
         expected: list[int] = []
-        for name, change in changes.items():
+        for name, change in {'plain layers': use_plain_operations, **changes}.items():
             began = time.perf_counter()
             change(self.network)
             engine = Engine(self.network, self._like.max_length, self._like.count)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a decoder layer computes beside attention and matrix products."""
+"""What a decoder layer computes beside attention, in units that one kernel each can do."""
 
 from typing import Protocol
 
@@ -30,15 +30,50 @@ class RmsNorm(nn.Module):
 
 
 class LayerOperations(Protocol):
-    """Operations between the matrix products of a layer, which one kernel each can do."""
+    """
+    Operations of a decoder layer.
 
-    def add_norm(self, x: Tensor, update: Tensor, norm: RmsNorm) -> tuple[Tensor, Tensor]:
+    What a layer adds to the residual stream may wait for the norm that follows: both are one
+    kernel then. So the stream is a pair: x, and an update still to be added, None for nothing.
+    """
+
+    def add_norm(self, x: Tensor, update: Tensor | None, norm: RmsNorm) -> tuple[Tensor, Tensor]:
         """
         Add an update to the residual stream, and normalise the sum.
 
         :param x: (B, T, hidden).
-        :param update: (B, T, hidden).
+        :param update: (B, T, hidden), or None.
         :returns: the sum, and its norm.
+        """
+
+    def norm_linear(self, x: Tensor, update: Tensor | None, norm: RmsNorm,
+                    matrix: nn.Module) -> tuple[Tensor, Tensor]:
+        """
+        Add an update to the residual stream, and multiply the norm of the sum with a matrix.
+
+        :returns: the sum, (B, T, hidden), and the product, (B, T, out).
+        """
+
+    def norm_gated(self, x: Tensor, update: Tensor | None, norm: RmsNorm,
+                   gate_up: nn.Module) -> tuple[Tensor, Tensor]:
+        """
+        Add an update to the residual stream, and compute the gated activation of its norm.
+
+        :param gate_up: the matrix of gate and up projection, to 2·intermediate.
+        :returns: the sum, (B, T, hidden), and silu(gate)·up, (B, T, intermediate).
+        """
+
+    def linear(self, x: Tensor, matrix: nn.Module) -> Tensor:
+        """Multiply (…, in) with a matrix to (…, out)."""
+
+    def add_linear(self, residual: Tensor, x: Tensor,
+                   matrix: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """
+        Multiply with a matrix, and add the product to the residual stream, now or later.
+
+        :param residual: (B, T, hidden).
+        :param x: (B, T, in).
+        :returns: the residual stream, and what is still to be added to it.
         """
 
     def rotate_and_store(self, heads: Tensor, key_heads: int, rotary: Tensor, cache: Tensor,
@@ -52,25 +87,43 @@ class LayerOperations(Protocol):
         :returns: the rotated queries, (B, T, heads, head).
         """
 
-    def gated(self, x: Tensor, gate_up: nn.Module) -> Tensor:
-        """
-        Compute the gated activation of the feed-forward part.
-
-        :param x: (B, T, hidden).
-        :param gate_up: the matrix of gate and up projection, to 2·intermediate.
-        :returns: (B, T, intermediate), silu(gate)·up.
-        """
-
 
 class PlainOperations:
     """The operations in PyTorch, as in transformers."""
 
-    def add_norm(self, x: Tensor, update: Tensor, norm: RmsNorm) -> tuple[Tensor, Tensor]:
+    def add_norm(self, x: Tensor, update: Tensor | None, norm: RmsNorm) -> tuple[Tensor, Tensor]:
         """Add an update to the residual stream, and normalise the sum."""
-        x = x + update
+        if update is not None:
+            x = x + update
         # forward is called directly: PyTorch's hooks, unused here, took a tenth of a decode step
         # on a CPU.
         return x, norm.forward(x)
+
+    def norm_linear(self, x: Tensor, update: Tensor | None, norm: RmsNorm,
+                    matrix: nn.Module) -> tuple[Tensor, Tensor]:
+        """Add an update to the residual stream, and multiply the norm of the sum."""
+        x, normed = self.add_norm(x, update, norm)
+        return x, self.linear(normed, matrix)
+
+    def norm_gated(self, x: Tensor, update: Tensor | None, norm: RmsNorm,
+                   gate_up: nn.Module) -> tuple[Tensor, Tensor]:
+        """Add an update to the residual stream, and compute the gated activation of its norm."""
+        x, normed = self.add_norm(x, update, norm)
+        return x, self.gated(normed, gate_up)
+
+    def gated(self, x: Tensor, gate_up: nn.Module) -> Tensor:
+        """Return silu(gate)·up of a row or several."""
+        gate, up = self.linear(x, gate_up).chunk(2, dim=-1)
+        return functional.silu(gate) * up
+
+    def linear(self, x: Tensor, matrix: nn.Module) -> Tensor:
+        """Multiply with a matrix."""
+        return matrix(x)
+
+    def add_linear(self, residual: Tensor, x: Tensor,
+                   matrix: nn.Module) -> tuple[Tensor, Tensor | None]:
+        """Multiply with a matrix; the sum waits for the norm that follows it."""
+        return residual, self.linear(x, matrix)
 
     def rotate_and_store(self, heads: Tensor, key_heads: int, rotary: Tensor, cache: Tensor,
                          positions: CachePositions) -> Tensor:
@@ -81,11 +134,6 @@ class PlainOperations:
         queries = split - key_heads
         positions.store(cache, rotated[:, :, queries:], heads[:, :, split:])
         return rotated[:, :, :queries]
-
-    def gated(self, x: Tensor, gate_up: nn.Module) -> Tensor:
-        """Compute the gated activation of the feed-forward part."""
-        gate, up = gate_up(x).chunk(2, dim=-1)
-        return functional.silu(gate) * up
 
 
 def rotate(x: Tensor, rotary: Tensor) -> Tensor:

@@ -36,24 +36,29 @@ class Attention(nn.Module):
             config.hidden_size, (self.heads + 2 * self.kv_heads) * self.head_size, bias=False)
         self.o_proj = nn.Linear(self.heads * self.head_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor, rotary: Tensor, cache: Tensor, positions: CachePositions,
-                wanted: WantedPositions | None = None) -> Tensor:
+    def forward(self, x: Tensor, update: Tensor | None, norm: RmsNorm, rotary: Tensor,
+                cache: Tensor, positions: CachePositions, wanted: WantedPositions | None = None
+                ) -> tuple[Tensor, Tensor | None]:
         """
         Attend to the cache up to and including x.
 
-        :param x: (B, T, hidden).
+        :param x: (B, T, hidden), the residual stream.
+        :param update: what is still to be added to it, None for nothing.
+        :param norm: of the sum, before the projections.
         :param rotary: (2, 1 or B, T, 1, head), cosine and signed sine of the positions of x.
         :param cache: (2, B, S, kv heads, head), keys and values; those of x are written.
         :param positions: those of x in the sequences.
         :param wanted: return only these positions; x is then the start of the sequences.
-        :returns: (B, T or the number of wanted positions, hidden).
+        :returns: the residual stream, (B, T or the number of wanted positions, hidden), and what
+            is still to be added to it.
         """
-        heads = self.qkv_proj(x).view(*x.shape[:2], -1, self.head_size)
+        x, projected = self.operations.norm_linear(x, update, norm, self.qkv_proj)
+        heads = projected.view(*x.shape[:2], -1, self.head_size)
         query = self.operations.rotate_and_store(heads, self.kv_heads, rotary, cache, positions)
         if wanted is not None:
-            query, positions = wanted.take(query), wanted
+            x, query, positions = wanted.take(x), wanted.take(query), wanted
         out = positions.attend(self.attend, query, cache)
-        return self.o_proj(out.flatten(2))
+        return self.operations.add_linear(x, out.flatten(2), self.o_proj)
 
 
 class Mlp(nn.Module):
@@ -65,8 +70,11 @@ class Mlp(nn.Module):
         self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.operations.gated(x, self.gate_up_proj))
+    def forward(self, x: Tensor, update: Tensor | None,
+                norm: RmsNorm) -> tuple[Tensor, Tensor | None]:
+        """Take and return the residual stream, as :meth:`Attention.forward`."""
+        x, gated = self.operations.norm_gated(x, update, norm, self.gate_up_proj)
+        return self.operations.add_linear(x, gated, self.down_proj)
 
 
 class Layer(nn.Module):
@@ -74,33 +82,18 @@ class Layer(nn.Module):
 
     def __init__(self, config: LlamaConfig, attend: Attend) -> None:
         super().__init__()
-        self.operations: LayerOperations = PlainOperations()
         self.input_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.self_attn = Attention(config, attend)
         self.post_attention_layernorm = RmsNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = Mlp(config)
 
     def forward(self, x: Tensor, update: Tensor | None, rotary: Tensor, cache: Tensor,
-                positions: CachePositions,
-                wanted: WantedPositions | None = None) -> tuple[Tensor, Tensor]:
-        """
-        Take the parameters of :meth:`Attention.forward`, before the norm.
-
-        An addition to the residual stream waits for the norm that follows it: both are one kernel.
-
-        :param x: (B, T, hidden), the residual stream.
-        :param update: what the layer before adds to it, None for the first layer.
-        :returns: the residual stream, and what this layer adds to it.
-        """
-        if update is None:
-            normed = self.input_layernorm.forward(x)
-        else:
-            x, normed = self.operations.add_norm(x, update, self.input_layernorm)
-        attended = self.self_attn.forward(normed, rotary, cache, positions, wanted)
-        if wanted is not None:
-            x = wanted.take(x)
-        x, normed = self.operations.add_norm(x, attended, self.post_attention_layernorm)
-        return x, self.mlp.forward(normed)
+                positions: CachePositions, wanted: WantedPositions | None = None
+                ) -> tuple[Tensor, Tensor | None]:
+        """Take the parameters of :meth:`Attention.forward`, but for the norm."""
+        x, update = self.self_attn.forward(x, update, self.input_layernorm, rotary, cache,
+                                           positions, wanted)
+        return self.mlp.forward(x, update, self.post_attention_layernorm)
 
 
 class Llama(nn.Module):
@@ -109,6 +102,7 @@ class Llama(nn.Module):
     def __init__(self, config: LlamaConfig, attend: Attend) -> None:
         super().__init__()
         self.config = config
+        self.operations: LayerOperations = PlainOperations()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
             Layer(config, attend) for _ in range(config.num_hidden_layers))
@@ -160,15 +154,16 @@ class Llama(nn.Module):
         :returns: hidden states after the final norm, (B, T or the number wanted, hidden).
         """
         angles = positions.select(rotary)
-        x, update = embeddings, None
+        x: Tensor = embeddings
+        update: Tensor | None = None
         last = len(self.layers) - 1
         for index, (layer, layer_cache) in enumerate(zip(self.layers, cache)):
             x, update = layer.forward(x, update, angles, layer_cache, positions,
                                       wanted if index == last else None)
-        return self.norm(x if update is None else x + update)
+        return self.operations.add_norm(x, update, self.norm)[1]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Score every token of the vocabulary, (…, hidden) to (…, vocabulary)."""
         if self.config.tie_word_embeddings:
             return functional.linear(hidden, self.embed_tokens.weight)
-        return self.lm_head(hidden)
+        return self.operations.linear(hidden, self.lm_head)

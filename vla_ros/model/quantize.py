@@ -46,10 +46,16 @@ def check_quantization(name: str, device: torch.device, dtype: torch.dtype) -> N
         if device.type != 'cuda':
             raise UnsupportedError(what, 'it needs a GPU with 8-bit floating point',
                                    'use int8 or int4 on a CPU')
-        if torch.cuda.get_device_capability(device) < (8, 9):
+        capability = torch.cuda.get_device_capability(device)
+        if capability < (8, 9):
             raise UnsupportedError(
                 what, f'{torch.cuda.get_device_name(device)} has no 8-bit floating point '
                 '(compute capability 8.9 or later)', 'use int8 or int4')
+        if capability < (9, 0) and torch.__version__ < '2.7':
+            raise UnsupportedError(
+                what, f'PyTorch {torch.__version__} scales rows on compute capability 9.0 and '
+                f'later only, {torch.cuda.get_device_name(device)} has 8.9',
+                'install torch 2.7 or later, or use int8 or int4')
         if dtype != torch.bfloat16:
             raise UnsupportedError(what, f'its kernels give bfloat16, not {dtype}',
                                    'use dtype bfloat16')
@@ -146,7 +152,12 @@ class Int4Linear(nn.Module):
 
 
 class Fp8Linear(nn.Module):
-    """A matrix of 8-bit floats with one scale; the input is scaled and rounded at each call."""
+    """
+    A matrix of 8-bit floats with a scale for each row; the input is scaled and rounded by row.
+
+    :ivar weight: float8_e4m3fn (out, in).
+    :ivar scale: float32 (out,).
+    """
 
     weight: Tensor
     scale: Tensor
@@ -155,23 +166,25 @@ class Fp8Linear(nn.Module):
         super().__init__()
         weight = linear.weight
         # No float32 copy of the matrix: the largest value has an exact scale in any dtype.
-        scale = weight.abs().amax().float().clamp(min=1e-12) / _FP8_MAX
+        scale = weight.abs().amax(1).float().clamp(min=1e-12) / _FP8_MAX
         self.register_buffer('weight', torch.cat([
-            (rows.float() / scale).to(_FP8) for rows in weight.split(_FP8_ROWS)]))
+            (rows.float() / scales[:, None]).to(_FP8)
+            for rows, scales in zip(weight.split(_FP8_ROWS), scale.split(_FP8_ROWS))]))
         self.register_buffer('scale', scale)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(0, -2)
         count = len(flat)
-        scale = torch.linalg.vector_norm(flat, float('inf'), dtype=torch.float32)
+        scale = torch.linalg.vector_norm(flat, float('inf'), 1, keepdim=True, dtype=torch.float32)
         scale = scale.clamp(min=1e-12) / _FP8_MAX
         rounded = (flat / scale).to(_FP8)
         if count % _FP8_ROWS_OF_INPUT:
-            # cuBLASLt has fast 8-bit kernels for multiples of 16 rows only.
-            rounded = functional.pad(rounded.view(torch.uint8),
-                                     (0, 0, 0, -count % _FP8_ROWS_OF_INPUT)).view(_FP8)
-        out = torch._scaled_mm(rounded, self.weight.t(), scale_a=scale, scale_b=self.scale,
-                               out_dtype=x.dtype, use_fast_accum=True)
+            # The fast 8-bit kernels take multiples of 16 rows only.
+            padding = (0, 0, 0, -count % _FP8_ROWS_OF_INPUT)
+            rounded = functional.pad(rounded.view(torch.uint8), padding).view(_FP8)
+            scale = functional.pad(scale, padding)
+        out = torch._scaled_mm(rounded, self.weight.t(), scale_a=scale,
+                               scale_b=self.scale[None], out_dtype=x.dtype, use_fast_accum=True)
         return out[:count].view(*x.shape[:-1], -1)
 
 

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The operations of a decode step as Triton kernels.
+The operations between the matrix products of a decode step as Triton kernels.
 
 Every kernel rounds where PyTorch's operations round, so in bfloat16 only the order of the sums of
-a norm and of a matrix product differs. Source of the formulas: :mod:`layer_operations`.
+a norm differs. Source of the formulas: :mod:`layer_operations`.
 """
 
 import torch
@@ -13,18 +13,17 @@ from torch import Tensor
 import triton
 import triton.language as tl
 
-_GEMV_ROWS, _GEMV_COLUMNS = 8, 512
-
 
 @triton.jit
 def _add_norm(x, update, weight, total_out, normed_out, dim, eps, BLOCK: tl.constexpr):
     row, columns = tl.program_id(0), tl.arange(0, BLOCK)
     is_inside, at = columns < dim, tl.program_id(0) * dim + columns
-    total = tl.load(x + at, mask=is_inside, other=0.0).to(tl.float32)
-    total += tl.load(update + at, mask=is_inside, other=0.0).to(tl.float32)
-    total = total.to(total_out.dtype.element_ty)
-    tl.store(total_out + row * dim + columns, total, mask=is_inside)
-    value = total.to(tl.float32)
+    value = tl.load(x + at, mask=is_inside, other=0.0).to(tl.float32)
+    if update is not None:
+        value += tl.load(update + at, mask=is_inside, other=0.0).to(tl.float32)
+        total = value.to(total_out.dtype.element_ty)
+        tl.store(total_out + row * dim + columns, total, mask=is_inside)
+        value = total.to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(value * value, 0) / dim + eps)
     normed = (value * scale).to(normed_out.dtype.element_ty).to(tl.float32)
     factor = tl.load(weight + columns, mask=is_inside, other=0.0).to(tl.float32)
@@ -32,11 +31,20 @@ def _add_norm(x, update, weight, total_out, normed_out, dim, eps, BLOCK: tl.cons
              mask=is_inside)
 
 
+# As operations of PyTorch, launches are seen by whoever counts operations.
+@torch.library.custom_op('vla_ros::norm', mutates_args=())
+def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Return the root mean square norm of x, (…, hidden), contiguous."""
+    normed, dim = torch.empty_like(x), x.shape[-1]
+    _add_norm[(x.numel() // dim,)](x, None, weight, None, normed, dim, eps,
+                                   BLOCK=triton.next_power_of_2(dim))
+    return normed
+
+
+@torch.library.custom_op('vla_ros::add_norm', mutates_args=())
 def add_norm(x: Tensor, update: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Return x + update and its root mean square norm, both (…, hidden), contiguous."""
-    x, update = x.contiguous(), update.contiguous()
-    total, normed = torch.empty_like(x), torch.empty_like(x)
-    dim = x.shape[-1]
+    total, normed, dim = torch.empty_like(x), torch.empty_like(x), x.shape[-1]
     _add_norm[(x.numel() // dim,)](x, update, weight, total, normed, dim, eps,
                                    BLOCK=triton.next_power_of_2(dim))
     return total, normed
@@ -76,13 +84,14 @@ def _rotate_store(heads, rotary, cache, positions, out, rows, cache_rows, querie
     tl.store(to + HALF, second, mask=is_inside)
 
 
+@torch.library.custom_op('vla_ros::rotate_and_store', mutates_args=('cache',))
 def rotate_and_store(heads: Tensor, key_heads: int, rotary: Tensor, cache: Tensor,
                      positions: Tensor) -> Tensor:
     """
     Rotate queries and keys, write keys and values at positions of the cache.
 
-    :param heads: (1, T, heads + 2·key_heads, head).
-    :param rotary: (2, 1, T, 1, head).
+    :param heads: (1, T, heads + 2·key_heads, head), contiguous.
+    :param rotary: (2, 1, T, 1, head), contiguous.
     :param cache: (2, 1, S, key_heads, head), contiguous.
     :param positions: int64 (T,).
     :returns: the rotated queries, (1, T, heads, head).
@@ -90,7 +99,7 @@ def rotate_and_store(heads: Tensor, key_heads: int, rotary: Tensor, cache: Tenso
     _, rows, count, size = heads.shape
     queries = count - 2 * key_heads
     out = heads.new_empty(1, rows, queries, size)
-    _rotate_store[(rows, count)](heads.contiguous(), rotary.contiguous(), cache, positions, out,
+    _rotate_store[(rows, count)](heads, rotary, cache, positions, out,
                                  rows, cache.shape[2], queries, key_heads, HALF=size // 2,
                                  BLOCK=triton.next_power_of_2(size // 2))
     return out
@@ -99,54 +108,19 @@ def rotate_and_store(heads: Tensor, key_heads: int, rotary: Tensor, cache: Tenso
 @triton.jit
 def _silu_multiply(gate_up, out, dim, BLOCK: tl.constexpr):
     row, columns = tl.program_id(0), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    is_inside, type_ = columns < dim, out.dtype.element_ty
+    is_inside = columns < dim
+    type_ = out.dtype.element_ty
     gate = tl.load(gate_up + 2 * row * dim + columns, mask=is_inside, other=0.0).to(tl.float32)
     up = tl.load(gate_up + (2 * row + 1) * dim + columns, mask=is_inside, other=0.0)
     active = (gate / (1.0 + tl.exp(-gate))).to(type_).to(tl.float32)
     tl.store(out + row * dim + columns, (active * up.to(tl.float32)).to(type_), mask=is_inside)
 
 
+@torch.library.custom_op('vla_ros::silu_multiply', mutates_args=())
 def silu_multiply(gate_up: Tensor) -> Tensor:
-    """Return silu(gate)·up, (…, intermediate), of (…, 2·intermediate)."""
-    gate_up = gate_up.contiguous()
+    """Return silu(gate)·up, (…, intermediate), of (…, 2·intermediate), contiguous."""
     dim = gate_up.shape[-1] // 2
     out = gate_up.new_empty(*gate_up.shape[:-1], dim)
     block = 1024
     _silu_multiply[(out.numel() // dim, triton.cdiv(dim, block))](gate_up, out, dim, BLOCK=block)
-    return out
-
-
-@triton.jit
-def _gated_gemv(x, weight, out, dim, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
-                BLOCK: tl.constexpr):
-    # Every weight is read once; gate and up rows of one output belong to one program.
-    rows, offsets = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, BLOCK)
-    is_row = rows < dim
-    gate, up = tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
-    for start in range(0, COLUMNS, BLOCK):
-        index = start + offsets
-        is_inside = is_row[:, None] & (index < COLUMNS)[None, :]
-        value = tl.load(x + index, mask=index < COLUMNS, other=0.0).to(tl.float32)[None, :]
-        at = rows[:, None].to(tl.int64) * COLUMNS + index[None, :]
-        upper = at + tl.cast(dim, tl.int64) * COLUMNS
-        gate += tl.sum(tl.load(weight + at, mask=is_inside, other=0.0).to(tl.float32) * value, 1)
-        up += tl.sum(tl.load(weight + upper, mask=is_inside, other=0.0).to(tl.float32) * value, 1)
-    type_ = out.dtype.element_ty
-    gate, up = gate.to(type_).to(tl.float32), up.to(type_).to(tl.float32)
-    active = (gate / (1.0 + tl.exp(-gate))).to(type_).to(tl.float32)
-    tl.store(out + rows, (active * up).to(type_), mask=is_row)
-
-
-def gated_gemv(x: Tensor, weight: Tensor) -> Tensor:
-    """
-    Return silu(gate)·up of one row.
-
-    :param x: (1, 1, hidden).
-    :param weight: (2·intermediate, hidden), contiguous.
-    :returns: (1, 1, intermediate).
-    """
-    dim, columns = weight.shape[0] // 2, weight.shape[1]
-    out = x.new_empty(1, 1, dim)
-    _gated_gemv[(triton.cdiv(dim, _GEMV_ROWS),)](
-        x.contiguous(), weight, out, dim, COLUMNS=columns, ROWS=_GEMV_ROWS, BLOCK=_GEMV_COLUMNS)
     return out

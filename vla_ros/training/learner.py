@@ -196,7 +196,7 @@ class Learner(nn.Module):
         x = torch.cat([shared[:, :1], patches, shared[:, 1:], branches], 1)
         for layer in llama.layers:
             x = x + self._attend(layer.self_attn, layer.input_layernorm(x))
-            x = x + layer.mlp(layer.post_attention_layernorm(x))
+            x = x + self._feed_forward(layer.mlp, layer.post_attention_layernorm(x))
         return llama.norm(x[:, self._prefix:]).unflatten(1, tokens.shape[1:])
 
     def _attend(self, attention: nn.Module, x: Tensor) -> Tensor:
@@ -209,6 +209,10 @@ class Learner(nn.Module):
             query.transpose(1, 2), key.transpose(1, 2), heads[:, :, split:].transpose(1, 2),
             attn_mask=self._mask)
         return attention.o_proj(out.transpose(1, 2).reshape(batch, count, -1))
+
+    def _feed_forward(self, mlp: nn.Module, x: Tensor) -> Tensor:
+        gate, up = mlp.gate_up_proj(x).chunk(2, dim=-1)
+        return mlp.down_proj(functional.silu(gate) * up)
 
     def _geometry(self, width: int) -> tuple[Tensor, Tensor]:
         """Rotary table by position in the sequence, and the additive attention mask."""
