@@ -303,7 +303,7 @@ def test_a_new_prompt_is_answered_while_its_passes_are_being_recorded(network, m
             thread.join(10)
     assert len(recorder.recorded) > ready
     lengths = []
-    monkeypatch.setattr(engine._graphs, '_capture_later', lengths.append)
+    monkeypatch.setattr(engine._graphs._captures, 'start', lengths.append)
     for case in drawn:
         assert case.run(engine).token_ids == case.tokens
     assert not lengths, 'a recorded bucket is not used'

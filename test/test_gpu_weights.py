@@ -10,7 +10,8 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from test_oft import by_name  # noqa: E402, I100
+from test_gpu_graphs import join_captures  # noqa: E402, I100
+from test_oft import by_name  # noqa: E402
 from test_oft import KEY  # noqa: E402
 from test_oft import observe  # noqa: E402
 from vla_ros.errors import UnsupportedError  # noqa: E402
@@ -63,5 +64,9 @@ def test_chunks_of_every_head_are_the_official_ones(oft_checkpoint, case):
     policy = load_policy(PolicyConfig(
         str(oft_checkpoint), KEY, device='cuda', dtype='float32', head=case['head'],
         image_count=len(case['images']), use_proprio=bool(case['proprio']), clip_invalid=True))
-    chunk = policy.infer(observe(case))
-    np.testing.assert_allclose(chunk.normalized, case['normalized_actions'], rtol=0, atol=1e-3)
+    for _ in ('unrecorded', 'captured'):
+        chunk = policy.infer(observe(case))
+        np.testing.assert_allclose(chunk.normalized, case['normalized_actions'], rtol=0,
+                                   atol=1e-3)
+        join_captures()
+    assert len(policy.decoder._prompt) in policy.decoder._captures.lengths()

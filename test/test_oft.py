@@ -76,16 +76,16 @@ def test_the_hidden_states_of_the_actions_are_the_official_ones(oft_checkpoint, 
     policy = load(oft_checkpoint, case)
     observation = observe(case)
     decoder = policy.decoder
-    text, end = decoder.embed_text((*case['input_ids'], 29871))
     pixels = np.stack([policy._process_image(image) for image in observation.images])
     assert_sample(pixels.reshape(1, -1, *pixels.shape[2:]), case['pixel_values'], 1e-6)
-    visual = decoder.embed_images(pixels, text, end)
+    state = None
     if case['proprio']:
         state = policy.scales.proprio.normalize(observation.proprio)
         np.testing.assert_allclose(state, case['proprio_normalized'], rtol=0, atol=1e-12)
-        visual = torch.cat([visual, decoder.embed_proprio(state)])
-    assert len(visual) == case['num_patch_and_proprio_tokens']
-    hidden = decoder.hidden_states(visual, text, None, end)
+    decoder.set_prompt((*case['input_ids'], 29871))
+    decoder.observe(pixels, state)
+    assert len(decoder.buffers.visual) == case['num_patch_and_proprio_tokens']
+    hidden = decoder.predict().hidden
     assert_sample(hidden[None], case['action_hidden_states'], atol=2e-4)
 
 

@@ -28,6 +28,7 @@ from vla_ros.bench.machine import describe_machine
 from vla_ros.bench.sizes import parse_size
 from vla_ros.bench.timing import summarize
 from vla_ros.bench.timing import summarize_stages
+from vla_ros.model.graph_capture import PlainCalls
 from vla_ros.model.heads import MlpResNet
 from vla_ros.model.oft_modules import OftModules
 from vla_ros.model.parallel_decoder import ParallelDecoder
@@ -121,16 +122,19 @@ def oft(arguments: argparse.Namespace) -> dict[str, Any]:
     hidden = network.config.language_model.hidden_size
     head = MlpResNet(2, _CHUNK[1] * hidden, hidden, _CHUNK[1]).to(weight.device, weight.dtype)
     modules = OftModules('l1', head.requires_grad_(False).eval())
-    decoder = ParallelDecoder(network, modules, _CHUNK, 1)
     image: np.ndarray = np.zeros((1, channels, side, side), np.float32)
-    text, end = decoder.embed_text(tuple(range(1, 21)))
+    result: dict[str, Any] = {}
+    for name, recorder in (('unrecorded', PlainCalls()), ('captured', None)):
+        decoder = ParallelDecoder(network, modules, _CHUNK, 1, recorder)
+        decoder.set_prompt(tuple(range(1, 21)))
+        decoder.prepare()
 
-    def infer() -> None:
-        visual = decoder.embed_images(image, text, end)
-        decoder.regress(decoder.hidden_states(visual, text, None, end))
+        def infer() -> None:
+            decoder.observe(image)
+            decoder.predict()
 
-    result: dict[str, Any] = {
-        'one chunk of 8 actions': time_runs(infer, weight.device, arguments.rounds)}
+        result[f'one chunk of 8 actions, {name}'] = time_runs(infer, weight.device,
+                                                              arguments.rounds)
     for size in BATCHES:
         images = torch.zeros(size, channels, side, side, device=weight.device,
                              dtype=weight.dtype)

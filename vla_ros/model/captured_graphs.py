@@ -6,16 +6,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-import logging
-import threading
 from typing import Any
 
+from vla_ros.model.background_captures import BackgroundCaptures
 from vla_ros.model.graph_capture import Recorder
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.passes import decode
 from vla_ros.model.passes import prefill
-
-_logger = logging.getLogger(__name__)
 
 Passes = tuple[Callable[..., None], Callable[..., None]]
 
@@ -58,9 +55,9 @@ class GraphCache:
         self._recorder = recorder
         self._buffers = buffers
         self._prefill, self._decode = passes
-        self._captured: dict[int, BucketGraphs] = {}
-        self._lock = threading.Lock()
-        self._attempted: set[int] = set()
+        self._captures = BackgroundCaptures(
+            lambda bucket: self._record(bucket, recorder.record),
+            'the passes of sequences up to %d')
 
     def find(self, length: int) -> BucketGraphs:
         """
@@ -69,29 +66,25 @@ class GraphCache:
         :param length: of image and prompt.
         """
         bucket = self._bucket(length)
-        graphs = self._captured.get(bucket)
+        graphs = self._captures.get(bucket)
         if graphs is not None:
             return graphs
         if not self._recorder.is_slow:
-            return self._add(bucket)
-        self._capture_later(bucket)
-        # A copy: the background thread may add to it at any time.
-        larger = [captured for captured in list(self._captured) if captured > bucket]
-        if larger:
-            return self._captured[min(larger)]
+            return self._captures.add(bucket)
+        self._captures.start(bucket)
+        larger = (self._captures.get(captured) for captured in sorted(self._captures.lengths())
+                  if captured > bucket)
+        if (graphs := next(larger, None)) is not None:
+            return graphs
         return self._record(bucket, lambda run, buffers: partial(run, buffers))
 
     def prepare(self, length: int) -> None:
         """Capture the graphs of a length now, and wait for it."""
-        self._capture(self._bucket(length))
+        self._captures.prepare(self._bucket(length))
         self._recorder.trim()
 
     def _bucket(self, length: int) -> int:
         return -(-length // self._recorder.bucket) * self._recorder.bucket
-
-    def _add(self, bucket: int) -> BucketGraphs:
-        self._captured[bucket] = self._record(bucket, self._recorder.record)
-        return self._captured[bucket]
 
     def _record(self, bucket: int, record: Callable) -> BucketGraphs:
         network, count = self._network, self._buffers.count
@@ -101,21 +94,3 @@ class GraphCache:
                   partial(self._decode, network, length=bucket, count=1),
                   partial(self._decode, network, length=bucket, count=rest))
         return BucketGraphs(*(record(run, self._buffers) for run in passes))
-
-    def _capture_later(self, bucket: int) -> None:
-        with self._lock:
-            if bucket in self._attempted:
-                return
-            self._attempted.add(bucket)
-        threading.Thread(target=self._capture, args=(bucket,), name='vla_graphs',
-                         daemon=True).start()
-
-    def _capture(self, bucket: int) -> None:
-        self._attempted.add(bucket)
-        try:
-            self._add(bucket)
-        except Exception:
-            # Not every library's kernels can be captured. What served so far keeps serving.
-            _logger.exception('the passes of sequences up to %d cannot be captured', bucket)
-        else:
-            _logger.info('the passes of sequences up to %d are captured', bucket)

@@ -10,7 +10,7 @@ in registers. Sums are float32; everything else is rounded where PyTorch's opera
 only the order of sums differs. Source of the formulas: :mod:`vla_ros.model.layer_operations`.
 
 A matrix of few rows does not fill a GPU with one program for a tile of its rows. Then several
-programs share a tile, each with its own blocks of columns (split-K). The last one that arrives adds
+programs share a tile, each with its own blocks of columns (split-K). The last one to arrive adds
 their sums, always in the same order: the result does not depend on which one that is.
 """
 
@@ -135,8 +135,8 @@ class Counters:
         return self._by_stream[stream]
 
     def _allocate(self) -> Tensor:
-        # More tiles than programs are not split. Passes run in inference mode, measurements do not;
-        # only an ordinary tensor can be written in both.
+        # More tiles than programs are not split. Passes run in inference mode, measurements do
+        # not; only an ordinary tensor can be written in both.
         with torch.inference_mode(False):
             return torch.zeros(_PROGRAMS, dtype=torch.int32, device=self._device)
 

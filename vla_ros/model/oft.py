@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vla_ros.data.actions import ActionTokenizer
@@ -23,6 +22,7 @@ from vla_ros.model.oft_modules import find_scales
 from vla_ros.model.oft_modules import load_modules
 from vla_ros.model.oft_modules import OftModules
 from vla_ros.model.oft_modules import Scales
+from vla_ros.model.oft_passes import OftBuffers
 from vla_ros.model.parallel_decoder import ParallelDecoder
 from vla_ros.model.prepare import find_statistics
 from vla_ros.model.prepare import Machine
@@ -96,23 +96,23 @@ class OftPolicy:
         pixels = np.stack([self._process_image(image) for image in observation.images])
         clock.finish('preprocess')
         decoder = self.decoder
-        text, end = decoder.embed_text(read.model_ids)
-        visual = decoder.embed_images(pixels, text, end)
+        decoder.set_prompt(read.model_ids)
+        state = None
         if self.scales.proprio is not None and observation.proprio is not None:
             state = self.scales.proprio.normalize(observation.proprio)
-            visual = torch.cat([visual, decoder.embed_proprio(state)])
+        decoder.observe(pixels, state)
         clock.finish('vision')
         if self.kind == 'diffusion':
-            normalized = _to_numpy(decoder.diffuse(visual, text, end))
+            normalized = _to_numpy(decoder.diffuse())
             clock.finish('diffusion')
             chunk = self._chunk(normalized, prompt, input_ids)
         else:
-            hidden = decoder.hidden_states(visual, text, None, end)
+            predicted = decoder.predict()
             clock.finish('prefill')
             if self.kind == 'l1':
-                chunk = self._chunk(_to_numpy(decoder.regress(hidden)), prompt, input_ids)
+                chunk = self._chunk(_to_numpy(predicted.values), prompt, input_ids)
             else:
-                chunk = self._read_tokens(hidden, prompt, input_ids)
+                chunk = self._read_tokens(predicted, prompt, input_ids)
             clock.finish('head')
         return replace(chunk, timings_ms=clock.milliseconds())
 
@@ -122,6 +122,7 @@ class OftPolicy:
     def select_adapter(self, name: str | None) -> None:
         """Switch the adapter; see :class:`vla_ros.policy.base.AdaptablePolicy`."""
         self._adapters.select(name)
+        self.decoder.reset()
 
     def warm_up(self) -> None:
         """Run every kernel once, on black images, whatever comes out."""
@@ -150,10 +151,11 @@ class OftPolicy:
         return ActionChunk(self.scales.action.unnormalize(normalized), normalized, token_ids,
                            bins, margins, prompt, input_ids, {}, self._period_s)
 
-    def _read_tokens(self, hidden: Tensor, prompt: str,
+    def _read_tokens(self, predicted: OftBuffers, prompt: str,
                      input_ids: tuple[int, ...]) -> ActionChunk:
-        ids, margins = self.decoder.choose_tokens(hidden)
-        token_ids, distances = tuple(ids.tolist()), margins.cpu().numpy()
+        token_ids = tuple(predicted.tokens.tolist())
+        # A copy: the next inference writes into the same memory.
+        distances = predicted.margins.cpu().numpy().copy()
         foreign = np.flatnonzero(~self.action_tokenizer.is_action(token_ids)
                                  | ~np.isfinite(distances)).tolist()
         if foreign and not self._clip_invalid:

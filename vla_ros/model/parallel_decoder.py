@@ -1,130 +1,151 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""
-Parallel decoding: one pass of the network gives every number of a chunk.
+"""OpenVLA-OFT's parallel decoding of a chunk, in preallocated buffers and captured passes."""
 
-Source: predict_action of prismatic/extern/hf/modeling_prismatic.py, moojink/openvla-oft. The
-sequence is BOS, the patches of every image, the state's token, [the diffusion time's token], the
-prompt, one placeholder for each number of the chunk, the end token; every position sees every
-other. As everywhere in a language model, the output at a position predicts the next one, so the
-hidden states of the numbers begin at the last token of the prompt.
-"""
+from collections.abc import Callable
+from functools import partial
+import logging
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vla_ros.model.background_captures import BackgroundCaptures
+from vla_ros.model.device_errors import device_errors
 from vla_ros.model.diffusion import Ddim
 from vla_ros.model.diffusion import encode_time
-from vla_ros.model.film import FilmBackbone
+from vla_ros.model.graph_capture import choose_recorder
+from vla_ros.model.graph_capture import Recorder
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.oft_modules import OftModules
+from vla_ros.model.oft_passes import embed_observation
+from vla_ros.model.oft_passes import OftBuffers
+from vla_ros.model.oft_passes import predict
 
-# Longest prompt to keep room for, in tokens.
-_MAX_TEXT = 512
+_logger = logging.getLogger(__name__)
+
 # The diffusion head starts from noise. Drawing the same noise each time makes the result a
 # function of the observation, so that a recorded run can be repeated.
 _NOISE_SEED = 0
+# Prompts whose passes are kept, each of its exact length: every position sees every other, so
+# padding would be seen.
+_MOST_LENGTHS = 8
 
 
 class ParallelDecoder:
-    """One pass of the network over a whole sequence, in buffers kept for the longest one."""
+    """
+    One pass of the network over a whole sequence; with a diffusion head, one for each step.
+
+    Until the pass of a new prompt length is captured, and where it cannot be, it runs unrecorded.
+    """
 
     def __init__(self, network: OpenVlaNetwork, modules: OftModules, chunk_shape: tuple[int, int],
-                 image_count: int) -> None:
-        config = network.config.language_model
-        self.network = network
-        self.chunk_shape = chunk_shape
-        self.count = chunk_shape[0] * chunk_shape[1]
-        self._modules = modules
-        visual = network.patch_count * image_count
-        extra = (modules.proprio is not None) + (modules.kind == 'diffusion')
-        fixed = visual + extra + self.count + 1
-        self.max_text = min(_MAX_TEXT, config.max_position_embeddings - fixed)
-        weight = network.language_model.embed_tokens.weight
-        self._device, self._dtype = weight.device, weight.dtype
-        length = fixed + self.max_text
-        self._rotary = network.language_model.rotary_table(length)
-        # Nothing is kept from one pass to the next, so all layers share one layer's cache.
-        layer = torch.empty(2, 1, length, config.kv_heads, config.head_size, dtype=weight.dtype,
-                            device=weight.device)
-        self._cache = layer.expand(config.num_hidden_layers, *layer.shape)
-        self._end = torch.tensor([config.eos_token_id], device=weight.device)
-        generator = torch.Generator().manual_seed(_NOISE_SEED)
-        self._noise = torch.randn(chunk_shape, generator=generator).to(weight.device)
-
-    @torch.inference_mode()
-    def embed_text(self, input_ids: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Embed prompt and end token, (N, hidden) and (1, hidden)."""
-        ids = torch.tensor(input_ids, device=self._device)
-        embed = self.network.language_model.embed_tokens
-        return embed(ids), embed(self._end)
-
-    @torch.inference_mode()
-    def embed_images(self, pixels: np.ndarray, text: Tensor, end: Tensor) -> Tensor:
+                 image_count: int, recorder: Recorder | None = None) -> None:
         """
-        Turn images into tokens.
+        Allocate all memory of decoding.
+
+        :param recorder: makes passes ready to run; by default CUDA graphs on a CUDA device.
+        """
+        self.network = network
+        self.modules = modules
+        self.buffers = buffers = OftBuffers.allocate(network, modules, chunk_shape, image_count)
+        self.max_text = len(buffers.text)
+        self._recorder = recorder = recorder or choose_recorder(network)
+        self._embed = self._record_embedding()
+        self._captures = BackgroundCaptures(
+            lambda length: recorder.record(self._predict(length), buffers),
+            'the passes of prompts of %d tokens', _MOST_LENGTHS)
+        self._prompt: tuple[int, ...] = ()
+        generator = torch.Generator().manual_seed(_NOISE_SEED)
+        self._noise = torch.randn(chunk_shape, generator=generator).to(network.device)
+
+    @torch.inference_mode()
+    def set_prompt(self, input_ids: tuple[int, ...]) -> None:
+        """
+        Set the prompt of the next runs; the present prompt is not embedded again.
+
+        :param input_ids: ids of the model's input, the beginning-of-sequence token first.
+        """
+        if input_ids == self._prompt:
+            return
+        ids = torch.tensor(input_ids, device=self.network.device)
+        text = self.buffers.text[:len(ids)]
+        text.copy_(self.network.language_model.embed_tokens(ids))
+        self.buffers.language.copy_(torch.cat([text, self.buffers.end]).mean(0))
+        self._prompt = input_ids
+
+    def reset(self) -> None:
+        """Discard the prompt, which an adapter may embed otherwise."""
+        self._prompt = ()
+
+    def prepare(self) -> None:
+        """Capture the pass of the present prompt's length now, and wait for it."""
+        self._captures.prepare(len(self._prompt))
+        self._recorder.trim()
+
+    @torch.inference_mode()
+    def observe(self, pixels: np.ndarray, state: np.ndarray | None = None) -> None:
+        """
+        Turn an observation into tokens.
 
         :param pixels: float32 (images, 3·towers, S, S).
-        :returns: (images · patches, hidden).
+        :param state: float (P,), normalised; None without a projector for it.
+        :raises DeviceLostError: a CUDA error after which the process cannot use the device.
         """
-        images = torch.from_numpy(pixels).to(self._device, self._dtype)
-        backbone = self.network.vision_backbone
-        if isinstance(backbone, FilmBackbone):
-            features = backbone(images, torch.cat([text, end]).mean(0))
-        else:
-            features = backbone(images)
-        return self.network.projector(features).flatten(0, 1)
+        with device_errors(self.network.device):
+            self.buffers.pixels.copy_(torch.from_numpy(pixels))
+            if state is not None:
+                self.buffers.state.copy_(torch.from_numpy(state).to(torch.float32))
+            self._embed()
 
     @torch.inference_mode()
-    def embed_proprio(self, state: np.ndarray) -> Tensor:
-        """Turn a normalised state, (P,), into its token, (1, hidden)."""
-        assert self._modules.proprio is not None
-        values = torch.from_numpy(state).to(torch.float32)
-        return self._modules.proprio(values.to(self._device, self._dtype))[None]
-
-    @torch.inference_mode()
-    def hidden_states(self, visual: Tensor, text: Tensor, actions: Tensor | None,
-                      end: Tensor) -> Tensor:
+    def predict(self) -> OftBuffers:
         """
-        Run the language model over one sequence.
+        Decode the chunk of the last observation: ``values`` of an L1 head, or ``tokens``.
 
-        :param visual: (V, hidden), images and whatever follows them.
-        :param text: (N, hidden), the prompt from BOS to the lone space.
-        :param actions: (T·D, hidden) what stands at the chunk's positions, None for zeros.
-        :returns: (T·D, hidden), the outputs that predict the chunk.
+        :raises DeviceLostError: a CUDA error after which the process cannot use the device.
         """
-        if actions is None:
-            actions = text.new_zeros(self.count, text.shape[1])
-        sequence = torch.cat([text[:1], visual, text[1:], actions, end])
-        hidden = self.network.language_model(sequence[None], self._rotary, self._cache, 0)
-        first = len(visual) + len(text) - 1
-        return hidden[0, first:first + self.count]
+        with device_errors(self.network.device):
+            self._find()()
+        return self.buffers
 
     @torch.inference_mode()
-    def regress(self, hidden: Tensor) -> Tensor:
-        """Turn (T·D, hidden) into (T, D) with the action head."""
-        assert self._modules.head is not None
-        return self._modules.head(hidden.reshape(self.chunk_shape[0], -1))
+    def diffuse(self) -> Tensor:
+        """
+        Sample the chunk of the last observation, float32 (T, D): one pass for each step.
 
-    @torch.inference_mode()
-    def choose_tokens(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Pick the best token at each position, int64 (T·D,), and its margin, float32."""
-        logits = self.network.language_model.logits(hidden)
-        best = torch.topk(logits.float(), 2).values
-        return logits.argmax(-1), best[:, 0] - best[:, 1]
-
-    @torch.inference_mode()
-    def diffuse(self, visual: Tensor, text: Tensor, end: Tensor) -> Tensor:
-        """Sample a chunk, float32 (T, D): one pass of the language model for each step."""
-        assert self._modules.noisy_action is not None
-        projector = self._modules.noisy_action
+        :raises DeviceLostError: a CUDA error after which the process cannot use the device.
+        """
+        buffers, run = self.buffers, self._find()
 
         def predict_noise(noisy: Tensor, time: int) -> Tensor:
-            token = encode_time(time, text.shape[1], self._device).to(self._dtype)[None]
-            actions = projector(noisy.reshape(-1, 1).to(self._dtype))
-            hidden = self.hidden_states(torch.cat([visual, token]), text, actions, end)
-            return self.regress(hidden)
+            buffers.time.copy_(encode_time(time, buffers.time.shape[1], noisy.device)[None])
+            buffers.noisy.copy_(noisy)
+            run()
+            return buffers.values
 
-        return Ddim.cosine().sample(self._noise, predict_noise)
+        with device_errors(self.network.device):
+            return Ddim.cosine().sample(self._noise, predict_noise)
+
+    def _record_embedding(self) -> Callable[[], None]:
+        run = partial(embed_observation, self.network, self.modules)
+        try:
+            return self._recorder.record(run, self.buffers)
+        except Exception:
+            _logger.exception('the pass of the images cannot be captured')
+            return partial(run, self.buffers)
+
+    def _predict(self, length: int) -> Callable[[OftBuffers], None]:
+        return partial(predict, self.network, self.modules, text_length=length)
+
+    def _find(self) -> Callable[[], None]:
+        """Return the best way to run the pass of the present prompt that is available now."""
+        length = len(self._prompt)
+        if not self._recorder.is_slow:
+            return self._recorder.record(self._predict(length), self.buffers)
+        captured = self._captures.get(length)
+        if captured is None:
+            self._captures.start(length)
+            return partial(self._predict(length), self.buffers)
+        return captured
