@@ -100,8 +100,8 @@ def test_another_instruction_reaches_the_prompt_and_the_towers(copy, stored):  #
     part, _, _ = film_part(stored[0], rank=4)
     torch.save(part, copy / 'vision_backbone--150000_checkpoint.pt')
     first, second = CASES[2], {**CASES[2], 'instruction': 'push the plate'}
-    plain, policy = load(copy, first), with_recorder(load(copy, first), Recording())
-    expected = [plain.infer(observe(case)) for case in (first, second)]
+    policy = with_recorder(load(copy, first), Recording())
+    expected = [load(copy, first).infer(observe(case)) for case in (first, second)]
     assert np.abs(expected[0].normalized - expected[1].normalized).max() > 0.01
     for _ in range(2):
         for case, chunk in zip((first, second), expected):
