@@ -205,7 +205,7 @@ class ObservationBuilder:
                         'image.extra_max_age', camera.max_age)
 
     def _check_state(self, state: VectorInput, now: int) -> None:
-        parts = self._aligner.newest_parts(STATE)
+        parts = self._aligner.newest_samples(STATE)
         missing = [name for name, newest in parts.items() if newest is None]
         if missing and state.type == ARRAY:
             raise MissingInput(f'no state of the robot on {state.topic} yet, which '

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Which samples belong to an image of the clock: the rule of the observation contract, carried out.
+Aligns the samples of all streams to an image of the clock camera by the observation contract.
 
-The node asks while it runs and the converter afterwards. What it takes from a camera is opaque: a
-message that is still to be read, or its number in a bag.
+The node aligns while it runs, the converter afterwards. A camera's value is opaque: a message that
+is still to be decoded, or its number in a bag.
 """
 
 from collections import deque
@@ -28,6 +28,8 @@ Value = TypeVar('Value')
 
 #: Nanoseconds that a sample is kept beyond its largest age: for an image that comes late.
 _MARGIN = 1_000_000_000
+#: Nanoseconds by which a sample may be stamped earlier than one that arrived before it.
+_DISORDER = 100_000_000
 #: Samples of one stream that are kept at most.
 _MOST = 2048
 ACTION, STATE = 'action', 'state'
@@ -39,7 +41,7 @@ class Stamped(Generic[Value]):
     A sample.
 
     :param stamp: of its header, ns; 0 if it has none.
-    :param arrived: when it was received, ns of any clock that all samples share.
+    :param arrived: time of reception, ns of any clock that all samples share.
     """
 
     stamp: int
@@ -48,11 +50,11 @@ class Stamped(Generic[Value]):
 
 
 class SampleBuffer(Generic[Value]):
-    """The newest samples of one stream, by which others are aligned; thread-safe."""
+    """The newest samples of one stream; thread-safe."""
 
     def __init__(self, max_age: float, margin: int = _MARGIN, most: int | None = _MOST) -> None:
         """
-        Keep what may still be asked for.
+        Start empty.
 
         :param margin: ns beyond the largest age for which a sample is kept.
         :param most: samples that are kept at most.
@@ -67,7 +69,7 @@ class SampleBuffer(Generic[Value]):
         return self._samples[-1] if self._samples else None
 
     def push(self, sample: Stamped[Value]) -> None:
-        """Take a sample in."""
+        """Add a sample."""
         with self._lock:
             self._samples.append(sample)
             while self._samples[0].arrived < sample.arrived - self._kept:
@@ -79,33 +81,68 @@ class SampleBuffer(Generic[Value]):
 
         :param align: hold, nearest or next.
         :param stamp: of that image, ns; 0 if it has none.
-        :param arrived: when it was received.
-        :returns: None if there is none.
+        :param arrived: its time of reception, ns.
+        :returns: None if no sample fits.
         """
         with self._lock:
-            samples = list(self._samples)
-        if not stamp or not samples or not samples[-1].stamp:
-            # Without stamps only the order of arrival is known.
-            known = [one for one in samples if one.arrived <= arrived] or samples[-1:]
-            return known[-1] if known else None
-        if align == 'next':
-            return min((one for one in samples if one.stamp >= stamp),
-                       key=lambda one: one.stamp, default=None)
-        if align == 'nearest':
-            samples = [one for one in samples if one.arrived <= arrived] or samples
-            return min(samples, key=lambda one: abs(one.stamp - stamp))
-        return max((one for one in samples if one.stamp <= stamp),
-                   key=lambda one: one.stamp, default=None)
+            samples = self._samples
+            if not samples:
+                return None
+            if not stamp or not samples[-1].stamp:
+                # Without stamps only the order of arrival is known.
+                return next((one for one in reversed(samples) if one.arrived <= arrived),
+                            samples[-1])
+            if align == 'hold':
+                return self._newest_until(stamp)
+            if align == 'next':
+                return self._oldest_since(stamp)
+            return self._nearest(stamp, arrived) or self._nearest(stamp, None)
+
+    # Each search starts at the newest sample. An older one cannot be stamped later than a newer
+    # one by more than _DISORDER, so the search ends as soon as no older sample can fit better.
+    # Of samples with the same stamp the one that arrived first is chosen.
+
+    def _newest_until(self, stamp: int) -> Stamped[Value] | None:
+        best: Stamped[Value] | None = None
+        for one in reversed(self._samples):
+            if best is not None and one.stamp and one.stamp + _DISORDER < best.stamp:
+                break
+            if one.stamp <= stamp and (best is None or one.stamp >= best.stamp):
+                best = one
+        return best
+
+    def _oldest_since(self, stamp: int) -> Stamped[Value] | None:
+        best: Stamped[Value] | None = None
+        for one in reversed(self._samples):
+            if one.stamp and one.stamp + _DISORDER < stamp:
+                break
+            if one.stamp >= stamp and (best is None or one.stamp <= best.stamp):
+                best = one
+        return best
+
+    def _nearest(self, stamp: int, arrived: int | None) -> Stamped[Value] | None:
+        """Give the sample nearest in time; with ``arrived``, of those received by then."""
+        best: Stamped[Value] | None = None
+        for one in reversed(self._samples):
+            if arrived is not None and one.arrived > arrived:
+                continue
+            distance = abs(one.stamp - stamp)
+            if best is not None and one.stamp and (
+                    one.stamp + _DISORDER < stamp - abs(best.stamp - stamp)):
+                break
+            if best is None or distance <= abs(best.stamp - stamp):
+                best = one
+        return best
 
 
 @dataclass(frozen=True)
 class Aligned:
     """
-    What belongs to one image of the clock.
+    The samples for one image of the clock.
 
     :param images: values of the cameras, in the order of the contract.
     :param state: float64 (P,), None where the contract has none.
-    :param stamps: of everything that was chosen, ns, by camera and by joint or ``state``.
+    :param stamps: of the chosen samples, ns, by camera and by joint or ``state``.
     """
 
     images: tuple[Any, ...]
@@ -114,7 +151,7 @@ class Aligned:
 
 
 class Aligner:
-    """Keeps the samples of all streams of a contract, and puts together what belongs together."""
+    """Keeps the samples of all streams of a contract and aligns them to an image."""
 
     def __init__(self, contract: ObservationContract, margin: int = _MARGIN,
                  most: int | None = _MOST) -> None:
@@ -130,17 +167,17 @@ class Aligner:
             for camera in contract.cameras}
         self._vectors: dict[str, dict[str, SampleBuffer[Any]]] = {
             which: {name: SampleBuffer(vector.max_age, margin, most)
-                    for name in self._parts(vector, which)}
+                    for name in self._names_of(vector, which)}
             for which, vector in ((STATE, contract.state), (ACTION, contract.action))
             if vector is not None}
 
     def image(self, camera: str, stamp: int, arrived: int, value: Any) -> None:
-        """Take an image in, by its camera's name."""
+        """Add an image, by its camera's name."""
         self._images[camera].push(Stamped(stamp, arrived, value))
 
     def joints(self, which: str, stamp: int, arrived: int, names: Sequence[str],
                values: Sequence[float]) -> None:
-        """Take joint positions in; several messages may bring some joints each."""
+        """Add joint positions; a message may hold some of the joints."""
         buffers = self._vectors[which]
         for name, value in zip(names, values):
             if name in buffers:
@@ -148,9 +185,9 @@ class Aligner:
 
     def array(self, which: str, stamp: int, arrived: int, values: Sequence[float]) -> None:
         """
-        Take a whole vector in.
+        Add a whole vector.
 
-        :param stamp: of a message that has none, the ROS time at which it came.
+        :param stamp: of its header; of a message without one, the ROS time of reception.
         """
         self._vectors[which][which].push(Stamped(stamp, arrived, tuple(values)))
 
@@ -158,16 +195,16 @@ class Aligner:
         """Give the image of a camera that arrived last."""
         return self._images[camera].newest
 
-    def newest_parts(self, which: str) -> dict[str, Stamped[Any] | None]:
+    def newest_samples(self, which: str) -> dict[str, Stamped[Any] | None]:
         """Give the sample of each joint, or of the array, that arrived last."""
         return {name: buffer.newest for name, buffer in self._vectors[which].items()}
 
     def align(self, stamp: int, arrived: int, clock_value: Any) -> Aligned:
         """
-        Put together what belongs to an image of the clock.
+        Choose the samples for an image of the clock.
 
         :param clock_value: that image.
-        :raises MissingInput: something is missing, too far away, or no numbers.
+        :raises MissingInput: a sample is missing, too old, or its numbers are not finite.
         """
         contract, stamps, images = self.contract, {}, []
         for camera in contract.cameras:
@@ -187,7 +224,7 @@ class Aligner:
 
     def action(self, stamp: int, arrived: int) -> np.ndarray:
         """
-        Give the command that belongs to an image of the clock, float64 (D,).
+        Give the command for an image of the clock, float64 (D,).
 
         :raises MissingInput: there is none, or its numbers are not finite.
         """
@@ -234,5 +271,5 @@ class Aligner:
         return found
 
     @staticmethod
-    def _parts(vector: VectorInput, which: str) -> tuple[str, ...]:
+    def _names_of(vector: VectorInput, which: str) -> tuple[str, ...]:
         return vector.names if vector.type == JOINTS else (which,)
