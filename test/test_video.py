@@ -12,11 +12,12 @@ pytest.importorskip('av', reason='PyAV is not installed: pip install -r requirem
 
 from vla_ros.data.video import CODECS  # noqa: E402, I100
 from vla_ros.data.video import VideoWriter  # noqa: E402
+from vla_ros.errors import UnsupportedError  # noqa: E402
 
 
 @pytest.mark.parametrize('codec', CODECS)
-def test_no_thread_becomes_a_real_time_one(tmp_path, codec):
-    """As root, SVT-AV1 would make them so, and all processes that are started later."""
+def test_no_thread_gets_real_time_scheduling(tmp_path, codec):
+    """Run by root, SVT-AV1 sets it; every process that is started later would inherit it."""
     before = os.sched_getscheduler(0)
     video = VideoWriter(tmp_path / 'video.mp4', codec, 10.0, (64, 64))
     try:
@@ -30,8 +31,8 @@ def test_no_thread_becomes_a_real_time_one(tmp_path, codec):
 
 
 @pytest.mark.parametrize('codec', CODECS)
-def test_the_file_is_there_before_the_encoder_gives_anything(tmp_path, codec):
-    """Its size is asked for after each episode, and an encoder of AV1 is frames late."""
+def test_the_file_exists_before_the_first_packet(tmp_path, codec):
+    """The writer reads its size after each episode, and an AV1 encoder is frames late."""
     path = tmp_path / 'new' / 'video.mp4'
     video = VideoWriter(path, codec, 10.0, (64, 64))
     try:
@@ -39,3 +40,9 @@ def test_the_file_is_there_before_the_encoder_gives_anything(tmp_path, codec):
     finally:
         video.write(np.zeros((64, 64, 3), np.uint8))
         video.close()
+
+
+def test_an_encoder_that_does_not_start_is_one_clear_error(tmp_path):
+    # H.264 has no level for images as large as this.
+    with pytest.raises(UnsupportedError, match='cannot encode 20000x20000 images with libx264'):
+        VideoWriter(tmp_path / 'video.mp4', 'h264', 10.0, (20000, 20000))

@@ -41,7 +41,7 @@ def need_av() -> Any:
         import av
     except ImportError as error:
         raise missing_package('video', error) from None
-    # Its messages about encoders are not for the users of a command.
+    # FFmpeg writes to stderr about each encoder otherwise.
     av.logging.set_level(av.logging.FATAL)
     return av
 
@@ -49,15 +49,20 @@ def need_av() -> Any:
 @contextmanager
 def _kept_scheduling() -> Iterator[None]:
     """
-    Keep this process from becoming a real-time one.
+    Restore the scheduling of this process's threads.
 
-    Run by root, SVT-AV1 gives its threads and the one that calls it SCHED_FIFO with the highest
-    priority, and every process that is started later inherits that.
+    Run by root, SVT-AV1 gives its threads and the calling one SCHED_FIFO with the highest
+    priority. Every process that is started later inherits that.
     """
     policy = os.sched_getscheduler(0) if hasattr(os, 'sched_getscheduler') else None
-    yield
-    if policy != getattr(os, 'SCHED_OTHER', None) or policy is None:
-        return
+    try:
+        yield
+    finally:
+        if policy is not None and policy == os.SCHED_OTHER:
+            _set_scheduling(policy)
+
+
+def _set_scheduling(policy: int) -> None:
     for thread in map(int, os.listdir('/proc/self/task')):
         try:
             if os.sched_getscheduler(thread) != policy:
@@ -76,7 +81,7 @@ class VideoWriter:
         :param codec: one of :data:`CODECS`.
         :param size: height and width.
         :raises ParameterError: the codec cannot hold such images.
-        :raises UnsupportedError: PyAV is missing, or was built without the encoder.
+        :raises UnsupportedError: PyAV is missing, or cannot encode such images.
         """
         av = need_av()
         height, width = size
@@ -90,22 +95,24 @@ class VideoWriter:
                                  'take any')
         self.size = size
         self.frames = 0
-        #: Of every pixel's colours, in the video.
+        #: FFmpeg's name of the pixels' layout in the video.
         self.pixel_format = 'yuv420p' if is_even else 'yuv444p'
         path.parent.mkdir(parents=True, exist_ok=True)
         self._container = av.open(str(path), 'w')
         try:
             rate = Fraction(fps).limit_denominator(1001)
             self._stream = self._container.add_stream(encoder, rate=rate, options=options)
-        except Exception:
-            raise UnsupportedError(f'video codec {codec}', f'this PyAV has no encoder {encoder}',
-                                   'pip install av') from None
-        self._stream.width, self._stream.height = width, height
-        self._stream.pix_fmt = self.pixel_format
-        # The file is there from here on, not only once the encoder gives its first packet, which
-        # is frames later.
-        with _kept_scheduling():
-            self._container.start_encoding()
+            self._stream.width, self._stream.height = width, height
+            self._stream.pix_fmt = self.pixel_format
+            # This starts the encoder's threads and writes the file's header. Without it the file
+            # would not exist before the first packet, which comes frames later.
+            with _kept_scheduling():
+                self._container.start_encoding()
+        except Exception as error:  # FFmpeg's own errors
+            self._container.close()
+            raise UnsupportedError(
+                f'video codec {codec}', f'this PyAV cannot encode {width}x{height} images with '
+                f'{encoder} ({" ".join(str(error).split())})', 'pip install av') from None
         self._frame_of = av.VideoFrame.from_ndarray
 
     def write(self, rgb: np.ndarray) -> None:
@@ -123,7 +130,7 @@ class VideoWriter:
 
 
 class VideoReader:
-    """Reads frames by their time; files stay open, the ones used last."""
+    """Reads frames by their time; the files used last stay open."""
 
     def __init__(self, most_open: int = 8) -> None:
         """
@@ -167,7 +174,7 @@ class VideoReader:
 
 
 class _OpenVideo:
-    """One file, and where in it the decoder is."""
+    """One file, and the frame that was decoded last."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -197,7 +204,7 @@ class _OpenVideo:
         return found.to_ndarray(format='rgb24')
 
     def _is_near(self, seconds: float) -> bool:
-        """Tell whether going on is quicker than looking for the time anew."""
+        """Tell whether decoding on is quicker than a seek."""
         return 0.0 <= seconds - self._last.time < 0.5
 
     def close(self) -> None:
