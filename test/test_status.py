@@ -9,7 +9,6 @@ import pytest
 
 from vla_ros.control.command_gate import CommandContext
 from vla_ros.control.status import NodeStatus
-from vla_ros.control.status import RateMeter
 from vla_ros.policy.base import PolicySpec
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.state_machine import Mode
@@ -28,28 +27,6 @@ def node_status():
     node_status.loading('', 100.0, SPEC)
     node_status.frame()
     return node_status
-
-
-def test_a_rate_is_what_was_measured():
-    """Ten a second, until they stop."""
-    meter = RateMeter(window=10.0)
-    assert meter.rate(0.0) == 0.0
-    for tick in range(20):
-        meter.tick(0.1 * tick)
-    assert meter.rate(1.9) == pytest.approx(10.0)
-    assert meter.rate(2.0) == pytest.approx(10.0)
-    assert 4 < meter.rate(4.0) < 5
-    assert meter.rate(20.0) == 0.0
-
-
-def test_a_change_of_rate_shows():
-    """Slow events are forgotten."""
-    meter = RateMeter(window=10.0)
-    for tick in range(5):
-        meter.tick(float(tick))
-    for tick in range(60):
-        meter.tick(4.0 + 0.01 * tick)
-    assert meter.rate(4.6) == pytest.approx(100.0, rel=0.05)
 
 
 @pytest.mark.parametrize('context, state, reason', [

@@ -3,7 +3,6 @@
 
 """What the node does and why: counted and measured, never the configured figures."""
 
-from collections import deque
 from dataclasses import dataclass
 from dataclasses import replace
 import math
@@ -15,36 +14,7 @@ from vla_ros.motion.coverage import Coverage
 from vla_ros.policy.base import PolicySpec
 from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Mode
-
-
-class RateMeter:
-    """Measures how often something happens, from when it happened."""
-
-    def __init__(self, window: float = 10.0, events: int = 50) -> None:
-        """
-        Look back over the latest events.
-
-        :param window: seconds after which an event is forgotten.
-        :param events: how many events are looked at, so that a change of rate shows soon.
-        """
-        self._window = window
-        self._times: deque[float] = deque(maxlen=events)
-
-    def tick(self, now: float) -> None:
-        """Take note of an event at this monotonic time, in seconds."""
-        self._times.append(now)
-
-    def rate(self, now: float) -> float:
-        """Give the events per second, 0 if fewer than two are remembered."""
-        while self._times and now - self._times[0] > self._window:
-            self._times.popleft()
-        if len(self._times) < 2:
-            return 0.0
-        intervals = len(self._times) - 1
-        period = (self._times[-1] - self._times[0]) / intervals
-        # A silence longer than the usual period counts, so that the rate falls when events stop.
-        silence = max(0.0, now - self._times[-1] - period)
-        return intervals / max(intervals * period + silence, 1e-9)
+from vla_ros.util.rate_meter import RateMeter
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,17 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is counted of each topic while an episode is recorded."""
+"""Counts of each topic while an episode is recorded."""
 
-from collections import deque
 from dataclasses import dataclass
 from dataclasses import field
 import math
 
 from vla_ros.recording.cdr import stamp_of
+from vla_ros.util.rate_meter import RateMeter
 
-#: Seconds over which a rate is measured.
-_WINDOW = 2.0
+#: Seconds over which a rate is measured: a topic of 0.5 Hz still has one.
+_WINDOW = 5.0
 
 
 @dataclass
@@ -21,7 +21,7 @@ class TopicCounter:
 
     :param messages: received.
     :param lost: sent and not received, by the sequence numbers of their publishers.
-    :param dropped: received and not written: the disk was too slow.
+    :param dropped: received and not written, because the disk was too slow.
     :param late: received more than ``late_after`` s after their stamp.
     :param backwards: stamped before the message before.
     :param longest_gap: s between two messages.
@@ -38,7 +38,7 @@ class TopicCounter:
     longest_gap: float = 0.0
     _last_stamp: int = 0
     _last_arrival: float = math.nan
-    _recent: deque[float] = field(default_factory=deque)
+    _arrivals: RateMeter = field(default_factory=lambda: RateMeter(_WINDOW))
     _sequences: dict[bytes, int] = field(default_factory=dict)
 
     def count(self, data: bytes, log_time: int, publisher: bytes, sequence: int | None,
@@ -47,7 +47,7 @@ class TopicCounter:
         Count a message.
 
         :param log_time: when it was received, ns of the ROS time.
-        :param sequence: by its publisher, None where the middleware does not tell.
+        :param sequence: number given by its publisher, None if the middleware has none.
         :param now: monotonic seconds.
         """
         self.messages += 1
@@ -65,14 +65,11 @@ class TopicCounter:
         if self._last_arrival == self._last_arrival:
             self.longest_gap = max(self.longest_gap, now - self._last_arrival)
         self._last_arrival = now
-        self._recent.append(now)
-        while self._recent[0] < now - _WINDOW:
-            self._recent.popleft()
+        self._arrivals.tick(now)
 
     def rate(self, now: float) -> float:
-        """Messages a second, over the last seconds."""
-        recent = [moment for moment in self._recent if moment >= now - _WINDOW]
-        return len(recent) / _WINDOW
+        """Give the messages per second, 0 if none came lately."""
+        return self._arrivals.rate(now)
 
     def silence(self, now: float) -> float:
         """Seconds since the last message, NaN before the first."""
@@ -82,7 +79,7 @@ class TopicCounter:
         """
         Give the counts as text.
 
-        :param written: messages that are in the bag, once it is finished: the rest was dropped.
+        :param written: messages in the finished bag; the other received ones were dropped.
         """
         dropped = self.dropped if written is None else self.messages - written
         return {'messages': str(self.messages), 'lost': str(self.lost), 'dropped': str(dropped),
