@@ -16,12 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from vla_ros.data.lerobot_format import COUNTERS
 from vla_ros.data.lerobot_metadata import DatasetError
 from vla_ros.data.lerobot_metadata import Episode
 from vla_ros.data.lerobot_metadata import Metadata
-
-#: Columns that number the frames.
-COUNTERS = ('timestamp', 'frame_index', 'episode_index', 'index', 'task_index')
 
 
 def check_columns(folder: Path, metadata: Metadata, name: str, columns: list[str]) -> None:

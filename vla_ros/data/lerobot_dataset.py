@@ -24,13 +24,13 @@ from PIL import Image
 from vla_ros.data.lerobot_checks import check_columns
 from vla_ros.data.lerobot_checks import check_frames
 from vla_ros.data.lerobot_checks import check_statistics
-from vla_ros.data.lerobot_checks import COUNTERS
 from vla_ros.data.lerobot_checks import list_numbers
 from vla_ros.data.lerobot_checks import read_statistics
+from vla_ros.data.lerobot_format import COUNTERS
+from vla_ros.data.lerobot_format import need_pyarrow
 from vla_ros.data.lerobot_metadata import DatasetError
 from vla_ros.data.lerobot_metadata import read_metadata
 from vla_ros.data.lerobot_writer import INTERVENTION
-from vla_ros.data.lerobot_writer import need_pyarrow
 from vla_ros.data.video import need_av
 from vla_ros.data.video import VideoError
 from vla_ros.data.video import VideoReader

@@ -118,7 +118,7 @@ def check_bag(path: Path, limits: Limits, contract: ObservationContract | None =
         'train/run parity': f'{plan.answered - len(plan.unlike)} of {plan.answered} observations '
                             'of the node are those of the dataset'}
     if has_pictures and plan.frames:
-        _add_pictures(bag, plan, report)
+        _add_images(bag, plan, report)
     return report
 
 
@@ -211,7 +211,7 @@ def _check_plan(bag: Bag, plan: EpisodePlan, instruction: str, limits: Limits,
         np.array([frame.intervention for frame in plan.frames]), [len(plan.frames)])
 
 
-def _add_pictures(bag: Bag, plan: EpisodePlan, report: Report) -> None:
+def _add_images(bag: Bag, plan: EpisodePlan, report: Report) -> None:
     chosen = np.unique(np.linspace(0, len(plan.frames) - 1, _PICTURES).astype(int)).tolist()
     counts = {camera.name: 0 for camera in plan.contract.cameras}
     try:

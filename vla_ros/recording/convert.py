@@ -139,9 +139,9 @@ class _Converter:
                 contract.action.names if contract.action is not None else (), contract.fps,
                 contract.robot_type, self._options.storage))
         for camera, rgb in kept:
-            self._writer.add_picture(camera, rgb)
+            self._writer.add_image(camera, rgb)
         for camera, rgb in pictures:
-            self._writer.add_picture(camera, rgb)
+            self._writer.add_image(camera, rgb)
         states = None if contract.state is None else np.array(
             [frame.state for frame in frames], np.float32)
         self._writer.save_episode(EpisodeNumbers(

@@ -1,25 +1,29 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""
-The expert's demonstrations as a LeRobot dataset, v3.0, with images as PNG inside the Parquet.
-
-Source of the format: huggingface/lerobot, ``dataset_writer.py`` and ``dataset_metadata.py``.
-"""
+"""The expert's demonstrations as a LeRobot dataset, with images as PNG inside the Parquet."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from vla_ros.data.lerobot_format import arrow_schema
+from vla_ros.data.lerobot_format import counter_features
+from vla_ros.data.lerobot_format import COUNTERS
+from vla_ros.data.lerobot_format import DATA_MB
+from vla_ros.data.lerobot_format import image_feature
+from vla_ros.data.lerobot_format import need_pyarrow
+from vla_ros.data.lerobot_format import vector_feature
+from vla_ros.data.lerobot_format import write_info
+from vla_ros.data.lerobot_format import write_json
+from vla_ros.data.lerobot_format import write_tasks
 from vla_ros.data.lerobot_metadata import DatasetError
-from vla_ros.data.lerobot_writer import need_pyarrow
 from vla_ros.training.disturbance import Disturbance
 from vla_ros.training.seeds import demonstration_seed
 from vla_ros.worlds.expert import Expert
@@ -34,9 +38,7 @@ CAMERA = 'observation.images.camera'
 _STATE = 'observation.state'
 _FPS = 10
 _SECONDS = 15.0
-_FILE_MB = 100
 _QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
-_COUNTERS = ('timestamp', 'frame_index', 'episode_index', 'index', 'task_index')
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,8 @@ def write_dataset(folder: Path, episodes: Iterator[Demonstration]) -> None:
         path = folder / f'data/chunk-000/file-{number:03d}.parquet'
         if writer is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            writer = parquet.ParquetWriter(path, _schema(pyarrow, features))
-        writer.write_table(pyarrow.Table.from_pydict(columns, _schema(pyarrow, features)))
+            writer = parquet.ParquetWriter(path, arrow_schema(features))
+        writer.write_table(pyarrow.Table.from_pydict(columns, arrow_schema(features)))
         length = len(episode.actions)
         values.append(_values(episode, columns))
         rows.append({'episode_index': index, 'tasks': [episode.instruction], 'length': length,
@@ -125,7 +127,7 @@ def write_dataset(folder: Path, episodes: Iterator[Demonstration]) -> None:
                      **_flat(_statistics([values[-1]])),
                      'meta/episodes/chunk_index': 0, 'meta/episodes/file_index': 0})
         first += length
-        if path.stat().st_size > (_FILE_MB - 10) * 2**20:
+        if path.stat().st_size > (DATA_MB - 10) * 2**20:
             writer.close()
             writer, number = None, number + 1
     if writer is not None:
@@ -152,36 +154,15 @@ def _png(image: np.ndarray) -> bytes:
 
 def _features(size: tuple[int, ...]) -> dict[str, Any]:
     """Describe the columns, as meta/info.json does."""
-    names = [f'{joint}.pos' for joint in JOINTS]
-    vector = {'dtype': 'float32', 'shape': [len(JOINTS)], 'names': names}
-    return {CAMERA: {'dtype': 'image', 'shape': [*size, 3],
-                     'names': ['height', 'width', 'channels']},
-            _STATE: vector, 'action': vector,
-            **{name: {'dtype': 'float32' if name == 'timestamp' else 'int64', 'shape': [1],
-                      'names': None} for name in _COUNTERS}}
-
-
-def _schema(pyarrow: Any, features: dict[str, Any]) -> Any:
-    """Describe the columns to Arrow, and to the library ``datasets``, which reads them."""
-    image = pyarrow.struct([('bytes', pyarrow.binary()), ('path', pyarrow.string())])
-    vector = pyarrow.list_(pyarrow.float32(), len(JOINTS))
-    kinds = {'image': image, 'int64': pyarrow.int64()}
-    fields, described = [], {}
-    for name, feature in features.items():
-        kind = feature['dtype']
-        is_vector = kind == 'float32' and feature['shape'] != [1]
-        fields.append((name, vector if is_vector else kinds.get(kind, pyarrow.float32())))
-        value = {'dtype': kind, '_type': 'Value'}
-        described[name] = ({'_type': 'Image'} if kind == 'image' else value if not is_vector else
-                           {'feature': value, 'length': len(JOINTS), '_type': 'Sequence'})
-    return pyarrow.schema(fields, {'huggingface': json.dumps({'info': {'features': described}})})
+    return {CAMERA: image_feature(size), _STATE: vector_feature(JOINTS),
+            'action': vector_feature(JOINTS), **counter_features()}
 
 
 def _values(episode: Demonstration, columns: dict[str, Any]) -> dict[str, np.ndarray]:
     """Give the values of the statistics: all numbers, and every 16th pixel."""
     pixels = episode.images[:, ::4, ::4].reshape(-1, 3) / 255
     numbers = {name: np.asarray(columns[name], np.float64).reshape(len(episode.actions), -1)
-               for name in (_STATE, 'action', *_COUNTERS)}
+               for name in (_STATE, 'action', *COUNTERS)}
     return {CAMERA: pixels, **numbers}
 
 
@@ -208,27 +189,11 @@ def _flat(statistics: dict[str, dict[str, list]]) -> dict[str, list]:
 def _write_meta(folder: Path, features: dict[str, Any], tasks: dict[str, int],
                 rows: list[dict[str, Any]], statistics: dict[str, Any], frames: int) -> None:
     import pyarrow
-    parquet = need_pyarrow()
     meta = folder / 'meta'
     (meta / 'episodes/chunk-000').mkdir(parents=True)
-    parquet.write_table(pyarrow.Table.from_pylist(rows),
-                        meta / 'episodes/chunk-000/file-000.parquet')
-    table = pyarrow.table({'task_index': list(tasks.values()), 'task': list(tasks)})
-    # pandas, by which LeRobot reads it, makes the sentences the index.
-    table = table.replace_schema_metadata({'pandas': json.dumps({
-        'index_columns': ['task'], 'column_indexes': [], 'columns': [
-            {'name': 'task_index', 'field_name': 'task_index', 'pandas_type': 'int64',
-             'numpy_type': 'int64', 'metadata': None},
-            {'name': 'task', 'field_name': 'task', 'pandas_type': 'unicode',
-             'numpy_type': 'object', 'metadata': None}],
-        'creator': {'library': 'pyarrow', 'version': pyarrow.__version__},
-        'pandas_version': '2.0.0'})})
-    parquet.write_table(table, meta / 'tasks.parquet')
-    info = {'codebase_version': 'v3.0', 'robot_type': 'vla_ros_six_axis_arm', 'fps': _FPS,
-            'total_episodes': len(rows), 'total_frames': frames, 'total_tasks': len(tasks),
-            'chunks_size': 1000, 'data_files_size_in_mb': _FILE_MB,
-            'video_files_size_in_mb': 200, 'splits': {'train': f'0:{len(rows)}'},
-            'data_path': 'data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet',
-            'video_path': None, 'features': features}
-    for name, value in (('stats', statistics), ('info', info)):
-        (meta / f'{name}.json').write_text(json.dumps(value, indent=4) + '\n', encoding='utf-8')
+    need_pyarrow().write_table(pyarrow.Table.from_pylist(rows),
+                               meta / 'episodes/chunk-000/file-000.parquet')
+    write_tasks(meta / 'tasks.parquet', tasks)
+    write_json(meta / 'stats.json', statistics)
+    write_info(folder, features, _FPS, 'vla_ros_six_axis_arm', episodes=len(rows), frames=frames,
+               tasks=len(tasks))
