@@ -76,7 +76,7 @@ def test_a_rehearsal_on_the_cpu_writes_every_table(tmp_path):
     assert done.returncode == 0, log[-3000:]
     rows = {row['stage']: row for row in json.loads((out / 'benchmarks.json').read_text())}
     statuses = {name: row['status'] for name, row in rows.items()
-                if name not in ('sanitizer', 'fused', 'compiled')}
+                if name not in ('sanitizer', 'fused', 'products', 'compiled')}
     assert statuses == dict.fromkeys(
         ('machine', 'tests', 'model', 'steps', 'frame', 'profile', 'batch', 'oft'), 'passed')
     assert rows['model']['result']['token_agreement'] == 1.0
@@ -127,6 +127,17 @@ def test_a_stage_ends_at_its_limit_with_everything_it_started(check, tmp_path):
         time.sleep(0.01)
 
 
+def test_what_was_measured_before_the_limit_is_kept(check):
+    lines = 'echo \'{"first": 1}\'; echo \'{"first": 1, "second": 2}\'; printf \'{"fi\''
+    check.run(Stage('slow', ['sh', '-c', f'{lines}; exec sleep 60'], 2))
+    check.run(Stage('broken', python('print("{}"); raise SystemExit(3)'), 60))
+    check.run(Stage('silent', ['sh', '-c', 'exec sleep 60'], 1))
+    slow, broken, silent = check.rows
+    assert (broken['status'], broken['result']) == ('failed', {})
+    assert (slow['status'], slow['result']) == ('timed out', {'first': 1, 'second': 2})
+    assert silent['status'] == 'timed out' and 'result' not in silent
+
+
 def test_a_folder_without_wheels_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         gpu_check.main([str(tmp_path / 'out'), '--wheels', str(tmp_path)])
@@ -141,7 +152,8 @@ def test_changed_layers_are_compared_with_plain_ones():
         for layer in network.language_model.layers:
             layer.mlp.down_proj.weight.data.zero_()
 
-    rows = LayerComparison(arguments).run({'same': lambda network: None, 'other': spoil})
+    rows = {}
+    LayerComparison(arguments).run({'same': lambda network: None, 'other': spoil}, rows)
     assert rows['same']['tokens as plain'] == '7 of 7' != rows['other']['tokens as plain']
     assert rows['plain layers']['operations per layer'] == 26
     assert {'vision', 'prefill', 'decode', 'start-up, s'} <= set(rows['same'])

@@ -43,7 +43,7 @@ def norm_of(columns, dtype):
 @torch.no_grad()
 @pytest.mark.parametrize('weights', ['full', 'fp8'])
 @pytest.mark.parametrize('dtype', TOLERANCES)
-@pytest.mark.parametrize(('rows', 'columns'), [(4096, 11008), (4096, 4096), (45, 1300), (3, 20)])
+@pytest.mark.parametrize(('rows', 'columns'), [(4096, 11008), (45, 1300)])
 def test_products_of_one_row_are_near_those_of_pytorch(weights, dtype, rows, columns):
     operations, close = SplitKOperations(CUDA), torch.testing.assert_close
     norm, tolerance = norm_of(columns, dtype), TOLERANCES[dtype]

@@ -43,6 +43,7 @@ COMPILED = {
     'fp8 norm and QKV': ('_gemv', {**ROW, **FP8, 'norm': '*bf16'}),
     'fp8 norm and gated': ('_gemv', {**ROW, **FP8, 'norm': '*bf16', 'IS_GATED': True}),
     'fp8 down, shared tiles': ('_gemv', {**ROW, **FP8, **SHARED}),
+    'fp8 gated, other tiles': ('_gemv', {**ROW, **FP8, 'IS_GATED': True, 'ROWS': 16}),
     'norm of a sum': ('_add_norm', NORM),
     'norm': ('_add_norm', {**NORM, 'update': None, 'total_out': None}),
     'rotation': ('_rotate_store', {

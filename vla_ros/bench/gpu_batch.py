@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vla_ros.bench.gpu_inputs import keep
 from vla_ros.bench.gpu_inputs import noise
 from vla_ros.bench.gpu_inputs import random_policy_of
 from vla_ros.bench.gpu_inputs import WARMUP
@@ -40,6 +41,7 @@ def batch(arguments: argparse.Namespace) -> dict[str, Any]:
             items = [BatchItem(*item) for item in zip(images[:size], [prompt] * size, drafts)]
             result[f'{size} observations, {name}'] = _measure(
                 engine, items, expected, arguments.rounds)
+        keep(result)
     return result
 
 

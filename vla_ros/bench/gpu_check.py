@@ -37,7 +37,7 @@ class Stage:
 
     :param limit_s: seconds after which it is killed.
     :param obstacle: why it cannot run here; None if it can.
-    :param has_result: whether its stdout is a JSON object.
+    :param has_result: whether its stdout is a JSON object, or several, of which the last counts.
     """
 
     name: str
@@ -53,7 +53,7 @@ def stages(is_rehearsal: bool) -> list[Stage]:
     slowness = 4 if is_rehearsal else 1
     device, shape, frame = (('cpu', 'tiny', '64x48') if is_rehearsal
                             else ('cuda', 'openvla-7b', '3840x2160'))
-    rounds, batch_rounds, steps = ('2', '2', '4') if is_rehearsal else ('60', '20', '1000')
+    rounds, few, steps = ('2', '2', '4') if is_rehearsal else ('60', '20', '1000')
     python = (sys.executable, '-m')
     model = (*python, 'vla_ros.cli.bench', 'model', '--json', '--shape', shape, '--device',
              device, '--quantization', 'fp8,int8,int4')
@@ -68,21 +68,35 @@ def stages(is_rehearsal: bool) -> list[Stage]:
 
     listed = [
         Stage('machine', measure('machine'), 20),
-        Stage('tests', (*pytest, *tests), 135, _missing('pytest'), has_result=False),
-        Stage('model', (*model, '--rounds', rounds), 150, _missing('transformers')),
+        Stage('tests', (*pytest, *tests), 130, _missing('pytest'), has_result=False),
+        Stage('model', (*model, '--rounds', rounds), 145, _missing('transformers')),
         Stage('steps', measure('steps', '--rounds', steps), 55),
-        Stage('frame', measure('frame', '--size', frame), 25),
-        Stage('profile', measure('profile'), 30),
-        Stage('fused', measure('fused', '--rounds', rounds), 45, _missing('triton')),
-        Stage('batch', measure('batch', '--rounds', batch_rounds), 35),
-        Stage('oft', measure('oft', '--rounds', rounds), 30),
-        Stage('sanitizer', ('compute-sanitizer', '--error-exitcode', '1', *pytest, *smallest), 25,
+        Stage('frame', measure('frame', '--size', frame), 20),
+        Stage('profile', measure('profile'), 25),
+        Stage('fused', measure('fused', '--rounds', few), 45, _missing('triton')),
+        Stage('products', measure('products', '--rounds', few), 30, _missing('triton')),
+        Stage('batch', measure('batch', '--rounds', few), 35),
+        Stage('oft', measure('oft', '--rounds', rounds), 25),
+        Stage('sanitizer', ('compute-sanitizer', '--error-exitcode', '1', *pytest, *smallest), 20,
               None if shutil.which('compute-sanitizer') else 'compute-sanitizer is not installed',
               has_result=False),
         # Last: what its compiler takes is the least certain.
-        Stage('compiled', measure('compiled', '--rounds', rounds), 45,
+        Stage('compiled', measure('compiled', '--rounds', few), 45,
               'it is measured on a GPU only' if is_rehearsal else None)]
     return [replace(stage, limit_s=slowness * stage.limit_s) for stage in listed]
+
+
+def _read_result(path: Path) -> dict[str, Any] | None:
+    """Read a JSON object, or the last of several, each in its line; None where there is none."""
+    text = path.read_text(encoding='utf-8')
+    for candidate in (text, *reversed(text.splitlines())):
+        try:
+            result = json.loads(candidate)
+        except ValueError:
+            continue  # a line that was being written
+        if isinstance(result, dict):
+            return result
+    return None
 
 
 def _missing(package: str) -> str | None:
@@ -170,15 +184,18 @@ class Check:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                return {'status': 'timed out', 'reason': f'longer than {stage.limit_s:g} s'}
-        if status:
-            return {'status': 'failed', 'reason': f'exit status {status}, see log.txt'}
+                row = {'status': 'timed out', 'reason': f'longer than {stage.limit_s:g} s'}
+            else:
+                row = {'status': 'passed'} if not status else {
+                    'status': 'failed', 'reason': f'exit status {status}, see log.txt'}
         if not stage.has_result:
-            return {'status': 'passed'}
-        try:
-            return {'status': 'passed', 'result': json.loads(out.read_text(encoding='utf-8'))}
-        except ValueError as error:
-            return {'status': 'failed', 'reason': f'its output is no JSON: {error}'}
+            return row
+        result = _read_result(out)
+        if result is not None:
+            return {**row, 'result': result}
+        if row['status'] == 'passed':
+            return {'status': 'failed', 'reason': 'its output is no JSON object'}
+        return row
 
     def _note(self, line: str) -> None:
         sys.stderr.write(line)

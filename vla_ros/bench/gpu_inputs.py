@@ -1,10 +1,12 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the measurements of ``gpu_check`` share: policy, frame and clock."""
+"""What the measurements of ``gpu_check`` share: policy, frame, clock and output."""
 
 import argparse
 from collections.abc import Callable
+from collections.abc import Mapping
+import json
 import time
 
 import numpy as np
@@ -53,3 +55,8 @@ def wait_for(device: torch.device) -> None:
     """Wait until a device is idle."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
+
+
+def keep(result: Mapping[str, object]) -> None:
+    """Print what was measured so far: it counts if the stage exceeds its limit."""
+    print(json.dumps(result), flush=True)

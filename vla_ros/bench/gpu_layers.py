@@ -10,6 +10,7 @@ import os
 import time
 from typing import Any
 
+from vla_ros.bench.gpu_inputs import keep
 from vla_ros.bench.gpu_inputs import noise
 from vla_ros.bench.gpu_inputs import random_policy_of
 from vla_ros.bench.kernels import decode_operations
@@ -25,9 +26,6 @@ from vla_ros.model.quantize import check_quantization
 from vla_ros.model.quantize import quantize
 from vla_ros.model.timings import choose_timings
 
-# The graphs are captured, and with them the kernels compiled, before the first run.
-_WARMUP = 1
-
 Changes = Mapping[str, Callable[[OpenVlaNetwork], None]]
 
 
@@ -38,7 +36,8 @@ def fused(arguments: argparse.Namespace) -> dict[str, Any]:
         os.environ['TRITON_INTERPRET'] = '1'
     compared = LayerComparison(arguments)
     changes: Changes = {'fused kernels': use_fused_kernels, 'split-K kernels': use_split_k_kernels}
-    result: dict[str, Any] = {'full weights': compared.run(changes)}
+    result: dict[str, Any] = {}
+    compared.run(changes, result, 'full weights, ')
     network = compared.network
     if network.device.type == 'cuda':
         try:
@@ -47,13 +46,16 @@ def fused(arguments: argparse.Namespace) -> dict[str, Any]:
         except UnsupportedError as error:
             return {**result, 'fp8': f'not here: {error}'}
     quantize(network, 'fp8', network.device)
-    return {**result, 'fp8': compared.run(changes)}
+    compared.run(changes, result, 'fp8, ')
+    return result
 
 
 def compiled(arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare compiled layers with plain ones."""
-    return LayerComparison(arguments).run({'compiled layers': lambda network: compile_layers(
-        network, mode='max-autotune-no-cudagraphs')})
+    result: dict[str, Any] = {}
+    LayerComparison(arguments).run({'compiled layers': lambda network: compile_layers(
+        network, mode='max-autotune-no-cudagraphs')}, result)
+    return result
 
 
 class LayerComparison:
@@ -66,14 +68,14 @@ class LayerComparison:
         self._rounds = arguments.rounds
         self.network = self._like.network
 
-    def run(self, changes: Changes) -> dict[str, Any]:
+    def run(self, changes: Changes, result: dict[str, Any], prefix: str = '') -> None:
         """
         Time an engine with plain layers, and one after each change.
 
-        :returns: of each, p50 of its phases in ms, start-up in s, operations of a layer and
-            decode step, and tokens equal to those of plain layers.
+        :param result: gets of each, under its name with the prefix, p50 of its phases in ms,
+            start-up in s, operations of a layer and decode step, and tokens equal to those of
+            plain layers.
         """
-        result: dict[str, Any] = {}
         expected: list[int] = []
         for name, change in {'plain layers': use_plain_operations, **changes}.items():
             began = time.perf_counter()
@@ -85,22 +87,25 @@ class LayerComparison:
             expected = expected or tokens
             counted = decode_operations(self.network, engine.buffers,
                                         self.network.patch_count + len(self._prompt))
-            result[name] = {
+            result[f'{prefix}{name}'] = {
                 **phases, 'start-up, s': round(started - began, 2),
                 'operations per layer': round(sum(counted.per_layer.values()), 2),
                 'tokens as plain': f'{sum(map(int.__eq__, tokens, expected))} of {len(tokens)}'}
-        return result
+            keep(result)
 
     def _measure(self, engine: Engine) -> tuple[list[int], dict[str, float], float]:
         """Return the tokens, p50 of the phases, and when the first inference ended."""
         spent, timings, started = [], choose_timings(self.network.device), 0.0
-        for number in range(self._rounds + _WARMUP):
+        # The graphs are captured, and with them the kernels compiled. Triton's interpreter on a
+        # CPU takes half a minute for a run.
+        warmup = 1 if self.network.device.type == 'cuda' else 0
+        for number in range(self._rounds + warmup):
             engine.reset()
             engine.set_prompt(self._prompt)
             timings.start()
             tokens = engine.run(timings).token_ids
             started = started or time.perf_counter()
-            if number >= _WARMUP:
+            if number >= warmup:
                 spent.append(timings.milliseconds())
         phases = {phase: row['p50_ms'] for phase, row in summarize_stages(spent).items()}
         return tokens, phases, started

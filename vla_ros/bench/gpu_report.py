@@ -13,7 +13,8 @@ from typing import Any
 _HEADINGS = {
     'machine': 'Machine', 'steps': 'Consecutive inferences', 'frame': 'Upload and preprocessing',
     'profile': 'Kernels of a decode step', 'oft': 'OpenVLA-OFT and vision batches',
-    'fused': 'Fused kernels', 'batch': 'Batches', 'compiled': 'Compiled layers'}
+    'fused': 'Fused kernels', 'products': 'Matrix products of one row, GB/s',
+    'batch': 'Batches', 'compiled': 'Compiled layers'}
 
 
 def write_report(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:

@@ -1,10 +1,9 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The measurements of ``gpu_check`` that ``vla_bench`` does not make; each prints JSON."""
+"""The measurements of ``gpu_check`` that ``vla_bench`` does not make; the last line counts."""
 
 import argparse
-import json
 import sys
 import time
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from vla_ros.bench.gpu_batch import batch
 from vla_ros.bench.gpu_batch import BATCHES
 from vla_ros.bench.gpu_inputs import config_of
+from vla_ros.bench.gpu_inputs import keep
 from vla_ros.bench.gpu_inputs import noise
 from vla_ros.bench.gpu_inputs import random_policy_of
 from vla_ros.bench.gpu_inputs import time_runs
@@ -22,6 +22,7 @@ from vla_ros.bench.gpu_inputs import wait_for
 from vla_ros.bench.gpu_inputs import WARMUP
 from vla_ros.bench.gpu_layers import compiled
 from vla_ros.bench.gpu_layers import fused
+from vla_ros.bench.gpu_products import products
 from vla_ros.bench.kernels import decode_operations
 from vla_ros.bench.kernels import profile_kernels
 from vla_ros.bench.machine import describe_machine
@@ -66,6 +67,7 @@ def steps(arguments: argparse.Namespace) -> dict[str, Any]:
         result[name] = {**row, 'p99 over p50': round(row['p99_ms'] / row['p50_ms'], 3),
                         'phases': {phase: times['p50_ms'] for phase, times in
                                    summarize_stages(chunks).items()}}
+        keep(result)
     return result
 
 
@@ -145,7 +147,8 @@ def oft(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 _MEASUREMENTS = {'machine': machine, 'steps': steps, 'frame': frame, 'profile': profile,
-                 'oft': oft, 'fused': fused, 'batch': batch, 'compiled': compiled}
+                 'oft': oft, 'fused': fused, 'products': products, 'batch': batch,
+                 'compiled': compiled}
 
 
 def main() -> int:
@@ -157,7 +160,7 @@ def main() -> int:
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--size', default='640x480')
     arguments = parser.parse_args()
-    print(json.dumps(_MEASUREMENTS[arguments.measurement](arguments)))
+    keep(_MEASUREMENTS[arguments.measurement](arguments))
     return 0
 
 

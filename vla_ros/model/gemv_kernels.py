@@ -14,12 +14,16 @@ programs share a tile, each with its own blocks of columns (split-K). The last o
 their sums, always in the same order: the result does not depend on which one that is.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 import triton
 import triton.language as tl
 
-_ROWS, _COLUMNS = 8, 512
+# Rows and columns of the matrix that a program multiplies at a time, and its warps.
+_TILING = (8, 512, 4)
+_GATED_TILING = (8, 512, 8)
 # Programs that fill a large GPU: 8 for each of about 130 multiprocessors.
 _PROGRAMS = 1024
 _MOST_SPLITS = 16
@@ -103,9 +107,14 @@ def _gemv(x, norm, weight, scale, residual, out, partial, counters, rows, eps,
             _finish(first, second, scale, residual, out, row, rows, IS_GATED)
 
 
-def choose_splits(rows: int, columns: int) -> int:
-    """Return how many programs share a tile of so many rows: a power of two."""
-    tiles, blocks, splits = triton.cdiv(rows, _ROWS), triton.cdiv(columns, _COLUMNS), 1
+def choose_splits(rows: int, columns: int, tiling: Sequence[int] = _TILING) -> int:
+    """
+    Return how many programs share a tile of a matrix: a power of two.
+
+    :param tiling: rows and columns of a tile, and warps.
+    """
+    tiles, blocks = triton.cdiv(rows, tiling[0]), triton.cdiv(columns, tiling[1])
+    splits = 1
     while tiles * splits < _PROGRAMS and 2 * splits <= min(blocks, _MOST_SPLITS):
         splits *= 2
     return splits
@@ -144,7 +153,8 @@ class Counters:
 # As operations of PyTorch, launches are seen by whoever counts operations.
 @torch.library.custom_op('vla_ros::gemv', mutates_args=('counters',))
 def gemv(x: Tensor, weight: Tensor, scale: Tensor | None, norm: Tensor | None, eps: float,
-         residual: Tensor | None, is_gated: bool, counters: Tensor) -> Tensor:
+         residual: Tensor | None, is_gated: bool, counters: Tensor,
+         tiling: Sequence[int] | None = None) -> Tensor:
     """
     Multiply one row with a matrix, in one kernel.
 
@@ -156,16 +166,18 @@ def gemv(x: Tensor, weight: Tensor, scale: Tensor | None, norm: Tensor | None, e
     :param residual: (…, out), added to the product; None for zeros.
     :param is_gated: whether to compute silu(gate)·up of both halves of the product.
     :param counters: from :class:`Counters`.
+    :param tiling: rows and columns of the matrix that a program multiplies at a time, powers of
+        two, and its warps; None for what is usual.
     :returns: (…, out).
     """
+    tiling = tiling or (_GATED_TILING if is_gated else _TILING)
     columns = weight.shape[1]
     rows = weight.shape[0] // 2 if is_gated else weight.shape[0]
-    splits, tiles = choose_splits(rows, columns), triton.cdiv(rows, _ROWS)
+    splits, tiles = choose_splits(rows, columns, tiling), triton.cdiv(rows, tiling[0])
     out = x.new_empty(*x.shape[:-1], rows)
-    partial = None if splits == 1 else x.new_empty(2 * splits * tiles * _ROWS,
+    partial = None if splits == 1 else x.new_empty(2 * splits * tiles * tiling[0],
                                                    dtype=torch.float32)
     _gemv[(tiles, splits)](
         x, norm, weight, scale, residual, out, partial, counters, rows, eps, COLUMNS=columns,
-        ROWS=_ROWS, BLOCK=_COLUMNS, SPLITS=splits, IS_GATED=is_gated,
-        num_warps=8 if is_gated else 4)
+        ROWS=tiling[0], BLOCK=tiling[1], SPLITS=splits, IS_GATED=is_gated, num_warps=tiling[2])
     return out
