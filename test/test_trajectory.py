@@ -53,6 +53,20 @@ def test_a_plan_arrives_when_it_is_to():
     assert trajectory.state(2.01)[0] == pytest.approx(start + 0.03)
 
 
+def test_joints_that_have_arrived_stay_however_often_they_are_sent_there():
+    """Rounding leaves 1e-12 rad to go, for which ruckig plans a way to and fro."""
+    for seed in range(5):
+        target = np.random.default_rng(seed).uniform(0.0, 0.04, len(LIMITS.names))
+        trajectory = BoundedTrajectory(LIMITS, 6, np.zeros(len(target)), 0.0)
+        deviations = []
+        for tick in range(600):
+            now = tick * TICK
+            if tick % 2 == 0:
+                trajectory.head_for(target, now, 0.2)
+            deviations.append(np.abs(trajectory.state(now)[0] - target).max())
+        assert max(deviations[300:]) < 1e-6, f'seed {seed}'
+
+
 def test_braking_ends_at_rest_soon():
     trajectory = BoundedTrajectory(LIMITS, 6, np.zeros(7), 0.0)
     trajectory.head_for(np.full(7, 0.04), 0.0, 0.0)

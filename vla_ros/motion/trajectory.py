@@ -14,6 +14,10 @@ from vla_ros.util.packages import missing_package
 
 #: How far rounding may take a trajectory beyond a position limit, rad or m.
 _TOLERANCE = 1e-9
+#: Distance from the target, velocity and acceleration below which a joint rests there. Given what
+#: is left by rounding (1e-12) and a duration, ruckig plans a motion of a hundredth of a radian to
+#: and fro that takes so long.
+_STILL = 1e-9
 
 
 class BoundedTrajectory:
@@ -97,7 +101,7 @@ class BoundedTrajectory:
         """
         self._aim(now)
         self._input.control_interface = self._ruckig.ControlInterface.Position
-        self._input.target_position = positions.tolist()
+        self._input.target_position = self._without_noise(positions).tolist()
         # Where arriving together would lead a joint beyond its limit, each goes as fast as it can.
         self._synchronise(self._together)
         self._input.minimum_duration = duration
@@ -126,6 +130,16 @@ class BoundedTrajectory:
         self._input.current_acceleration = acceleration.tolist()
         self._input.target_velocity = self._input.target_acceleration = [0.0] * len(position)
         self._stop: np.ndarray | None = None
+
+    def _without_noise(self, target: np.ndarray) -> np.ndarray:
+        """Let joints that rest at their target, but for rounding, rest; give the target."""
+        position, velocity, acceleration = (np.array(values) for values in (
+            self._input.current_position, self._input.current_velocity,
+            self._input.current_acceleration))
+        is_still = (np.abs([position - target, velocity, acceleration]) < _STILL).all(0)
+        self._input.current_velocity = np.where(is_still, 0.0, velocity).tolist()
+        self._input.current_acceleration = np.where(is_still, 0.0, acceleration).tolist()
+        return np.where(is_still, position, target)
 
     def _synchronise(self, together: int) -> None:
         how = self._ruckig.Synchronization
