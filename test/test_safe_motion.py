@@ -15,6 +15,7 @@ pytest.importorskip('ruckig', reason='ruckig is not installed: pip install rucki
 
 from arm_harness import assert_held  # noqa: E402, I100
 from arm_harness import CameraProcess  # noqa: E402
+from arm_harness import NODE  # noqa: E402
 from arm_harness import robot  # noqa: E402
 from node_harness import RELIABLE  # noqa: E402
 from rclpy.qos import QoSDurabilityPolicy  # noqa: E402
@@ -45,6 +46,18 @@ def test_it_moves_within_its_limits(running):
     # The clock that commands follow is the node's; here only its mean is known.
     assert (np.abs(np.diff(positions, axis=0)) <= limits.velocity * 0.2).all()
     assert float(arm.wait_for('RUNNING')['command rate [Hz]']) > 50.0
+
+
+def test_nobody_takes_over_an_arm_that_does_not_let_him(running):
+    """By default there is neither a topic nor a service of a takeover."""
+    arm, _ = running
+    node = arm.observer.node
+    arm.observer.wait_for_match(arm.button, arm.node)
+    for topic in ('deadman', 'joint_command', 'twist'):
+        assert node.count_subscribers(f'/teleop/{topic}') == 0
+    services = {name for name, _ in node.get_service_names_and_types()}
+    assert f'{NODE}/rearm' in services and f'{NODE}/resume' not in services
+    assert arm.wait_for('RUNNING')['control mode'] == 'AUTONOMOUS'
 
 
 def test_a_killed_camera_holds_and_a_new_one_goes_on(running):

@@ -64,7 +64,7 @@ def allowed(enclave, kind, way):
 def test_the_policy_allows_all_that_the_node_does_and_no_more():
     """Compared with what a running node is found to do."""
     with running_node('arm=0.0', robot__file='six_axis_arm', robot__urdf='topic',
-                      use_sim_time='true') as (node, observer):
+                      use_sim_time='true', teleop__enabled='true') as (node, observer):
         observer.wait(lambda: observer.diagnostics, 'a status', node)
         graph = observer.node
         observer.poll(lambda: NODE in graph.get_node_names(), 'the node on the graph', node)

@@ -14,9 +14,11 @@ from typing import TypeVar
 
 from vla_ros.robot.hold import Held
 from vla_ros.robot.hold import Reason
+from vla_ros.safety.deadman import Deadman
 from vla_ros.safety.emergency_stop import EmergencyStop
 from vla_ros.safety.emergency_stop import StopView
 from vla_ros.safety.state_machine import advance
+from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Event
 from vla_ros.safety.state_machine import Mode
 from vla_ros.safety.state_machine import refuse_rearm
@@ -49,6 +51,11 @@ class CommandContext:
         """Whether a result may be sent."""
         return self.state.is_open and bool(self.instruction)
 
+    @property
+    def is_teleoperated(self) -> bool:
+        """Whether a teleoperator's command may be sent."""
+        return self.state.is_teleoperated
+
 
 class CommandGate:
     """
@@ -63,7 +70,7 @@ class CommandGate:
     """
 
     def __init__(self, instruction: str, dry_start: bool = False, is_shadow: bool = False,
-                 stop: EmergencyStop | None = None) -> None:
+                 stop: EmergencyStop | None = None, deadman: Deadman | None = None) -> None:
         """
         Start unconfigured, with the instruction that was configured.
 
@@ -71,12 +78,14 @@ class CommandGate:
         :param is_shadow: it stays there.
         :param stop: the emergency stop; used under the lock only, so that no sample of it
             overtakes another. None if there is none.
+        :param deadman: of teleoperators, likewise.
         """
         self._lock = threading.Lock()
         self._context = CommandContext(instruction, state=State(awaiting=stop is not None))
         self._dry_start = dry_start or is_shadow
         self._is_shadow = is_shadow
         self._stop = EmergencyStop(tuple) if stop is None else stop
+        self._deadman = Deadman(tuple, 0.0) if deadman is None else deadman
         self._has_sent = False
 
     @property
@@ -90,6 +99,15 @@ class CommandGate:
         with self._lock:
             return self._context
 
+    @property
+    def teleoperator(self) -> bytes | None:
+        """Publisher of the deadman that is held; None while none is."""
+        return self._deadman.holder
+
+    def deadman_due(self) -> float:
+        """Give the monotonic seconds at which a silent deadman ends the takeover."""
+        return self._deadman.due
+
     def handle(self, event: Event, detail: str = '') -> bool:
         """
         Handle an event.
@@ -102,7 +120,7 @@ class CommandGate:
 
     def poll(self) -> bool:
         """
-        Do as the emergency stop says.
+        Do as the emergency stop and the deadman say.
 
         :returns: whether it was a change.
         """
@@ -211,6 +229,19 @@ class CommandGate:
                     self._renew(state=replace(self._context.state, shadow=True))
             return refusal
 
+    def resume(self) -> str:
+        """
+        Let the policy go on after a takeover.
+
+        :returns: why that is refused; empty if it was done.
+        """
+        with self._lock:
+            self._poll()
+            if self._context.state.control is ControlMode.TAKEOVER:
+                return 'a teleoperator holds the deadman: it must be released first'
+            self._advance(Event.RESUME)
+            return ''
+
     def problem(self, held: Held, context: CommandContext | None = None) -> bool:
         """
         Hold the arm.
@@ -229,15 +260,17 @@ class CommandGate:
 
     def send(self, context: CommandContext, act: Callable[[], None]) -> bool:
         """
-        Send a result, unless it is stale.
+        Send a result, or a teleoperator's command, unless it is stale.
 
-        :param context: that the inference step began with.
+        :param context: that the inference step began with, or in which the command came.
         :param act: publishes the command, or executes the trajectory.
         :returns: whether it was sent.
         """
         with self._lock:
             self._poll()
-            if context.epoch != self._context.epoch or not self._context.is_open:
+            # No epoch is open to both: a change of the control mode begins another.
+            if context.epoch != self._context.epoch or not (
+                    self._context.is_open or self._context.is_teleoperated):
                 return False
             self._context = replace(self._context, detail='',
                                     state=advance(self._context.state, Event.RESULT))
@@ -267,7 +300,7 @@ class CommandGate:
             return self._context is not before
 
     def may_send(self) -> bool:
-        """Poll the emergency stop once more, as the last thing before sending; in a tick only."""
+        """Poll stop and deadman once more, as the last thing before sending; in a tick only."""
         return not self._poll()
 
     def _poll(self) -> bool:
@@ -277,6 +310,10 @@ class CommandGate:
         held = self._stop.fault()
         if held is not None:
             is_changed |= self._advance(Event.PROBLEM, held.reason, held.detail)
+        for event in self._deadman.poll():
+            is_changed |= self._advance(event)
+        if self._context.state.control is not ControlMode.TAKEOVER:
+            self._deadman.drop()  # refused, or ended by a stop
         return is_changed
 
     def _advance(self, event: Event, reason: Reason | None = None, detail: str = '') -> bool:

@@ -30,6 +30,7 @@ from vla_ros.control.ros_interface import RosInterface
 from vla_ros.control.status import NodeStatus
 from vla_ros.control.status_publisher import StatusPublisher
 from vla_ros.control.task_runner import TaskRunner
+from vla_ros.control.teleoperation import Teleoperation
 from vla_ros.control.worker import Worker
 from vla_ros.errors import CameraEnded
 from vla_ros.errors import Cancelled
@@ -45,6 +46,7 @@ from vla_ros.safety.black_box import BlackBox
 from vla_ros.safety.black_box import BlackBoxSettings
 from vla_ros.safety.black_box import JOINT_STATES
 from vla_ros.safety.causes import held_by
+from vla_ros.safety.deadman import Deadman
 from vla_ros.safety.emergency_stop import EmergencyStop
 from vla_ros.safety.state_machine import Event
 from vla_ros.util.progress import Progress
@@ -77,7 +79,10 @@ class Controller:
         self._status = status
         self._load_policy = load_policy
         stop = EmergencyStop(ros.take_stop, config.require_estop, config.estop_timeout)
-        self._gate = CommandGate(config.instruction, config.dry_start, config.shadow, stop)
+        deadman = None if not config.teleop_enabled else Deadman(
+            ros.take_deadman, config.teleop_timeout, config.teleop_resumes)
+        self._gate = CommandGate(config.instruction, config.dry_start, config.shadow, stop,
+                                 deadman)
         self._ended = ''
         self._adapters = AdapterChoice(config.adapters, config.adapter)
         #: Takes the inputs beside the main image.
@@ -92,6 +97,9 @@ class Controller:
         self.publish_status = self._publisher.publish
         #: Publishes the status if anything in it is news.
         self.publish_changes = self._publisher.publish_changes
+        #: Takes the commands of whoever holds the deadman.
+        self.teleoperation = Teleoperation(self._gate, self._motion, ros.now,
+                                           config.teleop_timeout, self.publish_changes)
         self._inference = InferenceStep(ros, self.observations, self._inputs)
         self._busy_since = math.inf
         #: The present status, for whoever wants it beside the topic.
@@ -109,6 +117,11 @@ class Controller:
     def black_box(self) -> BlackBox | None:
         """The black box, None where there is none."""
         return self._black_box
+
+    @property
+    def teleoperator(self) -> bytes | None:
+        """Publisher of the deadman that is held; None while none is."""
+        return self._gate.teleoperator
 
     @property
     def instruction(self) -> str:
@@ -239,7 +252,7 @@ class Controller:
         self._adapters.choose(name)
 
     def poll_stop(self) -> None:
-        """Take the emergency stop's messages: stop at once; a release alone does not re-arm."""
+        """Take the messages of emergency stop and deadman, and do as they say at once."""
         if self._gate.poll():
             self.publish_changes()
 
@@ -289,6 +302,16 @@ class Controller:
         :returns: why not; empty if it was done.
         """
         refusal = self._gate.rearm(self._ros.find_stop_publishers())
+        self.publish_changes()
+        return refusal
+
+    def resume(self) -> str:
+        """
+        Let the policy go on after a takeover.
+
+        :returns: why not; empty if it was done.
+        """
+        refusal = self._gate.resume()
         self.publish_changes()
         return refusal
 

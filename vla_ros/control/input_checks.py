@@ -76,7 +76,7 @@ class InputChecks:
         if 0.0 < self._config.max_age < age and not self.is_raw:
             raise Held(Reason.STALE_IMAGE, f'the image was {age:.3f} s old when its inference '
                                            f'ended, max_age is {self._config.max_age:g} s')
-        held = self._find_stale_joints()
+        held = self.find_stale_joints()
         if held is not None and not self.measurements.missing(self._needed_joints()):
             raise held  # else a better sentence follows, which says who is missing
 
@@ -91,17 +91,19 @@ class InputChecks:
         if 0.0 < self._config.max_age < age:
             return Held(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '
                                             f'{self._config.max_age:g} s')
-        return self._find_stale_joints()
+        return self.find_stale_joints()
 
     def due(self) -> float:
         """Give the monotonic seconds at which an input gets too old; infinity for never."""
-        now = time.monotonic()
-        frame = self._newest
-        left = [most - age for most, age in (
-            (self._config.max_age, 0.0 if frame is None else self._age(frame)),
-            (self._config.joint_timeout, self.measurements.age(self._needed_joints(), now)))
-            if most > 0.0]
-        return now + max(0.0, min(left, default=math.inf)) + _TOLERANCE
+        frame, most = self._newest, self._config.max_age
+        left = most - (0.0 if frame is None else self._age(frame)) if most > 0.0 else math.inf
+        return min(time.monotonic() + max(0.0, left) + _TOLERANCE, self.joints_due())
+
+    def joints_due(self) -> float:
+        """Give the monotonic seconds at which joint states get too old; infinity for never."""
+        now, most = time.monotonic(), self._config.joint_timeout
+        age = self.measurements.age(self._needed_joints(), now)
+        return now + max(0.0, most - age) + _TOLERANCE if most > 0.0 else math.inf
 
     def describe_old_stamp(self) -> str:
         """Give a warning if raw numbers come from an image whose stamp is too old, else ''."""
@@ -129,7 +131,8 @@ class InputChecks:
         # Without a stamp, or with one of the future, what counts is when it arrived.
         return max(since_taken, time.monotonic() - frame.arrived)
 
-    def _find_stale_joints(self) -> Held | None:
+    def find_stale_joints(self) -> Held | None:
+        """Give why the arm may not move: its joint states are too old."""
         age = self.measurements.age(self._needed_joints(), time.monotonic())
         if 0.0 < self._config.joint_timeout < age:
             return Held(Reason.STALE_JOINTS, f'the newest joint states are {age:.3f} s old, '

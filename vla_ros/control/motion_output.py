@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 import math
+import time
 
 from vla_ros.control.command_gate import CommandContext
 from vla_ros.control.command_gate import CommandGate
@@ -23,6 +24,8 @@ from vla_ros.errors import ParameterError
 from vla_ros.motion.arm import Arm
 from vla_ros.motion.arm import ArmCommand
 from vla_ros.motion.executor import ActionTrajectory
+from vla_ros.motion.teleop import JointTarget
+from vla_ros.motion.teleop import TipVelocity
 from vla_ros.policy.base import PolicySpec
 from vla_ros.robot.hold import Held
 from vla_ros.robot.hold import Reason
@@ -52,6 +55,9 @@ class MotionOutput:
         self._mapper: JointMapper | None = None
         self._arm: Arm | None = None
         self._executed: Frame | None = None
+        self._teleop_epoch = -1
+        #: When the newest command of a teleoperator came, monotonic seconds.
+        self._teleoperated = -math.inf
         self._last_command: JointCommand | None = None
         self._is_closed = False
 
@@ -67,6 +73,9 @@ class MotionOutput:
             # Imported only where a robot is moved: these need pinocchio and ruckig.
             from vla_ros.control.motion_setup import build_arm
             self._arm = build_arm(config, spec, self._ros.robot_description)
+        elif config.teleop_enabled:
+            raise ParameterError('teleop.enabled', True, 'false where no robot.file is set: a '
+                                 "teleoperator's commands pass the robot's limits")
         elif config.output != 'joint_state':
             raise ParameterError('output', config.output,
                                  'joint_state where no robot.file is set')
@@ -115,6 +124,31 @@ class MotionOutput:
             self._black_box.frame(result.frame.received, taken, '', result.rgb)
             self._black_box.result(result.ended, taken, result.chunk)
 
+    def teleoperate(self, command: JointTarget | TipVelocity, context: CommandContext) -> bool:
+        """
+        Execute a teleoperator's command; in the thread that takes them.
+
+        :param context: of its arrival.
+        :returns: whether it was executed; else the takeover has ended meanwhile.
+        :raises Held: it cannot be used, joint states are too old, or a limit holds the arm.
+        """
+        arm = self._arm
+        assert arm is not None and arm.teleop is not None, 'build has refused anything else'
+        if context.epoch != self._teleop_epoch:
+            arm.teleop.restart()
+            self._teleop_epoch = context.epoch
+        held = self._inputs.find_stale_joints()
+        if held is not None:
+            raise held
+        now = self._motion_time()
+        trajectory = arm.teleop.plan(command, self._gate.read(lambda _: arm.plan_start(now)))
+
+        def act() -> None:
+            self._teleoperated = time.monotonic()
+            self._execute(arm, trajectory, None)
+
+        return self._gate.send(context, act)
+
     def tick(self) -> bool:
         """
         Send what is due, or hold for what is wrong.
@@ -137,6 +171,9 @@ class MotionOutput:
             return 0.0  # at once: a controller would go on with what it has
         if self._ros.is_simulated() or not state.is_moving:
             return math.inf
+        if state.is_teleoperated:
+            return min(self._inputs.joints_due(), self._gate.deadman_due(),
+                       self._teleoperated + self._config.teleop_timeout)
         return self._inputs.due()
 
     def _plan(self, result: InferenceResult) -> Callable[[], None]:
@@ -156,7 +193,7 @@ class MotionOutput:
         self._ros.publish_command(command, result.frame.image, result.context.state.shadow)
         self._status.sent()
 
-    def _execute(self, arm: Arm, trajectory: ActionTrajectory, frame: Frame) -> None:
+    def _execute(self, arm: Arm, trajectory: ActionTrajectory, frame: Frame | None) -> None:
         self._executed = frame
         arm.execute(trajectory)
 
@@ -164,7 +201,8 @@ class MotionOutput:
         """Send what is due; called under the gate's lock."""
         held = self._handle_jump(jump, context.state)
         if held is None and context.state.is_moving:
-            held = self._inputs.find_stale_input()
+            held = (self._find_silence() if context.state.is_teleoperated else
+                    self._inputs.find_stale_input())
         if held is not None:
             return held
         if self._is_closed:
@@ -185,6 +223,14 @@ class MotionOutput:
             self._status.sent()
             self._note_command(command)
         return None
+
+    def _find_silence(self) -> Held | None:
+        """Give why a takeover may not move the arm on; it needs no image."""
+        silence = time.monotonic() - self._teleoperated
+        if silence >= self._config.teleop_timeout:
+            return Held(Reason.TELEOPERATION, f'no command for {silence:.3f} s, teleop.timeout is '
+                                              f'{self._config.teleop_timeout:g} s')
+        return self._inputs.find_stale_joints()
 
     def _handle_jump(self, jump: str, state: State) -> Held | None:
         if not jump:

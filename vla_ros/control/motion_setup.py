@@ -17,10 +17,12 @@ from vla_ros.motion.action_space import ActionReader
 from vla_ros.motion.arm import Arm
 from vla_ros.motion.executor import TrajectoryExecutor
 from vla_ros.motion.kinematics import Kinematics
+from vla_ros.motion.teleop import TeleopPlanner
 from vla_ros.motion.timing import action_duration
 from vla_ros.motion.timing import Timing
 from vla_ros.policy.base import PolicySpec
 from vla_ros.robot.description import load_robot
+from vla_ros.robot.description import Robot
 from vla_ros.safety.action_limits import ActionLimits
 from vla_ros.safety.action_limits import ActionLimitSettings
 
@@ -47,7 +49,16 @@ def build_arm(config: NodeConfig, spec: PolicySpec, description: Callable[[], st
     executor = TrajectoryExecutor(robot, reader, check, timing,
                                   Kinematics(robot) if reader.is_cartesian else None)
     return Arm(robot, executor, check, _lookahead(config),
-               Kinematics(robot) if config.output == 'twist' else None)
+               Kinematics(robot) if config.output == 'twist' else None,
+               _build_teleop(config, robot, check) if config.teleop_enabled else None)
+
+
+def _build_teleop(config: NodeConfig, robot: Robot, check: ActionLimits) -> TeleopPlanner:
+    if config.teleop_distance > config.gate_jump:
+        raise ParameterError('teleop.max_distance', config.teleop_distance, 'at most '
+                             f'action_limits.jump, {config.gate_jump:g}')
+    return TeleopPlanner(robot, check, config.teleop_period, config.teleop_distance,
+                         Kinematics(robot) if robot.tip_frame else None)
 
 
 def _lookahead(config: NodeConfig) -> float:

@@ -15,10 +15,11 @@ from dataclasses import field
 from dataclasses import fields
 import math
 from typing import Any
-from typing import Union
 
 from vla_ros.camera.health import IMAGE_SOURCES
 from vla_ros.control.joint_command import ACTION_SPACES
+from vla_ros.control.parameter import Parameter
+from vla_ros.control.parameter import Value
 from vla_ros.data.datasets import FRAMES
 from vla_ros.data.datasets import ROTATIONS
 from vla_ros.data.instructions import check_instruction
@@ -39,15 +40,10 @@ from vla_ros.policy.config import PolicyConfig
 from vla_ros.safety.action_limits import LIMIT_POLICIES
 from vla_ros.util.progress import Progress
 
-Value = Union[bool, int, float, str, tuple[str, ...], tuple[float, ...]]
-
 #: When an inference starts: as soon as the policy is free, or one action period after the last.
 STARTS = ('newest', 'period')
 #: A list with one empty name stands for an empty list, which rclpy takes for bytes.
 _NO_NAMES = ('',)
-
-_TYPE_NAMES = {bool: 'true or false', float: 'a number', str: 'a string',
-               tuple: 'a list of strings'}
 
 #: Messages that can carry a command.
 OUTPUTS = ('joint_state', 'joint_trajectory', 'position_array', 'twist')
@@ -57,72 +53,6 @@ GRIPPER_OUTPUTS = ('auto', 'together', 'none', 'joint_state', 'joint_trajectory'
 
 #: Stands for an empty list of numbers: rclpy takes a list that is really empty for bytes.
 _NO_NUMBERS = (math.nan,)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """
-    What there is to know about one parameter, beside its value.
-
-    :param name: as ROS knows it, a dot between group and name.
-    :param default: its type is the parameter's type.
-    :param choices: the closed set of a string, empty where any string will do.
-    :param minimum: smallest number allowed, NaN where the parameter is not a number.
-    :param maximum: largest number allowed, NaN where the parameter is not a number.
-    :param read_only: set when the node starts and never again.
-    """
-
-    name: str
-    default: Value
-    description: str
-    choices: tuple[str, ...] = ()
-    minimum: float = math.nan
-    maximum: float = math.nan
-    read_only: bool = True
-
-    @property
-    def allowed(self) -> str:
-        """What a value must be, as the end of the sentence "it must be …"."""
-        if self.choices and isinstance(self.default, tuple):
-            return f'a list of {", ".join(self.choices)}'
-        if self.choices:
-            return f'one of {", ".join(self.choices)}'
-        if type(self.default) is int:
-            return f'a whole number from {self.minimum:g} to {self.maximum:g}'
-        if isinstance(self.default, float):
-            return f'a number from {self.minimum:g} to {self.maximum:g}'
-        if self._is_numbers:
-            return 'a list of numbers'
-        return _TYPE_NAMES[type(self.default)]
-
-    @property
-    def _is_numbers(self) -> bool:
-        return isinstance(self.default, tuple) and isinstance(self.default[0], float)
-
-    def check(self, value: object) -> Value:
-        """
-        Give the value in the parameter's own type.
-
-        :raises ParameterError: it has another type or lies outside what is allowed.
-        """
-        if isinstance(self.default, tuple) and isinstance(value, (list, tuple)):
-            value = tuple(item for item in value if item != '')
-        if isinstance(self.default, float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(self.default):
-            raise ParameterError(self.name, value, self.allowed)
-        items = value if isinstance(value, tuple) else (value,)
-        if isinstance(value, tuple):
-            kinds = (float, int) if self._is_numbers else (str,)
-            if not all(type(item) in kinds for item in value):
-                raise ParameterError(self.name, value, self.allowed)
-        if self.choices and any(item not in self.choices for item in items):
-            raise ParameterError(self.name, value, self.allowed)
-        # Written so that NaN, which compares false with everything, is refused.
-        if isinstance(value, (int, float)) and not isinstance(value, bool) \
-                and not self.minimum <= value <= self.maximum:
-            raise ParameterError(self.name, value, self.allowed)
-        return value  # type: ignore[return-value]  # the checks above leave nothing else
 
 
 def _parameter(name: str, default: Value, description: str, **limits: Any) -> Any:
@@ -359,6 +289,22 @@ class NodeConfig:
     black_box_disk: float = _parameter(
         'black_box.disk_mb', 200.0, 'Megabytes that they may take; the oldest are deleted.',
         minimum=1.0, maximum=1e6)
+    teleop_enabled: bool = _parameter(
+        'teleop.enabled', False, 'Let a teleoperator who holds the deadman on teleop/deadman take '
+        'the arm over; needs a robot.file.')
+    teleop_timeout: float = _parameter(
+        'teleop.timeout', 0.25, 'Seconds for which a message of the deadman, and a command of the '
+        'teleoperator, count; then nothing moves.', minimum=0.05, maximum=2.0)
+    teleop_period: float = _parameter(
+        'teleop.period', 0.1, 'Seconds in which a command of the teleoperator is executed: what '
+        'comes at longer intervals moves the arm in steps.', minimum=0.02, maximum=0.5)
+    teleop_distance: float = _parameter(
+        'teleop.max_distance', 0.3, "Largest distance of the teleoperator's joints from the "
+        "arm's command, rad or m; a larger one holds until they are near again.",
+        minimum=0.01, maximum=100.0)
+    teleop_resumes: bool = _parameter(
+        'teleop.resume_on_release', False, 'The policy goes on when the deadman is released; '
+        'false: when ~/resume is called. A deadman that falls silent always waits for that.')
     image_source: str = _parameter(
         'image.source', 'topic', 'Where images come from. topic: sensor_msgs/Image; compressed: '
         'sensor_msgs/CompressedImage on camera/image_raw/compressed; iceoryx2: shared memory that '

@@ -17,6 +17,7 @@ from vla_ros.control.joint_command import JointCommand
 from vla_ros.control.status import Status
 from vla_ros.motion.arm import ArmCommand
 from vla_ros.policy.base import ActionChunk
+from vla_ros.safety.deadman import DeadmanSample
 from vla_ros.safety.emergency_stop import StopSample
 from vla_ros.safety.emergency_stop import StopView
 
@@ -73,6 +74,9 @@ class RosInterface(Protocol):
 
     def take_stop(self) -> Iterable[StopSample]:
         """Take the messages of the emergency stop that have come since."""
+
+    def take_deadman(self) -> Iterable[DeadmanSample]:
+        """Take the messages of the deadman that have come since; where one is enabled."""
 
     def find_stop_publishers(self) -> StopView:
         """Give the emergency stop's publishers of this moment."""

@@ -241,6 +241,12 @@ class NodeStatus:
                           'is required' if self._requires_stop else
                           f'listening on {self._stop_topic} for an emergency stop that is '
                           'pressed already')
+        if state.control is ControlMode.PAUSED:
+            return mode, ('paused after a takeover: call ~/resume to let the policy go on, or '
+                          'press the deadman')
+        if state.control is ControlMode.TAKEOVER:
+            return mode, ('taken over: no command on teleop/joint_command or teleop/twist has '
+                          'come yet')
         if not context.instruction:
             return mode, (f'no instruction: publish one on {self._instruction_topic} '
                           'or set the parameter instruction')

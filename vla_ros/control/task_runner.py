@@ -19,6 +19,7 @@ from vla_ros.control.task import TaskGoal
 from vla_ros.control.task import TaskResult
 from vla_ros.errors import VlaError
 from vla_ros.robot.hold import Reason
+from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Mode
 
 _logger = logging.getLogger(__name__)
@@ -69,7 +70,11 @@ class TaskRunner:
         """Say why a task cannot be started now; empty if it can."""
         if goal.condition == 'rest' and not self._rest.is_measured(time.monotonic()):
             return 'no joint_states are received, and success by rest needs them'
-        return _refuse(self._gate.context)
+        context = self._gate.context
+        if context.state.control is not ControlMode.AUTONOMOUS:
+            return (f'{context.state.control} by a teleoperator: call ~/resume once the deadman '
+                    'is released')
+        return _refuse(context)
 
     def start(self, goal: TaskGoal) -> Task:
         """
@@ -136,7 +141,7 @@ class TaskRunner:
             return Outcome.PREEMPTED, f'another instruction: {context.instruction}'
         if task.success:
             return Outcome.SUCCEEDED, task.success
-        if not self.actions:
+        if not self.actions or context.state.control is not ControlMode.AUTONOMOUS:
             self._rest.begin(now)
         rested = self._rest.duration(now)
         if task.goal.condition == 'rest' and rested >= rest_time(task.goal):

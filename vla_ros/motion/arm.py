@@ -20,6 +20,7 @@ from vla_ros.motion.executor import TrajectoryExecutor
 from vla_ros.motion.kinematics import Kinematics
 from vla_ros.motion.lookahead import Lookahead
 from vla_ros.motion.measurements import Measurements
+from vla_ros.motion.teleop import TeleopPlanner
 from vla_ros.policy.base import ActionChunk
 from vla_ros.robot.description import Robot
 from vla_ros.robot.hold import Held
@@ -69,6 +70,10 @@ class ArmState(Protocol):
         """Whether the arm is kept where it is."""
 
     @property
+    def keeps_grip(self) -> bool:
+        """Whether grippers stay at their command when the arm rests."""
+
+    @property
     def is_silent(self) -> bool:
         """Whether nothing is sent to the arm."""
 
@@ -83,14 +88,17 @@ class Arm:
     """
 
     def __init__(self, robot: Robot, executor: TrajectoryExecutor, check: ActionCheck,
-                 lookahead: float = 0.0, twist: Kinematics | None = None) -> None:
+                 lookahead: float = 0.0, twist: Kinematics | None = None,
+                 teleop: TeleopPlanner | None = None) -> None:
         """
         Start with nothing known.
 
         :param lookahead: seconds for which a command says how the motion goes on; 0: not at all.
         :param twist: for the velocity of the tip, where that is wanted; not the executor's,
             which another thread uses.
+        :param teleop: plans a teleoperator's commands; None where there is none.
         """
+        self.teleop = teleop
         self.measurements = Measurements(robot.names)
         self.check = check
         self._robot = robot
@@ -176,8 +184,8 @@ class Arm:
         # With a twist output a velocity towards the measured position would move the arm away.
         age = self.measurements.age(self.joints, time.monotonic())
         is_known = self._twist is None and age < _FRESH
-        return self._command(self._executor.sample(now, self._measured() if is_known else None),
-                             now)
+        return self._command(self._executor.sample(
+            now, self._find_rest(state, now) if is_known else None), now)
 
     def _is_silenced(self, state: ArmState) -> bool:
         is_switched = state.shadow != self._was_shadow
@@ -196,6 +204,15 @@ class Arm:
         if not state.shadow:
             self.check.following(setpoint.positions, self._measured())
         return self._command(setpoint, now)
+
+    def _find_rest(self, state: ArmState, now: float) -> np.ndarray:
+        """Give where a held arm rests, float64 (N,): where it is."""
+        rest = self._measured()
+        if state.keeps_grip:
+            # A gripper that holds something is measured further open than it is commanded to be.
+            hands = slice(len(self.joints), None)
+            rest[hands] = self._executor.plan_start(now).waypoint.joints[hands]
+        return rest
 
     def _start_to_hold(self, now: float) -> None:
         if self.measurements.missing(self.joints):

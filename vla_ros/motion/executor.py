@@ -69,7 +69,7 @@ class ActionTrajectory:
     :param began: seconds at which the first action begins.
     :param duration: seconds of each action.
     :param waypoints: start and end of each of the T actions, T + 1 in all.
-    :param actions: float64 (T, D), the actions of the waypoints.
+    :param actions: float64 (T, D), the actions of the waypoints; (1, 0) of a teleoperator.
     """
 
     began: float
@@ -196,7 +196,7 @@ class TrajectoryExecutor:
             return PlanStart(now, Waypoint(rest), np.zeros(rest.shape), None)
         waypoint, speeds = self._plan.reference(now)
         rest = self._plan.actions[self._plan.index(now):]
-        return PlanStart(now, waypoint, speeds, rest)
+        return PlanStart(now, waypoint, speeds, rest if rest.size else None)
 
     def plan(self, actions: np.ndarray, plan_start: PlanStart) -> ActionTrajectory:
         """
@@ -228,8 +228,9 @@ class TrajectoryExecutor:
 
     def execute(self, trajectory: ActionTrajectory) -> None:
         """Replace the trajectory that was being executed."""
-        if self._plan is not None and self._is_delta:
-            before = self._plan
+        before = self._plan
+        if before is not None and self._is_delta and before.actions.size and \
+                trajectory.actions.size:
             self.meter.note(trajectory.began - before.began, len(before.actions) * before.duration)
         self._plan = trajectory
         self._current = -1

@@ -3,7 +3,7 @@
 
 """The parameters of ``vla_record``."""
 
-from vla_ros.control.parameters import Parameter
+from vla_ros.control.parameter import Parameter
 from vla_ros.recording.bag_writer import COMPRESSIONS
 
 PARAMETERS = (

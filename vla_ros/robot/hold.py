@@ -39,6 +39,7 @@ class Reason(str, Enum):
     NOT_FINITE = 'not finite', True
     POLICY_ERROR = 'policy error', True
     QOS_MISMATCH = 'QoS mismatch', True
+    TELEOPERATION = 'teleoperation', True
     JUMP = 'jump', False
     OUT_OF_MEMORY = 'out of memory', False
     OPERATOR = 'operator', False

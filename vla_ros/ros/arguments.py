@@ -17,8 +17,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
-from vla_ros.control.parameters import Parameter
-from vla_ros.control.parameters import Value
+from vla_ros.control.parameter import Parameter
+from vla_ros.control.parameter import Value
 from vla_ros.errors import ParameterError
 from vla_ros.errors import VlaError
 from vla_ros.util.argument_parser import ArgumentParser

@@ -73,8 +73,9 @@ def main(arguments: Sequence[str] | None = None,
     logging.getLogger('vla_ros').addHandler(_RosHandler(node.get_logger()))
     logging.getLogger('vla_ros').setLevel(logging.INFO)
     # One thread each for frames, measurements, the watch, a transition that is loading, a task,
-    # the one that it preempts, and the rest; the emergency stop and the motion have their own.
-    executor = MultiThreadedExecutor(num_threads=7)
+    # the one that it preempts, a teleoperator's commands, and the rest; the emergency stop and the
+    # motion have their own.
+    executor = MultiThreadedExecutor(num_threads=8)
     executor.add_node(node)
     # An executor may be shut down, and a node destroyed, only once nobody spins any more: rclpy
     # does not protect a thread that waits. So the thread is asked to return, by this future.

@@ -53,7 +53,7 @@ class MotionLoop:
         """
         Prepare; :meth:`run` is the thread.
 
-        :param stop: subscriptions of the emergency stop, in a :class:`LoopGroup`.
+        :param stop: subscriptions of emergency stop and deadman, in a :class:`LoopGroup`.
         :param poll: takes their messages.
         :param tick: sends what is due.
         :param period: seconds between two ticks.

@@ -87,6 +87,8 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._controller = Controller(config, self._ros, self._status, load)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._make_subscriptions()
+        if self._ros.teleop is not None:
+            self._ros.teleop.connect(self._controller)
         subscribe_inputs(self, self._controller.observations, config, self._ros.now)
         self._camera = self._ros.open_camera(self._controller.frame,
                                              self._controller.camera_ended)
@@ -138,8 +140,8 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self.create_timer(_STOP_PERIOD, self._controller.observe_stop, clock=steady,
                           callback_group=MutuallyExclusiveCallbackGroup())
         self._ros.estop.call_on_mismatch(self._controller.observe_stop)
-        #: Polls the emergency stop and sends the motion; its ``run`` wants a thread of its own.
-        self.motion = MotionLoop(self, self._ros.estop.subscriptions, self._controller.poll_stop,
+        #: Polls emergency stop and deadman, and sends the motion; ``run`` is a thread of its own.
+        self.motion = MotionLoop(self, self._ros.polled, self._controller.poll_stop,
                                  self._controller.tick, 1.0 / config.motion_rate,
                                  self._controller.due)
 

@@ -15,6 +15,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
+from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
 try:
@@ -35,6 +36,8 @@ from vla_ros.ros.command_publisher import QUIET
 from vla_ros.ros.estop_input import EstopInputs
 from vla_ros.ros.qos import LATCHED
 from vla_ros.ros.qos import RELIABLE
+from vla_ros.ros.teleop_input import TeleopInput
+from vla_ros.safety.deadman import DeadmanSample
 from vla_ros.safety.emergency_stop import StopSample
 from vla_ros.safety.emergency_stop import StopView
 
@@ -57,6 +60,8 @@ class NodeInterface:
         self._refuse = refuse
         #: The emergency stop's subscriptions.
         self.estop = EstopInputs(node, config.common_estop)
+        #: Topics of a teleoperator, None where ``teleop.enabled`` is false.
+        self.teleop = TeleopInput(node, refuse) if config.teleop_enabled else None
         self._commands = CommandPublisher(node, config.output, config.grippers_as, RELIABLE,
                                           refuse)
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', 10,
@@ -104,6 +109,17 @@ class NodeInterface:
     def take_stop(self) -> Iterable[StopSample]:
         """Take the messages of the emergency stop that have come since."""
         return self.estop.take()
+
+    def take_deadman(self) -> Iterable[DeadmanSample]:
+        """Take the messages of the deadman that have come since."""
+        assert self.teleop is not None, 'asked for where it is enabled only'
+        return self.teleop.take()
+
+    @property
+    def polled(self) -> list[Subscription]:
+        """Subscriptions that the motion loop waits for: of emergency stop and deadman."""
+        return [*self.estop.subscriptions,
+                *([] if self.teleop is None else [self.teleop.subscription])]
 
     def find_stop_publishers(self) -> StopView:
         """Give the emergency stop's publishers of this moment."""

@@ -18,8 +18,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from vla_ros.control.parameter import Parameter
 from vla_ros.control.parameters import NodeConfig
-from vla_ros.control.parameters import Parameter
 from vla_ros.control.parameters import PARAMETERS as NODE_PARAMETERS
 from vla_ros.errors import UnsupportedError
 from vla_ros.ros import messages

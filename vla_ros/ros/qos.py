@@ -19,6 +19,9 @@ LATCHED = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE,
 #: one must not push the press of another out while a busy process does not poll. A reliable
 #: publisher sends again what finds the queue full; of those that do not, the oldest go.
 ESTOP_DEPTH = 1000
+#: Deadman of a teleoperator: it repeats itself, and a late message is worth nothing. Several
+#: publishers share the queue, and a release must not be pushed out by another's message.
+DEADMAN = QoSProfile(depth=100, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 #: Emergency stop: any publisher; those that send again what is lost; the last message of those
 #: that keep it.
 ESTOP_PROFILES = (

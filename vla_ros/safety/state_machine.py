@@ -99,6 +99,11 @@ class State:
         return self.control is ControlMode.TAKEOVER and self._may_move
 
     @property
+    def keeps_grip(self) -> bool:
+        """Whether grippers stay at their command when the arm rests, as a hand-over needs."""
+        return self.control is not ControlMode.AUTONOMOUS
+
+    @property
     def is_held(self) -> bool:
         """Whether the arm is kept where it is."""
         return self.mode is Mode.HOLD
@@ -220,7 +225,7 @@ def _ended(state: State) -> State:
 
 
 def _given_up(state: State) -> State:
-    """End a takeover, as its deadman alone cannot: it has to be released and pressed anew."""
+    """End a takeover; the deadman has to be released and pressed anew."""
     is_taken_over = state.control is ControlMode.TAKEOVER
     return replace(state, control=ControlMode.PAUSED) if is_taken_over else state
 

@@ -24,7 +24,7 @@ from std_msgs.msg import Bool
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from vla_ros.control.parameters import Parameter
+from vla_ros.control.parameter import Parameter
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError

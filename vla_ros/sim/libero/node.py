@@ -17,7 +17,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from vla_ros.control.parameters import Parameter
+from vla_ros.control.parameter import Parameter
 from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.ros.arguments import declare

@@ -1,0 +1,135 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A teleoperator beside the arm of :mod:`arm_harness`, and what the arm was commanded."""
+
+from collections.abc import Callable
+from typing import Any
+
+from arm_harness import JOINTS
+from arm_harness import Robot
+from geometry_msgs.msg import TwistStamped
+from node_harness import NEWEST
+from node_harness import RELIABLE
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+#: Seconds by which a command may be sent later than it was planned for, on a busy machine.
+_LATE = 0.05
+
+
+class Teleoperator:
+    """Publishes a deadman and a command, fifty times a second."""
+
+    def __init__(self, arm: Robot, node: Node | None = None) -> None:
+        """
+        Appear, with the deadman released.
+
+        :param node: that publishes; the observer's if None.
+        """
+        self.arm = arm
+        self.node = node = arm.observer.node if node is None else node
+        #: State of the deadman; None: it says nothing.
+        self.deadman: bool | None = False
+        #: Gives the message that is sent next, or None.
+        self.command: Callable[[], Any] = lambda: None
+        self._deadman = node.create_publisher(Bool, '/teleop/deadman', RELIABLE)
+        self._commands = {
+            JointState: node.create_publisher(JointState, '/teleop/joint_command', NEWEST),
+            TwistStamped: node.create_publisher(TwistStamped, '/teleop/twist', NEWEST)}
+        self.released = 0
+        arm.observer.node.create_timer(0.02, self._send)
+
+    def _send(self) -> None:
+        message = self.command()
+        if message is not None:
+            self._commands[type(message)].publish(message)
+        if self.deadman is not None:
+            self._deadman.publish(Bool(data=self.deadman))
+            self.released += not self.deadman
+
+    def press(self) -> None:
+        """Release the deadman, and press it when that was heard."""
+        arm = self.arm
+        for publisher in (self._deadman, *self._commands.values()):
+            arm.observer.wait_for_match(publisher, arm.node)
+        self.deadman = False
+        with arm.observer.changed:
+            sent = self.released
+        arm.observer.wait(lambda: self.released > sent + 5, 'a release', arm.node)
+        self.deadman = True
+
+    def take_over(self) -> None:
+        """Press the deadman, and wait until the node says that it is taken over."""
+        self.press()
+        self.wait_for('TAKEOVER')
+
+    def release(self) -> None:
+        """Release the deadman, and wait until the arm is paused."""
+        self.deadman = False
+        self.command = lambda: None
+        self.wait_for('PAUSED')
+
+    def resume(self) -> Trigger.Response:
+        """Let the policy go on."""
+        return self.arm.call('resume')
+
+    def wait_for(self, mode: str) -> None:
+        """Wait for a control mode."""
+        said = self.arm.observer.diagnostics
+        self.arm.observer.wait(lambda: said and said[-1]['control mode'] == mode, mode,
+                               self.arm.node)
+
+    def hold_still(self) -> None:
+        """Command the positions at which the arm is now."""
+        here = self.arm.vector()
+        self.command = lambda: joints(here)
+
+    def go(self, offset: Any) -> np.ndarray:
+        """Command joints this far from here, as a leader arm that moves there; give them."""
+        start, steps = self.arm.vector(), iter(np.linspace(0.0, 1.0, 20).tolist() + [1.0] * 100000)
+        end: np.ndarray = start + offset
+        self.command = lambda: joints(start + next(steps) * (end - start))
+        return end
+
+
+def joints(positions: Any, names: Any = JOINTS) -> JointState:
+    """Make a command for joints."""
+    return JointState(name=list(names), position=[float(value) for value in positions])
+
+
+def twist(frame: str, **linear: float) -> TwistStamped:
+    """Make a velocity of the tip along axes of a frame."""
+    message = TwistStamped()
+    message.header.frame_id = frame
+    for axis, value in linear.items():
+        setattr(message.twist.linear, axis, value)
+    return message
+
+
+class Commanded:
+    """Every command with the time at which it was sent, by the sender's clock."""
+
+    def __init__(self, arm: Robot) -> None:
+        self.heard: list[tuple[float, JointState]] = []
+        arm.observer.listen_with_info(
+            JointState, '/arm/joint_command', RELIABLE,
+            lambda message, info: self.heard.append((info['source_timestamp'] * 1e-9, message)))
+
+    def assert_smooth(self, limits: Any) -> None:
+        """Check that positions and velocities never jump, and stay within their limits."""
+        times = np.array([time for time, _ in self.heard])
+        positions = np.array([message.position for _, message in self.heard])
+        velocities = np.array([message.velocity for _, message in self.heard])
+        assert len(times) > 30
+        assert (positions >= limits.lower).all() and (positions <= limits.upper).all()
+        assert (np.abs(velocities) <= limits.velocity).all()
+        spans = (np.diff(times) + _LATE)[:, None]
+        speeds = np.maximum(np.abs(velocities[1:]), np.abs(velocities[:-1]))
+        reach = (speeds + limits.acceleration * spans) * spans
+        assert (np.abs(np.diff(positions, axis=0)) <= reach).all(), 'a jump of the positions'
+        assert (np.abs(np.diff(velocities, axis=0)) <= limits.acceleration * spans).all(), \
+            'a jump of the velocities'

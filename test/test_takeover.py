@@ -1,0 +1,212 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A person takes the arm over and gives it back, between real processes."""
+
+import math
+
+import arms
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
+pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
+pytest.importorskip('ruckig', reason='ruckig is not installed: pip install ruckig')
+
+from arm_harness import assert_held  # noqa: E402, I100
+from arm_harness import JOINTS  # noqa: E402
+from arm_harness import robot  # noqa: E402
+import rclpy  # noqa: E402
+from teleop_harness import Commanded  # noqa: E402
+from teleop_harness import joints  # noqa: E402
+from teleop_harness import Teleoperator  # noqa: E402
+from teleop_harness import twist  # noqa: E402
+from vla_ros.motion.kinematics import Kinematics  # noqa: E402
+
+ARM = arms.six_axis_arm()
+#: Narrower than the robot's, and nearer than the teleoperator will try to go.
+UPPER = 0.9
+TIMEOUT = 0.5
+
+
+@pytest.fixture(scope='module')
+def running():
+    """Give an arm that swings, and a teleoperator, the same to all tests."""
+    limits = f'[{UPPER}, .nan, .nan, .nan, .nan, .nan, .nan]'
+    with robot(teleop__enabled='true', teleop__timeout=str(TIMEOUT),
+               limits__upper=limits) as (arm, _):
+        teleoperator = Teleoperator(arm)
+        arm.wait_for('RUNNING')
+        yield arm, teleoperator
+
+
+@pytest.fixture
+def taken(running):
+    """Give the arm, taken over and at rest, and let the policy go on afterwards."""
+    arm, teleoperator = running
+    teleoperator.command = lambda: None
+    teleoperator.take_over()
+    teleoperator.hold_still()
+    arm.wait_for('RUNNING')
+    arm.observer.wait(lambda: np.ptp([message.position for _, message in arm.commands[-20:]],
+                                     axis=0).max() < 1e-4, 'rest', arm.node)
+    yield arm, teleoperator
+    teleoperator.release()
+    if arm.observer.diagnostics[-1]['state'] == 'ESTOP':
+        arm.press(False)
+        arm.wait_for('ESTOP', 'released')
+        assert arm.call('rearm').success
+    assert teleoperator.resume().success
+    arm.wait_for('RUNNING')
+
+
+def test_there_and_back_without_a_jump(running):
+    """The policy moves, then the person, then nobody, then the policy again."""
+    arm, teleoperator = running
+    commanded = Commanded(arm)
+    arm.wait_for_motion()
+    teleoperator.take_over()
+    end = teleoperator.go([0.25, -0.2, 0.2, 0.0, 0.2, 0.3])
+    arm.observer.wait(lambda: np.abs(arm.vector() - end).max() < 1e-3, 'the goal', arm.node)
+    assert arm.wait_for('RUNNING')['control mode'] == 'TAKEOVER'
+    assert not teleoperator.resume().success  # the deadman is held
+    teleoperator.command = lambda: twist('base_link', y=-0.1)
+    arm.observer.wait(lambda: np.abs(arm.vector() - end).max() > 0.1, 'a twist', arm.node)
+    teleoperator.release()  # in midst of a motion
+    assert arm.wait_for('WAITING', 'paused after a takeover: call ~/resume')
+    assert_held(arm)
+    inferred = arm.wait_for('WAITING')['frames received']
+    assert int(inferred) > 0
+    assert teleoperator.resume().success
+    said = arm.wait_for('RUNNING')
+    assert said['control mode'] == 'AUTONOMOUS'
+    arm.wait_for_motion()
+    assert commanded.heard[-1][1].header.frame_id == 'camera'
+    commanded.assert_smooth(ARM.limits)
+
+
+@pytest.mark.parametrize('frame', [ARM.base_frame, ARM.tip_frame])
+def test_a_twist_is_along_the_axes_of_its_frame(taken, frame):
+    arm, teleoperator = taken
+    kinematics = Kinematics(ARM)
+    before = kinematics.pose(arm.vector())
+    teleoperator.command = lambda: twist(frame, y=0.05)
+    arm.observer.wait(lambda: np.linalg.norm(
+        kinematics.pose(arm.vector()).position - before.position) > 0.02, 'a motion', arm.node)
+    way = kinematics.pose(arm.vector()).position - before.position
+    axis = np.array([0.0, 1.0, 0.0]) if frame == ARM.base_frame else before.rotation[:, 1]
+    assert way @ axis / np.linalg.norm(way) > 0.99
+
+
+def stamped(arm, *seconds):
+    """Give commands whose stamps are these seconds away from the present, in turn."""
+    here, turn = arm.vector(), iter(range(10 ** 9))
+
+    def command():
+        message = joints(here)
+        offset = seconds[next(turn) % len(seconds)]
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(
+            arm.observer.node.get_clock().now().nanoseconds + round(1e9 * offset), 10 ** 9)
+        return message
+    return command
+
+
+BAD_COMMANDS = (
+    (lambda arm: lambda: joints([math.nan] * 6), 'not finite'),
+    (lambda arm: lambda: joints([0.0] * 6, [*JOINTS[:5], 'elbow']), 'elbow is no joint'),
+    (lambda arm: lambda: joints([0.0] * 5), '6 names and 5 positions'),
+    (lambda arm: lambda: joints(arm.vector() + 0.4), 'away from the arm, teleop.max_distance'),
+    (lambda arm: lambda: twist('world', x=0.1), "a twist in the frame 'world'"),
+    (lambda arm: lambda: twist('base_link', x=90.0), 'limit: the tip would be at'),
+    (lambda arm: stamped(arm, -3.0), 'the stamp of a command is 3.'),
+    (lambda arm: stamped(arm, 0.0, -0.2, -0.2), 'before the one that came before it'),
+    (lambda arm: lambda: None, 'no command for'))
+
+
+def test_a_bad_command_holds_until_a_good_one(taken):
+    """Each in one line, and nothing moves."""
+    arm, teleoperator = taken
+    before = arm.vector()
+    for make, reason in BAD_COMMANDS:
+        teleoperator.command = make(arm)
+        arm.observer.wait(lambda: reason in arm.observer.diagnostics[-1]['message'], reason,
+                          arm.node)
+        said = arm.observer.diagnostics[-1]
+        assert said['state'] == 'HOLD' and '\n' not in said['message']
+        assert np.abs(arm.vector() - before).max() < 1e-3
+        teleoperator.hold_still()
+        assert arm.wait_for('RUNNING')['control mode'] == 'TAKEOVER'
+
+
+def test_nobody_gets_past_a_limit(taken):
+    arm, teleoperator = taken
+    commanded = Commanded(arm)
+    teleoperator.command = lambda: joints(arm.vector() + [0.2, 0.0, 0.0, 0.0, 0.0, 0.0])
+    arm.observer.wait(lambda: arm.vector()[0] > UPPER - 1e-4, 'the limit', arm.node)
+    arm.wait_for_commands(30)
+    assert max(message.position[0] for _, message in commanded.heard) <= UPPER
+    commanded.assert_smooth(ARM.limits)
+    teleoperator.command = lambda: joints(arm.vector() - [0.2, 0.0, 0.0, 0.0, 0.0, 0.0])
+    arm.observer.wait(lambda: arm.vector()[0] < 0.2, 'the way back', arm.node)
+
+
+def test_a_deadman_that_dies_pauses_and_its_return_moves_nothing(running):
+    arm, teleoperator = running
+    teleoperator.take_over()
+    teleoperator.command = lambda: twist('base_link', y=0.02)
+    arm.wait_for('RUNNING')
+    teleoperator.deadman = None
+    teleoperator.wait_for('PAUSED')
+    teleoperator.deadman = True  # as a network that is back
+    assert_held(arm)
+    assert arm.observer.diagnostics[-1]['control mode'] == 'PAUSED'
+    teleoperator.take_over()
+    arm.wait_for('RUNNING')
+    teleoperator.release()
+    assert teleoperator.resume().success
+    arm.wait_for('RUNNING')
+
+
+def test_an_emergency_stop_ends_a_takeover(taken):
+    """Not one command comes after it, and releasing it moves nothing."""
+    arm, teleoperator = taken
+    commanded = Commanded(arm)
+    teleoperator.command = lambda: twist('base_link', y=0.02)
+    arm.wait_for_commands(20)
+    arm.press()
+    said = arm.wait_for('ESTOP', 'pressed')
+    assert said['control mode'] == 'PAUSED'
+    teleoperator.press()  # to no effect
+    arm.press(False)
+    arm.wait_for('ESTOP', 'released')
+    assert max(time for time, _ in commanded.heard) * 1e9 <= said['stamp']
+    before = arm.vector()
+    assert arm.call('rearm').success
+    arm.wait_for('WAITING', 'paused')
+    assert (arm.vector() == before).all()
+
+
+def test_a_second_teleoperator_is_refused_while_the_first_one_holds(taken):
+    arm, teleoperator = taken
+    other_node = rclpy.create_node('other', context=arm.observer.context)
+    other = Teleoperator(arm, other_node)
+    before = arm.vector()
+    other.command = lambda: joints(before + 0.2)
+    other.press()
+    for said in ('commands of /other on /teleop/joint_command are refused: /observer holds the '
+                 'deadman', 'another teleoperator holds the arm'):
+        arm.observer.poll(lambda: any(said in line for line in arm.node.errors), said, arm.node)
+    assert np.abs(arm.vector() - before).max() < 1e-3
+    assert arm.wait_for('RUNNING')['control mode'] == 'TAKEOVER'
+    other.deadman, other.command = None, lambda: None
+    # Its publishers stay: rclpy does not bear that they go while another thread spins.
+
+
+def test_a_task_waits_for_the_policy(taken):
+    arm, _ = taken
+    messages = pytest.importorskip('vla_ros_msgs.srv', reason='vla_ros_msgs is not built')
+    request = messages.StartTask.Request()
+    request.instruction, request.timeout, request.success = 'swing', 5.0, 'timeout'
+    response = arm.observer.call(messages.StartTask, '/vla_inference_node/start_task', request,
+                                 arm.node)
+    assert 'TAKEOVER by a teleoperator' in str(response)
