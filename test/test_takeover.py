@@ -176,7 +176,10 @@ def test_an_emergency_stop_ends_a_takeover(taken):
     arm.press()
     said = arm.wait_for('ESTOP', 'pressed')
     assert said['control mode'] == 'PAUSED'
+    refusals = sum('a deadman that is pressed is refused' in line for line in arm.node.errors)
     teleoperator.press()  # to no effect
+    arm.observer.poll(lambda: sum('a deadman that is pressed is refused' in line
+                                  for line in arm.node.errors) > refusals, 'a refusal', arm.node)
     arm.press(False)
     arm.wait_for('ESTOP', 'released')
     assert max(time for time, _ in commanded.heard) * 1e9 <= said['stamp']
