@@ -34,9 +34,9 @@ ROSDEP_KEYS = {
 }
 #: What a requirements file brings; no rosdep key resolves it from a distribution's packages.
 WITHOUT_KEY = {'anyio', 'av', 'bitsandbytes', 'flash_attn', 'h11', 'huggingface_hub', 'iceoryx2',
-               'libero', 'mcap', 'mcap_ros2', 'msgpack', 'mujoco', 'peft', 'pyarrow', 'ruckig',
-               'safetensors', 'starlette', 'tokenizers', 'torch', 'transformers', 'triton',
-               'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets', 'zmq'}
+               'libero', 'mcap', 'mcap_ros2', 'msgpack', 'mujoco', 'peft', 'pyarrow', 'ray',
+               'ruckig', 'safetensors', 'starlette', 'tokenizers', 'torch', 'transformers',
+               'triton', 'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets', 'zmq'}
 
 #: Of requirements-train.txt, beside those above.
 TRAINING = {'accelerate'}

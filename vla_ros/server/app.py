@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from starlette.responses import PlainTextResponse
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -79,14 +80,26 @@ def create_app(policy: Policy, *, api_key: str | None = None, max_bytes: int = M
         yield
         await run_sync(collector.close)
 
-    return Starlette(
+    app = Starlette(
         routes=[Route('/spec', describe, methods=['GET']),
+                health_route(collector),
                 Route('/stats', count, methods=['GET']),
                 Route('/act', answer(service.act), methods=['POST']),
                 Route('/infer', answer(service.infer), methods=['POST'])],
         lifespan=lifespan,
         middleware=key_check(api_key),
         exception_handlers={HTTPException: _refuse})
+    app.state.collector = collector
+    return app
+
+
+def health_route(collector: BatchCollector) -> Route:
+    """Say at ``/healthz`` whether requests are answered; a lost device needs a new process."""
+    async def report(request: Request) -> Response:
+        if collector.lost is not None:
+            return PlainTextResponse(f'{collector.lost}\n', 503)
+        return PlainTextResponse('OK\n')
+    return Route('/healthz', report, methods=['GET'])
 
 
 def key_check(api_key: str | None) -> list[Middleware]:

@@ -21,6 +21,7 @@ import threading
 import time
 from typing import Any
 
+from vla_ros.errors import DeviceLostError
 from vla_ros.errors import ParameterError
 from vla_ros.errors import VlaError
 from vla_ros.policy.base import ActionChunk
@@ -99,6 +100,8 @@ class BatchCollector:
         self._batch_sizes: Counter[int] = Counter()
         self._refused = self._late = 0
         self._is_closed = False
+        #: Why nothing will be answered any more; None while all is well.
+        self.lost: DeviceLostError | None = None
         self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
 
@@ -243,6 +246,8 @@ class BatchCollector:
                 if isinstance(result, ActionChunk) and request.client in self._clients:
                     self._clients[request.client].token_ids = result.token_ids
         for request, result in zip(batch, results):
+            if isinstance(result, DeviceLostError):
+                self.lost = result
             if isinstance(result, Exception):
                 request.result.set_exception(result)
             else:

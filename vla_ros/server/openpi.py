@@ -22,7 +22,6 @@ import numpy as np
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.responses import PlainTextResponse
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.routing import WebSocketRoute
@@ -35,6 +34,7 @@ from vla_ros.errors import UnsupportedError
 from vla_ros.errors import VlaError
 from vla_ros.policy.base import Policy
 from vla_ros.policy.observation_keys import ObservationKeys
+from vla_ros.server.app import health_route
 from vla_ros.server.app import key_check
 from vla_ros.server.app import MAX_WAITING
 from vla_ros.server.batching import BatchCollector
@@ -75,9 +75,6 @@ def create_openpi_app(policy: Policy, keys: ObservationKeys, *, api_key: str | N
         except WebSocketDisconnect:
             pass  # nobody reads the reply
 
-    async def report_health(request: Request) -> Response:
-        return PlainTextResponse('OK\n')
-
     async def count(request: Request) -> Response:
         return JSONResponse(collector.statistics())
 
@@ -87,7 +84,7 @@ def create_openpi_app(policy: Policy, keys: ObservationKeys, *, api_key: str | N
         await run_sync(collector.close)
 
     return Starlette(
-        routes=[WebSocketRoute('/', serve), Route('/healthz', report_health, methods=['GET']),
+        routes=[WebSocketRoute('/', serve), health_route(collector),
                 Route('/stats', count, methods=['GET'])],
         lifespan=lifespan, middleware=key_check(api_key))
 

@@ -24,6 +24,7 @@ import numpy as np
 from vla_ros.data.json_numpy import dumps
 from vla_ros.data.json_numpy import JsonError
 from vla_ros.data.json_numpy import loads
+from vla_ros.errors import DeviceLostError
 from vla_ros.errors import InvalidAction
 from vla_ros.errors import ObservationError
 from vla_ros.errors import VlaError
@@ -224,7 +225,7 @@ def _describe(chunk: ActionChunk) -> dict:
 def _status(error: Exception) -> int:
     if isinstance(error, InvalidAction):
         return 422
-    if isinstance(error, OverloadedError):
+    if isinstance(error, (DeviceLostError, OverloadedError)):
         return 503
     if isinstance(error, UndecidedError):
         return 409
