@@ -287,7 +287,7 @@ def test_the_server_batches_and_sheds_with_a_status_and_a_time():
 
 def ask_late(port):
     connection = HTTPConnection('127.0.0.1', port, timeout=30)
-    connection.request('POST', '/infer', BODY.replace('"images"', '"deadline_s": 0, "images"'))
+    connection.request('POST', '/infer', BODY.replace('"images"', '"deadline_s": 1e-6, "images"'))
     response = connection.getresponse()
     text = response.read().decode()
     connection.close()

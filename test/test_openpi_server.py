@@ -10,6 +10,10 @@ from http.client import HTTPConnection
 import json
 import socket
 
+from malformed_frames import attack
+from malformed_frames import connect
+from malformed_frames import frame
+from malformed_frames import OBSERVATION as OBSERVATION_BYTES
 import numpy as np
 from openpi_harness import Client
 from openpi_harness import openpi_policy
@@ -146,6 +150,34 @@ def test_a_client_that_goes_away_leaves_the_server_serving():
         policy.go.set()
         with Client(port) as other:
             assert other.infer(OBSERVATION)['actions'].shape == (5, 7)
+
+
+def test_malformed_frames_leave_it_serving(caplog):
+    policy = oft()
+    with serving(policy) as port:
+        counts = attack(port, 300)
+        with Client(port) as client:
+            assert client.infer(OBSERVATION)['actions'].shape == (5, 7)
+    assert counts['ends']['read to the end'] > 50
+    assert 'not msgpack' in caplog.text
+    assert 'Exception in ASGI application' not in caplog.text
+
+
+def test_a_connection_that_is_closed_for_a_malformed_frame_is_one_that_went(caplog):
+    policy = oft()
+    with serving(policy) as port:
+        policy.go.clear()
+        connection = connect(port)
+        connection.sendall(frame(OBSERVATION_BYTES))
+        assert policy.busy.wait(30)
+        connection.sendall(frame(b'', 3))  # the reply is still to come
+        while connection.recv(65536):
+            pass
+        policy.go.set()
+        with Client(port) as client:
+            assert client.infer(OBSERVATION)['actions'].shape == (5, 7)
+        connection.close()
+    assert 'Exception in ASGI application' not in caplog.text
 
 
 def test_keys_without_what_the_policy_wants_are_refused():

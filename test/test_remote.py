@@ -70,7 +70,7 @@ def test_a_request_that_waited_too_long_is_not_answered_any_more():
         first.start()
         assert stub.busy.wait(30)
         answers = []
-        late = dumps({'images': [IMAGE], 'instruction': 'second', 'deadline_s': 0.0})
+        late = dumps({'images': [IMAGE], 'instruction': 'second', 'deadline_s': 1e-6})
         second = threading.Thread(target=lambda: answers.append(post(port, late, '/infer')))
         second.start()
         stub.go.set()

@@ -30,6 +30,7 @@ from starlette.websockets import WebSocketClose
 
 from vla_ros.policy.base import Policy
 from vla_ros.server.batching import BatchCollector
+from vla_ros.server.openapi import describe as describe_api
 from vla_ros.server.rest import Reply
 from vla_ros.server.rest import Service
 
@@ -75,6 +76,11 @@ def create_app(policy: Policy, *, api_key: str | None = None, max_bytes: int = M
     async def count(request: Request) -> Response:
         return _response(service.statistics())
 
+    api = describe_api(policy.spec.action_shape[0] > 1, strict, api_key is not None)
+
+    async def describe_itself(request: Request) -> Response:
+        return JSONResponse(api)
+
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
@@ -82,6 +88,7 @@ def create_app(policy: Policy, *, api_key: str | None = None, max_bytes: int = M
 
     app = Starlette(
         routes=[Route('/spec', describe, methods=['GET']),
+                Route('/openapi.json', describe_itself, methods=['GET']),
                 health_route(collector),
                 Route('/stats', count, methods=['GET']),
                 Route('/act', answer(service.act), methods=['POST']),

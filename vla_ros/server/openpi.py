@@ -63,15 +63,14 @@ def create_openpi_app(policy: Policy, keys: ObservationKeys, *, api_key: str | N
         client = websocket.client.host if websocket.client else ''
         await websocket.accept()
         try:
-            await websocket.send_bytes(service.greeting)
+            await _send(websocket, service.greeting)
             while True:
                 message = await websocket.receive()
                 if message['type'] == 'websocket.disconnect':
                     return
                 data = message.get('bytes')
                 reply = await run_sync(service.infer, data, client, limiter=threads)
-                await (websocket.send_text(reply) if isinstance(reply, str)
-                       else websocket.send_bytes(reply))
+                await _send(websocket, reply)
         except WebSocketDisconnect:
             pass  # nobody reads the reply
 
@@ -87,6 +86,19 @@ def create_openpi_app(policy: Policy, keys: ObservationKeys, *, api_key: str | N
         routes=[WebSocketRoute('/', serve), health_route(collector),
                 Route('/stats', count, methods=['GET'])],
         lifespan=lifespan, middleware=key_check(api_key))
+
+
+async def _send(websocket: WebSocket, reply: bytes | str) -> None:
+    """
+    Send a message.
+
+    :raises WebSocketDisconnect: the client has gone.
+    """
+    try:
+        await (websocket.send_text(reply) if isinstance(reply, str)
+               else websocket.send_bytes(reply))
+    except RuntimeError:  # uvicorn's, where it closed the connection after a malformed frame
+        raise WebSocketDisconnect from None
 
 
 class _Service:

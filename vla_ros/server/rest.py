@@ -116,11 +116,8 @@ class Service:
                 raise UndecidedError(self._undecided)
             payload = _read_object(body)
             observation = _read_observation(payload)
-            deadline = payload.get('deadline_s')
-            if deadline is not None and not isinstance(deadline, (int, float)):
-                raise RequestError('deadline_s: must be a number')
-            chunk = self._collector.infer(
-                observation, client, math.inf if deadline is None else received + deadline)
+            chunk = self._collector.infer(observation, client,
+                                          received + _read_deadline(payload.get('deadline_s')))
             return _reply(200, {'request': payload.get('request'), 'chunk': _describe(chunk)})
         except InvalidAction as error:
             return _reply(422, {'invalid': {
@@ -192,6 +189,15 @@ def _read_observation(payload: Mapping) -> Observation:
                        None if proprio is None else _read_vector('proprio', proprio))
 
 
+def _read_deadline(value: object) -> float:
+    """Return seconds; infinity where there is no deadline."""
+    if value is None:
+        return math.inf
+    if type(value) not in (int, float) or not 0.0 < value < math.inf:  # type: ignore[operator]
+        raise RequestError(f'deadline_s: got {str(value)[:60]}, it must be a number above zero')
+    return float(value)  # type: ignore[arg-type]
+
+
 def _read_image(name: str, value: object) -> np.ndarray:
     """Return uint8 (H, W, 3) of what Pillow would read as grey, RGB or RGBA."""
     if not isinstance(value, np.ndarray) or value.dtype != np.uint8 or not value.size:
@@ -204,14 +210,21 @@ def _read_image(name: str, value: object) -> np.ndarray:
 
 
 def _read_vector(name: str, value: object) -> np.ndarray:
-    """Return float64 (P,)."""
-    try:
-        vector = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise RequestError(f'{name}: must be numbers') from None
-    if vector.ndim != 1:
-        raise RequestError(f'{name}: must be a vector, got shape {vector.shape}')
-    return vector
+    """Return float64 (P,), finite; NumPy would take null for NaN, and text for numbers."""
+    if isinstance(value, list):
+        if not all(type(number) in (int, float) for number in value):
+            raise RequestError(f'{name}: must be numbers')
+        try:
+            value = np.array(value, np.float64)
+        except OverflowError:
+            raise RequestError(f'{name}: must be finite numbers') from None
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in 'fiu':
+        raise RequestError(f'{name}: must be numbers')
+    if value.ndim != 1:
+        raise RequestError(f'{name}: must be a vector, got shape {value.shape}')
+    if not np.isfinite(value).all():
+        raise RequestError(f'{name}: must be finite numbers')
+    return value.astype(np.float64)
 
 
 def _describe(chunk: ActionChunk) -> dict:
