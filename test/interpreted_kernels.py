@@ -177,7 +177,7 @@ def test_several_rows_and_adapted_matrices_multiply_in_their_own_way():
 
 
 @pytest.mark.parametrize('use_kernels', [use_fused_kernels, use_split_k_kernels])
-def test_an_engine_with_triton_kernels_has_the_tokens_of_the_plain_way(use_kernels):
+def test_an_engine_with_triton_kernels_has_the_tokens_of_plain_decoding(use_kernels):
     network = random_network(0)
     drawn = cases(network, 10)[:2]
     use_kernels(network)
@@ -190,7 +190,7 @@ def test_an_engine_with_triton_kernels_has_the_tokens_of_the_plain_way(use_kerne
 @pytest.mark.parametrize(('use_kernels', 'weights', 'most'), [
     (use_fused_kernels, 'none', 8), (use_split_k_kernels, 'none', 6),
     (use_split_k_kernels, 'fp8', 6)])
-def test_the_kernels_of_a_layer_are_counted(use_kernels, weights, most):
+def test_the_kernel_launches_of_a_layer_are_counted(use_kernels, weights, most):
     network = random_network(0)
     quantize(network, weights, CPU)
     use_kernels(network)

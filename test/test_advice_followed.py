@@ -81,7 +81,7 @@ def test_an_own_policy_is_found_once_its_folder_is_on_the_path(tmp_path):
     assert 'advised has no function make' in done.stderr.splitlines()[-1]
 
 
-def test_what_the_transport_prints_can_be_sourced_as_the_doctor_says():
+def test_the_printed_environment_can_be_sourced_as_the_doctor_advises():
     done = subprocess.run(
         ['bash', '-c', f'eval "$({shlex.quote(sys.executable)} -m vla_ros.cli.transport '
          '--print-env fastrtps)"; env'], capture_output=True, text=True)

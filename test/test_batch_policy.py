@@ -48,7 +48,7 @@ def same(chunk, expected):
     np.testing.assert_allclose(chunk.margins, expected.margins, rtol=0, atol=1e-3)
 
 
-def test_mixed_requests_are_answered_as_alone(policy):
+def test_a_mixed_batch_gives_the_results_of_single_passes(policy):
     random = np.random.default_rng(1)
     results, batches, accepted, _, _ = compare(policy, [draw(random) for _ in range(60)], random)
     assert results == [True] * 60

@@ -103,7 +103,7 @@ def crowd(busy=True, policy=None, **settings):
     return made
 
 
-def test_what_waits_is_answered_in_one_pass():
+def test_waiting_requests_share_one_pass():
     with crowd() as robots:
         futures = [robots.ask(str(number), f'robot {number}') for number in range(10)]
         robots.policy.go.set()
@@ -160,7 +160,7 @@ def test_a_policy_without_batches_infers_one_by_one_in_turn():
     assert [seen.instruction for seen in stub.seen] == ['first', 'busy', 'quiet', 'busy', 'busy']
 
 
-def test_what_one_request_gets_wrong_is_its_own():
+def test_an_invalid_request_fails_alone():
     with crowd() as robots:
         mumble, fine = robots.ask('mumble', 'a'), robots.ask('fine', 'b')
         robots.policy.go.set()
@@ -178,7 +178,7 @@ def test_what_one_request_gets_wrong_is_its_own():
         assert robots.ask('next').result(30).token_ids == (31999,)
 
 
-def test_a_wrong_number_of_results_is_nobodys_answer():
+def test_a_wrong_number_of_results_fails_every_request():
     policy = Batches()
     policy.infer_batch = lambda observations, drafts: [Stub().infer(observations[0])]
     with crowd(policy=policy) as robots:
@@ -187,7 +187,7 @@ def test_a_wrong_number_of_results_is_nobodys_answer():
         assert all('1 results of 2' in str(future.exception(30)) for future in futures)
 
 
-def test_a_robot_alone_waits_for_nobody():
+def test_a_single_robot_does_not_wait_for_a_batch():
     with crowd(busy=False, max_wait_s=600.0) as robots:
         for _ in range(3):
             robots.ask('x').result(30)
@@ -211,7 +211,7 @@ def test_no_request_is_held_past_its_own_deadline():
         assert time.monotonic() - began < 30  # not the 600 s
 
 
-def test_what_would_be_too_late_is_refused_at_once_and_what_is_is_not_computed():
+def test_requests_that_would_be_late_are_refused_at_once_and_late_ones_are_not_computed():
     policy = Batches()
     policy.seconds = 0.2
     with crowd(busy=False, policy=policy) as robots:

@@ -71,7 +71,7 @@ def test_always_wrong_drafts_are_not_checked_any_more():
                    for chunk in bench._chunks[name])
 
 
-def test_the_next_frame_is_sent_ahead_as_in_the_node():
+def test_the_next_frame_is_prefetched_as_in_the_node():
     from vla_ros.bench.model import Bench
     from vla_ros.bench.shapes import random_policy
     from vla_ros.model.pixels import DevicePixels
@@ -155,7 +155,7 @@ def test_a_mistake_is_one_line(words, said, capsys):
     assert said in printed.err and printed.err.count('\n') == 1
 
 
-def test_what_is_not_installed_is_named(monkeypatch, capsys):
+def test_a_package_that_is_not_installed_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'transformers', None)
     monkeypatch.delitem(sys.modules, 'vla_ros.bench.model', raising=False)
     monkeypatch.delitem(sys.modules, 'vla_ros.bench.baseline', raising=False)

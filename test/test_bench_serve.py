@@ -23,7 +23,7 @@ def measure(capsys, port, *options):
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_load_is_what_it_says(capsys):
+def test_a_load_has_the_stated_rate(capsys):
     with serving(Stub()) as port:
         result = measure(capsys, port, '--robots', '1,3', '--rate', '5', '--seconds', '2')
     assert [row['robots'] for row in result['rows']] == [1, 3]
@@ -35,7 +35,7 @@ def test_a_load_is_what_it_says(capsys):
     assert result['beside_busy']['beside']['batches']['1'] > 10
 
 
-def test_what_is_refused_late_or_failed_is_not_sustained(capsys):
+def test_refused_late_or_failed_requests_do_not_count_as_sustained(capsys):
     slow = Stub()
     answer = slow.infer
 

@@ -87,7 +87,7 @@ def test_the_report_has_a_row_for_each_stream(monkeypatch, capsys):
     assert '| fastrtps | plan | 4k | 10 | 0 of 5 | 2.0 | 2.0 | 1.0 + 2.0 | 7 |' in table
 
 
-def test_the_picture_is_a_picture(tmp_path):
+def test_the_plot_is_an_image_file(tmp_path):
     picture = tmp_path / 'transports.png'
     bench.plot([Row('a', 'b', '224', 10.0, 5, 5, 1.0, 2.0, 1.0, 1.0, 7)], picture)
     assert picture.read_bytes().startswith(b'\x89PNG')

@@ -59,7 +59,7 @@ def box(tmp_path):
     box.close(5.0)
 
 
-def test_what_happened_can_be_read_again(box):
+def test_a_black_box_can_be_read_back(box):
     fill(box, 10)
     box.write('HOLD: stale image')
     moments, picture = timeline(wait_for_files(box, 1)[0])
@@ -121,7 +121,7 @@ def test_a_full_disk_is_logged_and_survived(tmp_path, caplog):
     assert 'no black box was written' in caplog.text
 
 
-def test_a_flutter_of_states_fills_no_disk(tmp_path):
+def test_rapid_state_changes_do_not_fill_the_disk(tmp_path):
     box = BlackBox(BlackBoxSettings(tmp_path, pause=30.0))
     for count in range(200):
         fill(box, 1)
@@ -154,7 +154,7 @@ def test_a_missing_file_and_wrong_settings_are_named(tmp_path):
         BlackBoxSettings(tmp_path, seconds=0.0)
 
 
-def test_the_doctor_tells_what_happened(box, capsys):
+def test_the_doctor_prints_the_timeline(box, capsys):
     fill(box, 3)
     box.write('HOLD: stale image')
     path = wait_for_files(box, 1)[0]
@@ -166,7 +166,7 @@ def test_the_doctor_tells_what_happened(box, capsys):
     assert captured.out == '' and captured.err.count('\n') == 1
 
 
-def test_a_picture_is_drawn_in_text_and_in_colours():
+def test_an_image_is_drawn_in_text_and_in_colours():
     picture = np.zeros((40, 80, 3), np.uint8)
     picture[:, 40:] = 255
     rows = render(picture, 20, False).splitlines()

@@ -38,7 +38,7 @@ def test_only_black_boxes_make_room(tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
-def test_foreign_files_count_for_nothing(tmp_path):
+def test_other_files_are_not_counted(tmp_path):
     (tmp_path / OWN).write_bytes(encode([], 'HOLD'))
     (tmp_path / 'large.mcap').write_bytes(bytes(10_000_000))
     make_room(tmp_path, 100_000)

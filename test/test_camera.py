@@ -51,12 +51,12 @@ NOISE = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
     CompressedImage(format='jpeg', data=b'no image'), CompressedImage(format='jpeg'),
     CompressedImage(format='png', data=bytes(compress(NOISE, 'PNG').data)[:6000]),
     compress(np.zeros((4, 4), np.uint16), 'PNG')])
-def test_what_is_no_image_of_8_bits_is_an_error(image):
+def test_an_image_without_8_bits_is_an_error(image):
     with pytest.raises(ImageError, match='compressed image'):
         decode(image)
 
 
-def test_the_node_answers_compressed_images():
+def test_the_node_infers_from_compressed_images():
     with running_node(image__source='compressed', instruction='go') as (node, observer):
         camera = observer.node.create_publisher(
             CompressedImage, '/camera/image_raw/compressed', NEWEST)
@@ -71,7 +71,7 @@ def test_the_node_answers_compressed_images():
         assert (command.header.stamp.sec, command.header.frame_id) == (123, 'wrist')
 
 
-def test_the_node_answers_frames_in_shared_memory(monkeypatch):
+def test_the_node_infers_from_frames_in_shared_memory(monkeypatch):
     pytest.importorskip('iceoryx2')
     with running_node(image__source='iceoryx2', instruction='go') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')

@@ -47,7 +47,7 @@ def wrapped():
     (RuntimeError('shapes do not fit'), Reason.POLICY_ERROR),
     (VlaError('the server says: CUDA error: device-side assert triggered'), Reason.POLICY_ERROR),
     (ParameterError('a', 1, 'CUDA error'), Reason.POLICY_ERROR)])
-def test_errors_of_the_device_are_told_from_others(error, reason):
+def test_device_errors_are_distinguished_from_others(error, reason):
     held = held_by(error)
     assert held.reason is reason
     assert held.reason.fatal == (reason is Reason.DEVICE_ERROR)

@@ -126,7 +126,7 @@ def test_an_episode_without_messages_or_sentence_is_named(tmp_path, capsys):
     assert check(tmp_path / 'mute', capsys, '--instruction', 'wave')[0] == 0
 
 
-def test_how_an_episode_ended_is_said(tmp_path, capsys):
+def test_the_end_of_an_episode_is_reported(tmp_path, capsys):
     bag = write_bag(tmp_path / 'full', metadata={'ended_by': 'disk full: no space', 'counts': (
         '{"/front/image_raw": {"lost": "3", "dropped": "2"}}')})
     status, findings = check(bag, capsys)
@@ -168,7 +168,7 @@ def test_limits_are_those_of_the_robot(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('content', [b'', b'nothing of that kind', b'\x89MCAP0\r\n'])
-def test_what_is_no_bag_is_one_line(tmp_path, capsys, content):
+def test_a_folder_without_a_bag_is_one_line(tmp_path, capsys, content):
     path = tmp_path / 'x.mcap'
     path.write_bytes(content)
     assert main(['check', str(path)]) == 2

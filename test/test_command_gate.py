@@ -62,7 +62,7 @@ def test_an_open_gate_sends():
     stop, hold, lambda gate: (stop(gate), release(gate), gate.rearm()),
     lambda gate: (deactivate(gate), activate(gate)),
     lambda gate: (gate.instruct('task 2'), gate.instruct('task 1'))])
-def test_a_change_voids_what_was_under_way(change):
+def test_a_change_makes_running_inferences_stale(change):
     """Even where commands may be sent again by the time it is ready."""
     gate = open_gate()
     context = gate.context
@@ -72,7 +72,7 @@ def test_a_change_voids_what_was_under_way(change):
 
 @pytest.mark.parametrize('repeat', [lambda gate: gate.instruct('task 1'), release,
                                     activate])
-def test_repeating_what_is_known_voids_nothing(repeat):
+def test_an_unchanged_instruction_makes_nothing_stale(repeat):
     """Some senders repeat themselves many times a second."""
     gate = open_gate()
     context = gate.context
@@ -134,7 +134,7 @@ def test_nothing_computed_before_a_stop_is_sent_after_it(changes):
         assert not gate.send(before, lambda: pytest.fail('it was sent'))
 
 
-def test_a_problem_of_what_became_void_is_none():
+def test_a_failure_of_a_stale_inference_is_ignored():
     """Its instruction was changed while it was computed."""
     gate = open_gate()
     context = gate.context
@@ -143,7 +143,7 @@ def test_a_problem_of_what_became_void_is_none():
     assert gate.context.state.mode is Mode.WAITING
 
 
-def test_the_next_good_answer_ends_an_automatic_hold_and_no_other():
+def test_the_next_good_result_ends_an_automatic_hold_and_no_other():
     """An operator has to look at a jump first."""
     gate = open_gate()
     hold(gate)
@@ -233,7 +233,7 @@ def pushed(button):
     return gate
 
 
-def test_who_sends_polls_the_button_first(pushed, button):
+def test_the_sender_polls_the_emergency_stop_first(pushed, button):
     """A press that no thread has woken up for stops what is sent all the same."""
     context = pushed.context
     button.words = [True]
@@ -241,7 +241,7 @@ def test_who_sends_polls_the_button_first(pushed, button):
     assert pushed.context.state.mode is Mode.ESTOP
 
 
-def test_a_tick_polls_the_button_first_and_last(pushed, button):
+def test_a_tick_polls_the_emergency_stop_first_and_last(pushed, button):
     """Also what came while it computed."""
     seen = []
 
@@ -287,7 +287,7 @@ def test_a_press_outlives_its_publisher_until_the_rearm(pushed, button):
     assert pushed.rearm(StopView()) == '' and pushed.context.is_open
 
 
-def test_a_press_while_nothing_is_loaded_stops_what_is_loaded_later(button, monkeypatch):
+def test_a_press_before_loading_stops_the_node_once_loaded(button, monkeypatch):
     """Also if it was released by then, and whatever failed in between."""
     monkeypatch.setattr(emergency_stop, 'SETTLE_TIME', 0.0)
     gate = CommandGate('task', stop=EmergencyStop(button))
@@ -300,7 +300,7 @@ def test_a_press_while_nothing_is_loaded_stops_what_is_loaded_later(button, monk
     assert gate.rearm() == '' and gate.context.is_open
 
 
-def test_whoever_cannot_be_heard_forbids_activation_and_holds(pushed):
+def test_a_stop_publisher_with_incompatible_qos_forbids_activation_and_holds(pushed):
     """Left by a rearm only, once that publisher is gone."""
     mismatch = StopView(((b'deaf', '/deaf'),), '/deaf offers something else')
     assert pushed.observe(mismatch)
@@ -315,7 +315,7 @@ def test_whoever_cannot_be_heard_forbids_activation_and_holds(pushed):
     assert pushed.rearm(StopView()) == '' and pushed.context.is_open
 
 
-def test_a_required_button_opens_the_gate(button, monkeypatch):
+def test_a_required_emergency_stop_opens_the_gate(button, monkeypatch):
     """Not before it was heard; what it releases is nothing that was pressed."""
     monkeypatch.setattr(emergency_stop, 'SETTLE_TIME', 0.0)
     gate = CommandGate('task', stop=EmergencyStop(button, is_required=True))
@@ -326,7 +326,7 @@ def test_a_required_button_opens_the_gate(button, monkeypatch):
     assert gate.poll() and gate.send(gate.context, lambda: None)
 
 
-def test_a_fatal_problem_is_a_fault_though_its_order_is_void():
+def test_a_fatal_error_is_a_fault_even_in_a_stale_inference():
     """An error of the device concerns whatever is computed next."""
     gate = open_gate()
     context = gate.context
@@ -336,7 +336,7 @@ def test_a_fatal_problem_is_a_fault_though_its_order_is_void():
     assert 'cleanup' in gate.rearm()
 
 
-def test_whoever_appears_with_a_last_word_is_waited_for_before_the_first_command(
+def test_the_latched_message_of_a_new_stop_publisher_is_awaited_before_the_first_command(
         pushed, button):
     """Discovery may be late; later on a new publisher does not disturb the motion."""
     late = StopView(((b'button', '/button'),), latched=(b'button',))

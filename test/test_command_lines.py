@@ -52,7 +52,7 @@ def test_a_mistake_is_one_line(capsys, module, words, problem):
     assert err.count('\n') == 1 and problem in err, err
 
 
-def test_help_is_as_long_as_it_is(capsys):
+def test_the_help_text_is_not_cut(capsys):
     with pytest.raises(SystemExit) as end:
         importlib.import_module(PREDICT).main(['--help'])
     out, err = capsys.readouterr()

@@ -109,7 +109,7 @@ def test_a_controller_with_all_joints_gets_one_message():
     assert not gripper.messages
 
 
-def test_an_emergency_stop_replaces_what_a_controller_would_go_on_with():
+def test_an_emergency_stop_replaces_the_controllers_trajectory():
     """By one trajectory that brakes at once; then there is silence."""
     with robot(topic='', output='joint_trajectory', trajectory__lookahead='2.0') as (arm, _):
         received = Listener(arm, JointTrajectory, ARM)

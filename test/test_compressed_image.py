@@ -69,11 +69,11 @@ def test_damage_anywhere_is_an_error_of_ours():
 
 
 @pytest.mark.parametrize('mode', ['LA', 'L', 'P', 'RGBA', 'RGB'])
-def test_pictures_with_8_bits_are_read(mode):
+def test_images_of_8_bits_are_read(mode):
     assert decode('png', saved(Image.new(mode, (4, 3)), 'PNG')).shape == (3, 4, 3)
 
 
-def test_predict_refuses_a_picture_of_16_bits_instead_of_clipping_it(tmp_path):
+def test_predict_refuses_an_image_of_16_bits(tmp_path):
     Image.fromarray(np.full((4, 4), 300, np.uint16)).save(tmp_path / 'deep.png')
     with pytest.raises(ImageError, match='16 bits a pixel'):
         read_image(tmp_path / 'deep.png')
@@ -83,5 +83,5 @@ def test_predict_refuses_a_picture_of_16_bits_instead_of_clipping_it(tmp_path):
     ('8UC3', 'the same image as rgb8 or bgr8'), ('8UC1', 'mono8'), ('16UC1', 'a depth image'),
     ('32FC1', 'a depth image'), ('16UC3', 'rgb8, bgr8'), ('8UC10', 'rgb8'), ('bayer_rggb8', ''),
     ('mono16', ''), ('yuv422_yuy2', '')])
-def test_encodings_without_colours_are_sent_to_nobody(encoding, words):
+def test_encodings_without_colours_are_refused(encoding, words):
     assert words in why_colourless(encoding) and bool(words) == bool(why_colourless(encoding))

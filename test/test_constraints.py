@@ -38,7 +38,7 @@ def test_the_numpy_of_the_installation_stays():
 
 @pytest.mark.parametrize(('python', 'numpy'), [
     ('3.10', ''), ('3.10', '1.21.5'), ('3.11', '1.24.2'), ('3.12', '1.26.4'), ('3.14', '2.3.4')])
-def test_what_is_pinned_can_be_installed(python, numpy, tmp_path):
+def test_pinned_versions_can_be_installed(python, numpy, tmp_path):
     # pip judges markers by the Python that runs it: they are judged here.
     lines = [f'{name}{version}' for name, version in pins(numpy, python).items()]
     tmp_path.joinpath('constraints.txt').write_text('\n'.join(lines))

@@ -130,7 +130,7 @@ def test_the_first_action_of_a_chunk_is_sent():
     assert controller.stop(DEADLINE)
 
 
-def test_a_frame_is_sent_to_the_device_while_the_one_before_is_answered():
+def test_a_frame_is_uploaded_during_the_inference_before_it():
     """From the camera's thread; one that must be decoded first is left to the worker."""
     policy, prefetched, answered = Policy(), queue.Queue(), queue.Queue()
     release = threading.Event()
@@ -191,7 +191,7 @@ def test_a_tick_is_due_when_the_image_gets_too_old():
     assert controller.stop(DEADLINE)
 
 
-def test_a_frame_from_before_the_instruction_is_not_answered():
+def test_a_frame_older_than_the_instruction_is_not_inferred():
     """It may be arbitrarily old; only what comes after is."""
     policy, begun, go_on = Policy(), threading.Event(), threading.Semaphore(0)
     infer_at_once = policy.infer
@@ -221,7 +221,7 @@ def test_a_frame_from_before_the_instruction_is_not_answered():
     assert ros.results.empty()
 
 
-def test_what_a_policy_kept_is_forgotten_with_the_instruction():
+def test_a_new_instruction_resets_the_policy():
     """But not from one frame to the next."""
     policy = Policy()
     controller, ros = make(policy)
@@ -313,7 +313,7 @@ def test_a_result_whose_frame_has_grown_too_old_is_dropped_after_the_inference()
 
 @pytest.mark.parametrize('age, max_age, words', [
     (37.0, 2.0, 's old when it came, max_age is 2 s'), (1.0, 2.0, ''), (37.0, 0.0, '')])
-def test_raw_numbers_of_an_image_with_an_old_stamp_are_sent_with_a_word(age, max_age, words):
+def test_raw_actions_of_an_old_image_are_sent_with_a_warning(age, max_age, words):
     """They move nothing by themselves; the status says how old the image is."""
     controller, ros = make(Policy(), max_age=max_age)
     taken = ros.now() - round(1e9 * age)

@@ -44,7 +44,7 @@ GOOD = {'q01': [-1.0, 0.0], 'q99': [1.0, 1.0], 'min': [-2.0, 0.0], 'max': [2.0, 
     ({'q01': None, 'q99': None}, 'no usable q01 and q99, there is min, max, mean, std; add q01'),
     ({'q99': None}, 'no usable q01 and q99'),
 ])
-def test_numbers_that_make_no_sense_together(change, words):
+def test_inconsistent_numbers_are_refused(change, words):
     with pytest.raises(StatisticsError, match=words) as caught:
         ActionStatistics.from_dataset({'action': {**GOOD, **change}})
     assert str(caught.value).startswith('action statistics: ') and '\n' not in str(caught.value)

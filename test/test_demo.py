@@ -70,7 +70,7 @@ def read(path):
     return found
 
 
-def test_the_arm_does_what_it_is_told_and_says_so(finished):
+def test_the_arm_follows_the_instruction_and_the_demo_reports_it(finished):
     _, output = finished
     # Of one instruction or the other: a short one may end before the next line is due.
     assert re.search(r'^ +\d+\.\d s  (reach the blue|pick up the green) block +\S.* Hz  '
@@ -108,7 +108,7 @@ def test_everything_that_the_layout_shows_is_in_the_recording(finished):
     assert panels == set(layout['configById'])
 
 
-def test_the_recording_holds_pictures_commands_and_answers_in_order(finished):
+def test_the_recording_holds_images_commands_and_results_in_order(finished):
     recorded = read(finished[0] / 'episode.mcap')
     picture = Image.open(io.BytesIO(bytes(recorded['/camera/image_raw/compressed'][-1].data)))
     assert picture.size == (224, 224)
@@ -168,7 +168,7 @@ def test_someone_elses_commands_are_not_taken_for_its_own(tmp_path):
 @pytest.mark.parametrize(('missing', 'program', 'remedy'), [
     ('rclpy', 'vla_ros.cli.demo', 'run ./scripts/setup'),
     ('mujoco', 'vla_ros.sim.node', '/requirements.txt')])
-def test_what_is_missing_is_said_in_one_line(tmp_path, missing, program, remedy):
+def test_a_missing_package_is_one_line(tmp_path, missing, program, remedy):
     script = (f'import sys; sys.modules["{missing}"] = None; sys.argv = ["it"]; '
               f'from {program} import main; sys.exit(main())')
     process = start(tmp_path, '-c', script)

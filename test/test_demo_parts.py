@@ -66,7 +66,7 @@ def test_the_lone_space_that_ends_a_prompt_has_an_id(tokenizer):
     assert tokenizer.encode('cup ').ids[-1] == tokenizer.token_to_id('▁')
 
 
-def test_the_checkpoint_answers_everything_with_actions(policy):
+def test_every_prediction_of_the_checkpoint_is_an_action(policy):
     pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     pictures = pictures.repeat(40, axis=1).repeat(40, axis=2)
     answers = {
@@ -103,7 +103,7 @@ def a_record():
                                  (i,), {}) for i in range(10)])
 
 
-def test_a_record_knows_what_held_when():
+def test_a_record_gives_the_hold_at_any_time():
     record = a_record()
     assert record.rate() == pytest.approx(10.0)
     assert record.ages_ms((0, 50, 100)) == pytest.approx([20.0, 24.5, 29.0])
@@ -122,7 +122,7 @@ def test_the_summary_holds_the_figures():
     assert len(text.splitlines()) < 24
 
 
-def test_a_failure_is_told_with_what_happened_instead():
+def test_a_failure_is_reported_with_the_block_that_was_moved():
     assert describe_turn(Turn('push the red block', False, 'blue', 0.0, 3.0)).endswith(
         'it happened to the blue block')
     assert 'given up after 15 s' in describe_turn(Turn('wave', False, '', 0.0, 15.0))
@@ -163,7 +163,7 @@ def test_the_demo_stays_on_this_machine_unless_the_user_says_otherwise(environme
         == added
 
 
-def test_what_the_user_has_set_stays():
+def test_settings_of_the_user_stay():
     assert not demo_environment({
         'OMP_WAIT_POLICY': 'ACTIVE', 'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml',
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT'})

@@ -69,7 +69,7 @@ def test_a_process_that_ignores_requests_is_killed_and_named(processes, monkeypa
         processes.check_ended_well()
 
 
-def test_a_process_that_fails_is_named_with_its_last_words(processes):
+def test_a_process_that_fails_is_named_with_its_last_line(processes):
     start(processes, 'camera', BROKEN)
 
     def failed():

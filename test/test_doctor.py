@@ -93,7 +93,7 @@ def test_a_machine_that_lacks_nothing_has_nothing_to_fix():
     (replace(DESKTOP, receive_buffer=212992), 'rmem_max', 'warning', 'sysctl'),
     (replace(DESKTOP, receive_buffer=None), 'rmem_max', 'warning', 'cannot be read'),
 ])
-def test_what_is_missing_is_named_with_its_fix(machine, subject, level, words):
+def test_a_missing_part_is_named_with_its_fix(machine, subject, level, words):
     finding = findings(machine)[subject]
     assert finding.level == level
     assert words in finding.line()
@@ -197,7 +197,7 @@ def test_nothing_but_numpy_is_needed(tmp_path):
         assert re.search(rf'^error +{name} +is not installed; fix: ', done.stdout, re.MULTILINE)
 
 
-def test_a_broken_module_is_told_from_a_missing_one(tmp_path):
+def test_a_broken_module_is_distinguished_from_a_missing_one(tmp_path):
     (tmp_path / 'tokenizers.py').write_text('raise RuntimeError("built for\\nanother numpy")')
     done = run_doctor(path=tmp_path)
     assert done.returncode == 1

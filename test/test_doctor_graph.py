@@ -46,7 +46,7 @@ def test_a_topic_with_one_side_only():
     assert 'BEST_EFFORT, VOLATILE' in endpoint.found and 'nobody subscribes' in lonely.found
 
 
-def test_a_node_that_subscribes_with_several_qos_hears_by_any_of_them():
+def test_one_compatible_subscription_of_several_is_enough():
     button = replace(CAMERA, node='/button')
     reliable = replace(NODE, reliability='RELIABLE')
     assert [one.level for one in judge_topic('/stop', [button, NODE, reliable])] == ['ok'] * 3

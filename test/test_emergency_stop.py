@@ -102,7 +102,7 @@ def test_a_press_that_was_overtaken_stops_and_stays_released():
 
 @given(st.lists(st.tuples(st.sampled_from([a, b]), st.booleans()), max_size=30),
        st.lists(st.integers(0, 5), min_size=2, max_size=2), st.data())
-def test_however_subscriptions_interleave_the_last_words_count(words, sizes, data):
+def test_the_newest_messages_count_in_any_order_of_the_subscriptions(words, sizes, data):
     """Three subscriptions deliver the same samples, each in its order, some of them lossy."""
     samples = [make(pressed, number) for number, (make, pressed) in enumerate(words, 1)]
     queues = [list(samples)] + [[one for one in samples if data.draw(st.booleans())]
@@ -118,7 +118,7 @@ def test_however_subscriptions_interleave_the_last_words_count(words, sizes, dat
     assert (PRESSED in events) == any(pressed for _, pressed in words)
 
 
-def test_who_dies_while_pressed_is_forgotten_by_the_rearm_alone():
+def test_only_a_rearm_forgets_a_publisher_that_died_while_pressed():
     """Time and the graph forget nothing; who comes back says so anew."""
     found = Input()
     found.poll(a(True, 1), b(False, 1))
@@ -133,7 +133,7 @@ def test_who_dies_while_pressed_is_forgotten_by_the_rearm_alone():
     assert PRESSED in found.poll(a(True, 1))
 
 
-def test_gids_that_the_graph_does_not_know_prove_nothing():
+def test_gids_unknown_to_the_graph_are_not_used_as_evidence():
     """As in rmw_cyclonedds: who presses may be one of those that are there."""
     found, strangers = Input(), StopView(((b'x', '/a'), (b'y', '/b')))
     found.poll(a(True, 1), b(False, 1))
@@ -141,7 +141,7 @@ def test_gids_that_the_graph_does_not_know_prove_nothing():
     assert found.stop.refuse_rearm(StopView()) == ''
 
 
-def test_nobody_there_is_a_third_state():
+def test_no_publisher_is_a_third_state():
     """Given time to be discovered; if one is required, for ever."""
     found, required = Input(), Input(is_required=True)
     assert found.poll() == required.poll() == ()
@@ -151,7 +151,7 @@ def test_nobody_there_is_a_third_state():
     assert required.poll(a(False)) == (RELEASED, SETTLED)
 
 
-def test_whoever_keeps_a_last_word_is_waited_for():
+def test_the_message_of_a_latched_publisher_is_awaited():
     """For a while: there may be none."""
     found, silent = Input(), Input()
     view = StopView(BOTH.publishers, latched=(b'a',))
@@ -166,7 +166,7 @@ def test_whoever_keeps_a_last_word_is_waited_for():
     assert silent.poll() == (SETTLED,)
 
 
-def test_a_button_that_falls_silent_is_a_fault():
+def test_a_silent_emergency_stop_is_a_fault():
     """Each of them; a rearm needs those that are there, and at least one."""
     found = Input(timeout=0.5)
     assert found.stop.fault() is None

@@ -107,7 +107,7 @@ def case(network):
     return cases(network, 10)[0]
 
 
-def test_five_hundred_cases_have_the_tokens_of_the_plain_way_with_and_without_a_draft():
+def test_five_hundred_cases_have_the_tokens_of_plain_decoding_with_and_without_a_draft():
     random, compared = np.random.default_rng(1), 0
     for seed, (heads, kv_heads, layers) in enumerate([(4, 4, 2), (4, 2, 2), (2, 1, 1), (4, 4, 3)]):
         network = random_network(seed, heads, kv_heads, layers)
@@ -120,7 +120,7 @@ def test_five_hundred_cases_have_the_tokens_of_the_plain_way_with_and_without_a_
     assert compared >= 500
 
 
-def test_cases_do_not_answer_everything_alike(network):
+def test_the_cases_have_different_results(network):
     answers = {tuple(case.tokens) for case in cases(network, 20)}
     assert len(answers) > 15
 
@@ -246,7 +246,7 @@ def test_the_previous_action_is_the_draft_until_it_is_forgotten(network, case):
     assert engine.run(HostTimings()).drafted == 0
 
 
-def test_an_answer_does_not_depend_on_earlier_ones(network):
+def test_a_result_does_not_depend_on_earlier_ones(network):
     drawn = cases(network, 20, seed=5)
     engine = Engine(network, 64, COUNT)
     for _ in range(2):
@@ -286,7 +286,7 @@ def test_padded_passes_give_the_same_tokens(network):
             assert case.run(engine, draft).token_ids == case.tokens
 
 
-def test_a_new_prompt_is_answered_while_its_passes_are_being_recorded(network, monkeypatch):
+def test_a_new_prompt_is_inferred_while_its_passes_are_captured(network, monkeypatch):
     recorder = Recording()
     recorder.may_finish.set()
     engine = Engine(network, 64, COUNT, recorder)
@@ -309,7 +309,7 @@ def test_a_new_prompt_is_answered_while_its_passes_are_being_recorded(network, m
     assert not lengths, 'a recorded bucket is not used'
 
 
-def test_without_any_recording_the_passes_run_as_they_are(network, case):
+def test_without_capture_the_passes_run_as_they_are(network, case):
     recorder = Recording()
     recorder.may_finish.set()
     engine = Engine(network, 64, COUNT, recorder)
@@ -321,7 +321,7 @@ def test_without_any_recording_the_passes_run_as_they_are(network, case):
         recorder.may_finish.set()
 
 
-def test_a_recording_that_fails_is_told_and_not_needed(network, case, caplog):
+def test_a_failed_capture_is_logged_and_inference_goes_on(network, case, caplog):
     class Broken(Recording):
 
         def record(self, run, buffers):

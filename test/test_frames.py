@@ -48,7 +48,7 @@ def test_repeated_pixels_are_frozen_after_a_time_if_that_is_wished():
         FrozenImage(0.0, float('nan'))
 
 
-def test_the_words_stay_the_same_while_it_lasts():
+def test_the_text_of_a_hold_does_not_change_while_it_lasts():
     for frozen in (FrozenImage(0.5, 0.0), FrozenImage(0.0, 0.5)):
         said = {frozen.check(1, IMAGES[0], 0.3 * index) for index in range(9)} - {''}
         assert len(said) == 1, said

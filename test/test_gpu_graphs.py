@@ -40,7 +40,7 @@ def join_captures():
             assert not thread.is_alive()
 
 
-def test_the_smallest_network_has_the_tokens_of_the_plain_way():
+def test_the_smallest_network_has_the_tokens_of_plain_decoding():
     network = random_network(2, 2, 1, 1)
     case = cases(network, 10)[0]
     engine = Engine(on_gpu(network), 64, COUNT)
@@ -49,7 +49,7 @@ def test_the_smallest_network_has_the_tokens_of_the_plain_way():
     assert case.run(engine, case.tokens).accepted == 6
 
 
-def test_two_hundred_cases_have_the_tokens_of_the_plain_way_with_and_without_a_draft():
+def test_two_hundred_cases_have_the_tokens_of_plain_decoding_with_and_without_a_draft():
     random, compared = np.random.default_rng(1), 0
     for seed, (heads, kv_heads, layers) in enumerate([(4, 4, 2), (4, 4, 3)]):
         network = random_network(seed, heads, kv_heads, layers)

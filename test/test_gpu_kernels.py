@@ -84,7 +84,7 @@ def test_a_product_has_the_same_bits_each_time_and_on_streams_beside_each_other(
 
 
 @pytest.mark.parametrize('use_kernels', [use_fused_kernels, use_split_k_kernels])
-def test_captured_kernels_have_the_tokens_of_the_plain_way(use_kernels):
+def test_captured_kernels_have_the_tokens_of_plain_decoding(use_kernels):
     network = random_network(0)
     drawn = cases(network, 50, seed=2)
     use_kernels(network.to(CUDA))

@@ -96,7 +96,7 @@ LIES = [
 
 
 @pytest.mark.parametrize(('lie', 'problem'), LIES, ids=range(len(LIES)))
-def test_a_lie_is_refused_and_the_next_try_is_one(lie, problem, capfd):
+def test_an_invalid_reply_is_refused_and_the_next_request_is_sent(lie, problem, capfd):
     replies = [lie, pack(chunk())]
     with gr00t_server(lambda send, seen: send(replies.pop(0))) as (url, _):
         policy = gr00t_policy(url)
@@ -168,14 +168,14 @@ def changed(**changes):
     (changed(action={'delta_indices': list(range(8))}), 'gives 8 steps, the file of keys has 16'),
     (changed(video={'delta_indices': [-15, 0]}), r'wants the steps \[-15, 0\]'),
     (changed(video={'delta_indices': [True]}), r'got \[True\]')])
-def test_a_server_that_wants_something_else_is_refused_at_start(modalities, problem):
+def test_a_server_with_another_spec_is_refused_at_start(modalities, problem):
     for release in RELEASES[:2]:
         with gr00t_server(None, modalities, release) as (url, _):
             with pytest.raises(RemoteError, match=problem):
                 gr00t_policy(url)
 
 
-def test_what_is_no_gr00t_server_is_named():
+def test_a_server_without_gr00ts_protocol_is_named():
     with gr00t_server(None, changed(video={'modality_keys': 'front'})) as (url, _):
         with pytest.raises(RemoteError, match="modality_keys: got 'front'"):
             gr00t_policy(url)

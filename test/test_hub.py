@@ -74,7 +74,7 @@ def put(cache, files, commit, ref='', without=()):
         (cache / 'refs' / ref).write_text(commit)
 
 
-def test_what_is_cached_is_loaded_without_asking_the_hub(cache, files, downloads):
+def test_a_cached_checkpoint_is_loaded_without_the_hub(cache, files, downloads):
     put(cache, files, OLD, 'main')
     for _ in range(2):
         checkpoint = open_checkpoint('team/robot')
@@ -140,7 +140,7 @@ def test_a_newer_commit_of_which_only_a_part_came_is_not_taken(cache, files, dow
     assert f'commit {OLD} is loaded, as before' in caplog.text
 
 
-def test_several_commits_of_which_none_is_main_must_be_told_apart(cache, files, downloads):
+def test_several_cached_commits_without_main_need_a_revision(cache, files, downloads):
     put(cache, files, OLD)
     put(cache, files, NEW)
     with pytest.raises(CheckpointError, match=f'{OLD}, {NEW}.*name one as revision'):
@@ -156,7 +156,7 @@ def test_a_tag_is_looked_up_in_the_cache(cache, files, downloads):
 
 
 @pytest.mark.parametrize('revision', ['', '../x', 'a b', '/etc/passwd', '-x'])
-def test_what_cannot_be_a_revision_is_refused(cache, revision):
+def test_an_invalid_revision_is_refused(cache, revision):
     with pytest.raises(ParameterError, match='revision'):
         open_checkpoint('team/robot', revision)
 

@@ -87,7 +87,7 @@ def test_the_memory_of_a_view_is_not_reused(topic, inbox):
     assert (view == 7).all()
 
 
-def test_whoever_keeps_too_many_frames_gets_no_more_until_they_are_dropped(topic, inbox):
+def test_a_subscriber_that_keeps_too_many_frames_gets_no_more_until_it_drops_some(topic, inbox):
     camera = Iceoryx2Camera(topic, 3)
     kept = []
     for number in range(3):
@@ -100,7 +100,7 @@ def test_whoever_keeps_too_many_frames_gets_no_more_until_they_are_dropped(topic
     assert inbox.wait_for(4).data[0] == 4
 
 
-def test_the_newest_frame_wins_over_those_that_nobody_took(topic):
+def test_the_newest_frame_replaces_those_not_taken(topic):
     entered, go_on, sequences = threading.Event(), threading.Event(), []
 
     def take(frame):

@@ -35,7 +35,7 @@ BAD = [
 
 
 @pytest.mark.parametrize('text, words', BAD)
-def test_what_is_no_text_is_refused_in_a_short_line(text, words):
+def test_invalid_text_is_refused_in_a_short_line(text, words):
     with pytest.raises(InstructionError, match=words) as error:
         check_instruction(text)
     assert len(str(error.value)) < 200
@@ -68,7 +68,7 @@ def test_a_request_with_one_is_the_clients_error(text, words):
 
 
 @pytest.mark.parametrize('text, words', BAD[:6])
-def test_predict_says_so_before_it_loads_anything(capsys, text, words):
+def test_predict_reports_it_before_loading(capsys, text, words):
     assert predict.main(['--checkpoint', '/none', '--image', '/none.png',
                          '--instruction', text]) == 2
     out, err = capsys.readouterr()

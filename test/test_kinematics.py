@@ -46,7 +46,7 @@ def test_a_thousand_reachable_deltas_are_reached(robot):
         assert distance <= 1e-3 and angle <= 0.5
 
 
-def test_what_is_out_of_reach_is_refused_with_a_reason(robot):
+def test_an_unreachable_target_is_refused_with_a_reason(robot):
     kinematics = Kinematics(robot)
     here = kinematics.pose(robot.posture)
     with pytest.raises(Unreachable, match=r'mm and .* degrees are missing'):

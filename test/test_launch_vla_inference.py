@@ -80,7 +80,7 @@ class TestLaunchedNode(Beside, unittest.TestCase):
         self.assertEqual(period.double_value, 0.25)
         self.assertFalse(sim_time.bool_value)
 
-    def test_the_camera_of_its_namespace_is_answered(self):
+    def test_the_camera_of_the_nodes_namespace_is_used(self):
         commanded, commands = threading.Event(), []
         self.node.create_subscription(
             JointState, '/robot/arm/joint_command',

@@ -164,6 +164,6 @@ def test_the_ros_side_needs_no_torch():
 
 @pytest.mark.parametrize('name', sorted(name for name in MODULES if room(name) == 'ros'
                                         and '.' in name and name != 'ros.main'))
-def test_what_needs_no_ros_is_not_in_the_room_of_ros(name):
+def test_modules_without_rclpy_are_outside_the_ros_folder(name):
     # ros.main imports rclpy once its signal handlers are in place.
     assert failing_imports([name], ROS), f'{name} imports no ROS: it belongs to control'

@@ -100,7 +100,7 @@ def test_a_blending_controller_without_lead_is_off_by_the_jitter():
     assert (steps <= LIMITS.velocity * (UPDATE + 0.007)).all()
 
 
-def test_it_says_the_plan_and_then_brakes_as_hard_as_the_limits_allow():
+def test_a_lookahead_holds_the_plan_and_then_brakes_at_the_limits():
     """However far the plan would go on."""
     plan = trajectory()
     plan.head_for(np.array([1.5, -2.0]), 0.0, 5.0)
@@ -116,7 +116,7 @@ def test_it_says_the_plan_and_then_brakes_as_hard_as_the_limits_allow():
     assert not braking.is_moving(1.0 + ahead.times[-1])
 
 
-def test_at_rest_it_lasts_as_long():
+def test_a_chunk_at_rest_takes_the_same_time():
     """A single point of the present would end in the past by the time it arrives."""
     ahead, _ = look_ahead(trajectory(), 3.0, LOOKAHEAD)
     assert ahead.times.tolist() == [0.0, LOOKAHEAD]

@@ -66,7 +66,7 @@ def test_grippers_follow_the_arm_unless_asked_otherwise(output, gripper, resolve
 @pytest.mark.parametrize('change', [
     {'mode': Mode.ESTOP}, {'shadow': True}, {'active': False, 'mode': Mode.WAITING},
     {'mode': Mode.LOADING}])
-def test_whoever_takes_the_arm_away_gets_one_last_message_that_brakes(change):
+def test_a_takeover_of_the_arm_gets_one_last_braking_message(change):
     """To where the others went; then silence. An arm at rest needs none."""
     gates = ActionLimits(ActionLimitSettings(), ROBOT.limits, None, 2)
     dataset = DatasetDescription('own', 0.2, 'joint_delta', grippers=(Gripper(2, 1.0, 0.0),))

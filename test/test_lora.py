@@ -184,7 +184,7 @@ def test_vla_predict_takes_adapters_by_name(golden_checkpoints, adapters, tmp_pa
     ({'init_lora_weights': 'pissa_niter_4'}, 'pissa'),
     ({'fan_in_fan_out': True}, 'fan_in_fan_out'),
 ])
-def test_what_is_no_plain_lora_is_refused_by_name(adapters, tmp_path, change, named):
+def test_unsupported_lora_variants_are_refused_by_name(adapters, tmp_path, change, named):
     shutil.copytree(adapters['plain'] / 'adapter', tmp_path / 'a')
     config = json.loads((tmp_path / 'a' / 'adapter_config.json').read_text())
     (tmp_path / 'a' / 'adapter_config.json').write_text(json.dumps({**config, **change}))

@@ -53,7 +53,7 @@ def test_a_message_that_cannot_be_taken_does_not_end_it(node):
     assert ended.empty()
 
 
-def test_whatever_ends_it_is_reported(node):
+def test_the_reason_of_its_end_is_reported(node):
     def take(message):
         raise SystemExit('a library has had enough')
     receiver, publisher, ended = receive(node, take)

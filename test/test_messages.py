@@ -67,7 +67,7 @@ def test_cv_bridge_converts_where_it_is_installed(monkeypatch):
     assert asked == [(image, 'rgb8')]
 
 
-def test_whatever_cv_bridge_raises_is_an_image_error(monkeypatch):
+def test_every_error_of_cv_bridge_is_an_image_error(monkeypatch):
     """It has errors of its own, and those of OpenCV."""
     def convert(*request):
         raise TypeError('buffer is too small')

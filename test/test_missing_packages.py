@@ -125,7 +125,7 @@ def test_a_package_of_ros_is_named_with_its_apt_package(places):
 
 
 @pytest.mark.parametrize('name', ['torch', 'tokenizers', 'safetensors'])
-def test_the_node_is_told_so_by_the_policy_that_it_configures(places, name):
+def test_the_node_reports_a_missing_package_of_its_policy(places, name):
     done = hide(name, LOAD, str(places['checkpoint']))
     assert done.stderr.startswith(f'policy local: the Python package {name} is not installed for')
 
@@ -139,12 +139,12 @@ def test_the_doctor_runs_without_any_of_them(places):
                          done.stdout, re.MULTILINE), done.stdout
 
 
-def test_what_no_file_lists_is_named_alone():
+def test_an_unlisted_package_is_named_alone():
     error = missing_package('policy a:b', ModuleNotFoundError(name='somebody.module'))
     assert str(error).endswith(f'run: {shlex.quote(sys.executable)} -m pip install somebody')
 
 
-def test_a_package_that_is_broken_is_told_from_one_that_is_missing():
+def test_a_broken_package_is_distinguished_from_a_missing_one():
     error = missing_package('motion', ImportError('libruckig.so:\n no such file', name='ruckig'))
     assert 'the Python package ruckig cannot be imported by' in str(error)
     assert '(libruckig.so: no such file)' in str(error)
@@ -166,7 +166,7 @@ def test_the_command_is_one_that_bash_and_pip_can_read(requirements):
     assert 'Could not open' not in said and 'Invalid requirement' not in said
 
 
-def test_every_executable_is_one_of_the_programs():
+def test_every_executable_is_a_console_script():
     scripts = [one for one in entry_points(group='console_scripts')
                if one.value.startswith('vla_ros.')]
     assert scripts

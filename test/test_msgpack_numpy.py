@@ -54,7 +54,7 @@ def array(**changes):
     (b'\x91' * 100_000, 'not msgpack'), (b'\xdd\xff\xff\xff\xff', 'not msgpack'),
     (msgpack.packb({1: 2}), 'not msgpack'), (b'\xa1\xff', 'not msgpack'),
 ], ids=lambda value: str(value)[:20])
-def test_what_is_no_message_is_one_error(message, problem):
+def test_an_invalid_message_is_one_error(message, problem):
     with pytest.raises(MsgpackError, match=problem):
         unpack(message)
 
@@ -70,6 +70,6 @@ def test_no_bytes_raise_anything_else(noise, tail):
 
 
 @pytest.mark.parametrize('value', [np.array([None]), np.array([1j]), object(), {1, 2}])
-def test_what_is_neither_data_nor_numbers_is_not_written(value):
+def test_unsupported_types_are_not_packed(value):
     with pytest.raises(TypeError, match='cannot be written'):
         pack({'a': value})

@@ -109,7 +109,7 @@ def test_stamp_and_frame_travel_from_image_to_command(
     observer.wait_for_state('RUNNING', node)
 
 
-def test_loading_blocks_nobody() -> None:
+def test_loading_does_not_block_the_executor() -> None:
     """Status, parameters and lifecycle services answer while weights are loaded."""
     with running_node('endless_loading') as (node, observer):
         said = observer.wait_for_state('LOADING', node, 'loading a fake for ever')

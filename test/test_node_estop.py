@@ -114,7 +114,7 @@ def test_a_press_released_within_milliseconds_stops(stage: Stage, qos: QoSProfil
         stage.go()
 
 
-def test_a_second_button_that_says_false_releases_nothing(stage: Stage) -> None:
+def test_false_from_a_second_publisher_releases_nothing(stage: Stage) -> None:
     """One is pressed at 20 Hz, the other says false at 50 Hz: no rearm is accepted."""
     pressed, other = stage.button(), stage.button(BEST_EFFORT)
     node = stage.observer.node
@@ -130,7 +130,7 @@ def test_a_second_button_that_says_false_releases_nothing(stage: Stage) -> None:
     node.destroy_timer(timers[1])
 
 
-def test_a_button_that_dies_while_pressed_stays_pressed_until_the_rearm(stage: Stage) -> None:
+def test_a_publisher_that_dies_while_pressed_stays_pressed_until_the_rearm(stage: Stage) -> None:
     """Another one's release does not release it."""
     dying, other = stage.button(), stage.button()
     dying.publish(Bool(data=True))
@@ -155,7 +155,7 @@ def test_a_publisher_of_another_type_holds_until_it_is_gone(stage: Stage) -> Non
     stage.wait_for('RUNNING')
 
 
-def test_a_flood_of_releases_drowns_no_press(stage: Stage) -> None:
+def test_a_flood_of_releases_hides_no_press(stage: Stage) -> None:
     """Five thousand at once; the press among them stops, of a button that keeps its words."""
     # One that keeps a single word replaces the press by the release before it can be sent again,
     # where the flood has filled the socket.
@@ -170,7 +170,7 @@ def test_a_flood_of_releases_drowns_no_press(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize('is_pressed', [True, False], ids=['pressed', 'released'])
-def test_the_last_word_of_before_the_start_is_heard(is_pressed: bool) -> None:
+def test_a_latched_press_from_before_the_start_is_received(is_pressed: bool) -> None:
     """A button that was pressed when the node starts lets nothing out; a released one does."""
     domain = next_domain()
     observer = Observer(domain)
@@ -193,7 +193,7 @@ def test_the_last_word_of_before_the_start_is_heard(is_pressed: bool) -> None:
         observer.close()
 
 
-def test_a_required_button_that_falls_silent_holds() -> None:
+def test_a_required_emergency_stop_that_falls_silent_holds() -> None:
     """Nothing moves before it is heard, nor after it is silent, nor before the rearm."""
     with running_node(instruction='task 1', status__period='0.1', safety__require_estop='true',
                       safety__estop_timeout='1.5') as (node, observer):
@@ -215,7 +215,7 @@ def test_a_required_button_that_falls_silent_holds() -> None:
         observer.node.destroy_timer(timer)
 
 
-def test_activation_is_refused_while_an_emergency_stop_cannot_be_heard() -> None:
+def test_activation_is_refused_while_an_emergency_stop_cannot_be_received() -> None:
     """The status says why, before and after the policy is loaded."""
     domain = next_domain()
     observer = Observer(domain)

@@ -149,7 +149,7 @@ def test_the_node_gives_the_official_chunks(oft_checkpoint, case):
             observer.wait_for_state('RUNNING', node)
 
 
-def test_what_stops_coming_holds_with_its_name_and_goes_on_when_it_comes_again(oft_checkpoint):
+def test_a_silent_input_holds_by_name_and_its_return_ends_the_hold(oft_checkpoint):
     """A wrist camera, and a state that is joint positions."""
     case = CASES[2]
     settings = settings_of(case, proprio__topic='""', proprio__joint_names=json.dumps(JOINTS),
@@ -180,7 +180,7 @@ def test_what_stops_coming_holds_with_its_name_and_goes_on_when_it_comes_again(o
     ({'action__transforms': '[gripper_invert]', 'datasets_file': '/no/such/file.yaml'},
      '/no/such/file.yaml'),
     ({'policy': 'remote'}, 'url')])
-def test_what_does_not_fit_is_said_at_configure(oft_checkpoint, changes, reason):
+def test_a_mismatch_is_reported_at_configure(oft_checkpoint, changes, reason):
     """The node stays, in FAULT, and says what to set."""
     settings = settings_of(CASES[1], **changes)
     with real_node(checkpoint=str(oft_checkpoint), **settings) as (node, observer):

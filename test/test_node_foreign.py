@@ -137,8 +137,8 @@ def offered(participant: DomainParticipant, builtin_topic: Any, topic: str,
     ('rt/arm/joint_command', Policy.Durability.Volatile),
     ('rt/vla/action', Policy.Durability.Volatile),
     ('rt/vla/status', Policy.Durability.TransientLocal)])
-def test_what_is_published(foreign: tuple[NodeProcess, DomainParticipant], topic: str,
-                           durability: Any) -> None:
+def test_published_topics_and_qos(foreign: tuple[NodeProcess, DomainParticipant], topic: str,
+                                  durability: Any) -> None:
     """As the contract says, on the wire."""
     if topic.startswith('rt/vla/'):
         pytest.importorskip('vla_ros_msgs', reason='vla_ros_msgs is not built')
@@ -153,8 +153,8 @@ def test_what_is_published(foreign: tuple[NodeProcess, DomainParticipant], topic
 @pytest.mark.parametrize('topic, is_reliable', [
     ('rt/camera/image_raw', False), ('rt/joint_states', False),
     ('rt/vla/instruction', True)])
-def test_what_is_subscribed(foreign: tuple[NodeProcess, DomainParticipant], topic: str,
-                            is_reliable: bool) -> None:
+def test_subscribed_topics_and_qos(foreign: tuple[NodeProcess, DomainParticipant], topic: str,
+                                   is_reliable: bool) -> None:
     """As the contract says, on the wire."""
     node, participant = foreign
     qos = offered(participant, BuiltinTopicDcpsSubscription, topic, node)

@@ -33,7 +33,7 @@ def test_ages_are_in_simulated_time() -> None:
         observer.wait(lambda: observer.diagnostics[-1]['last age [s]'] == '1.5000', 'age', node)
 
 
-def test_the_account_of_an_answer() -> None:
+def test_the_timings_of_a_result() -> None:
     """What /vla/action and /vla/status say of one image."""
     messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
     with running_node('delay=0.01', instruction='task 5', status__period='0.05') as (

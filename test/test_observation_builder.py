@@ -106,7 +106,7 @@ def test_a_state_that_does_not_fit_is_refused(values):
     ({}, {'proprio_joint_names': ('a',)}, ParameterError, 'takes no proprioception'),
     ({}, {'proprio_topic': 'state'}, ParameterError, 'takes no proprioception'),
     ({}, {'proprio_topic': 's', 'proprio_joint_names': ('a',)}, ParameterError, 'empty where')])
-def test_what_does_not_fit_the_policy_is_said_at_configure(changes, config, error, message):
+def test_a_mismatch_with_the_policy_is_reported_at_configure(changes, config, error, message):
     """With what to set."""
     with pytest.raises(error, match=message):
         observations(replace(SPEC, **changes), **config)
@@ -122,7 +122,7 @@ class Adaptable:
         self.names.append(name)
 
 
-def test_an_adapter_is_put_in_place_once_and_only_by_who_infers():
+def test_an_adapter_is_merged_once_by_the_inference_thread():
     """The newest choice counts; the base is one of them."""
     policy, choice = Adaptable(), AdapterChoice(('a=/x', 'b=/y=z'), '')
     assert (choice.folders, choice.begin()) == ({'a': '/x', 'b': '/y=z'}, 'a')

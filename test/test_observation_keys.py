@@ -52,7 +52,7 @@ def test_pi05_aloha_gets_what_its_example_has():
 
 
 @pytest.mark.parametrize('name', ['pi05_droid', 'pi05_aloha', 'libero'])
-def test_what_is_packed_is_unpacked(name):
+def test_packing_and_unpacking_change_nothing(name):
     keys = load_keys(name)
     images = tuple(IMAGE[:224, start:start + 224] for start in range(len(keys.images)))
     before = Observation(images, 'fold', np.arange(float(keys.state_length)))

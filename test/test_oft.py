@@ -107,7 +107,7 @@ def test_vla_predict_gives_the_official_chunk(oft_checkpoint, case, tmp_path, ca
     np.testing.assert_allclose(answer['action'], case['actions'], rtol=0, atol=2e-4)
 
 
-def test_without_an_action_head_the_language_model_answers_in_parallel(copy):
+def test_without_an_action_head_the_language_model_decodes_in_parallel(copy):
     (copy / HEAD).unlink()
     case = CASES[5]
     policy = load(copy, case, head='auto')
@@ -196,7 +196,7 @@ def test_declared_transforms_stand_around_the_model(oft_checkpoint):
     np.testing.assert_allclose(chunk.actions[:, 6], 1 - 2 * actions[:, 6], rtol=0, atol=4e-4)
 
 
-def test_warming_up_leaves_the_answer_as_it_was(oft_checkpoint):
+def test_a_warm_up_does_not_change_the_result(oft_checkpoint):
     chunk = load(oft_checkpoint, CASES[2], warmup=True).infer(observe(CASES[2]))
     np.testing.assert_allclose(chunk.actions, CASES[2]['actions'], rtol=0, atol=2e-4)
 

@@ -73,7 +73,7 @@ def write_adapter(folder, module, width, height):
     return str(folder)
 
 
-def test_an_adapter_for_towers_that_a_part_replaces_is_refused(oft_checkpoint, tmp_path):
+def test_an_adapter_for_towers_of_a_module_file_is_refused(oft_checkpoint, tmp_path):
     """The part of FiLM brings whole towers: pairs for them would be lost silently."""
     import shutil
     from safetensors.torch import load_file

@@ -87,7 +87,7 @@ def test_actions_that_are_none_are_refused(changes, problem):
     (pack([1]), 'it is missing'), (pack({}), 'it is missing'),
     (pack({'actions': {b'__ndarray__': True, b'data': b'x', b'dtype': '|O', b'shape': [1]}}),
      'only of numbers')])
-def test_what_is_no_reply_is_one_error(reply, problem):
+def test_an_invalid_reply_is_one_error(reply, problem):
     with openpi_server(lambda connection, seen: connection.send(reply)) as (url, _):
         policy = openpi_policy(url)
         with pytest.raises(RemoteError, match=problem) as raised:
@@ -163,7 +163,7 @@ def test_a_connection_that_was_closed_is_opened_again():
         assert server.connections >= 3
 
 
-def test_a_server_that_takes_the_connection_and_says_nothing_is_late():
+def test_a_silent_server_misses_the_deadline():
     with socket.create_server(('127.0.0.1', 0)) as silent:
         with pytest.raises(RemoteError, match='within 0.5 s|timed out'):
             openpi_policy(f'ws://127.0.0.1:{silent.getsockname()[1]}', deadline_s=0.5)

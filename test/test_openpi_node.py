@@ -33,7 +33,7 @@ LIES = {
 }
 
 
-def test_a_server_that_lies_or_stalls_holds_the_arm_until_it_behaves(tmp_path):
+def test_invalid_or_late_replies_hold_the_arm_until_a_valid_one(tmp_path):
     file = tmp_path / 'keys.yaml'
     file.write_text(KEYS)
     reply = pack({'actions': GOOD})

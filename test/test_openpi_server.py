@@ -112,7 +112,7 @@ def test_a_message_that_is_too_large_ends_its_connection_alone():
         assert client.infer(OBSERVATION)['actions'].shape == (5, 7)
 
 
-def test_nothing_is_had_without_the_key():
+def test_every_request_needs_the_key():
     with serving(oft(), api_key='secret') as port:
         for key in (None, 'other', 'secret2'):
             with pytest.raises(InvalidStatus, match='403'):

@@ -49,7 +49,7 @@ def test_the_same_frame_accepts_its_own_action_and_reset_forgets_it(policy):
     assert policy.infer(observation).drafted == 0
 
 
-def test_frames_and_instructions_in_turn_are_answered_as_if_each_were_the_first(policy):
+def test_results_do_not_depend_on_earlier_frames_and_instructions(policy):
     observations = [Observation((frame(seed),), instruction)
                     for seed in range(4) for instruction in ('pick up the cup', 'wait', 'xyz')]
     expected = []
@@ -64,7 +64,7 @@ def test_frames_and_instructions_in_turn_are_answered_as_if_each_were_the_first(
         np.testing.assert_array_equal(chunk.actions, alone.actions)
 
 
-def test_an_answer_is_not_overwritten_by_the_next_one(policy):
+def test_a_result_is_not_overwritten_by_the_next_one(policy):
     chunks = [policy.infer(Observation((frame(seed),), 'pick up the cup')) for seed in (5, 6)]
     policy.reset()
     alone = policy.infer(Observation((frame(5),), 'pick up the cup'))

@@ -40,7 +40,7 @@ def test_the_needs_are_those_of_the_published_model():
 @pytest.mark.parametrize(('free', 'said'), [
     (12e9, 'quantization int8 (8.'), (6.5e9, 'what would fit: quantization int4 (5.'),
     (1e9, 'nothing smaller would fit')])
-def test_what_would_fit_is_named(monkeypatch, free, said):
+def test_a_fitting_size_is_named(monkeypatch, free, said):
     monkeypatch.setattr('vla_ros.model.out_of_memory.memory_of',
                         lambda device: (int(free), int(16e9)))
     with pytest.raises(DeviceMemoryError) as raised:

@@ -48,14 +48,14 @@ def test_a_factory_that_is_not_there_is_named(module, kind, problem):
 @pytest.mark.parametrize('kind', ['', 'Local', 'my_policy', 'my_policy:', ':make',
                                   'my policy:make', 'my_policy:make()', '../my_policy:make',
                                   'a:b:c'])
-def test_what_is_no_factory_is_refused(kind):
+def test_an_invalid_policy_factory_is_refused(kind):
     with pytest.raises(ParameterError, match='package.module:function'):
         PolicyConfig(policy=kind)
 
 
 @pytest.mark.parametrize('code', ['def make(config): return None', 'def make(config): return 3',
                                   'make = 3', 'class make:\n    def __init__(self, c): pass'])
-def test_what_makes_no_policy_is_refused(module, code):
+def test_a_factory_that_gives_no_policy_is_refused(module, code):
     (module / 'my_policy.py').write_text(code)
     with pytest.raises(UnsupportedError, match='my_policy:make: .*infer and reset'):
         load_policy(PolicyConfig(policy='my_policy:make'))

@@ -28,7 +28,7 @@ HANDSHAKE = (b'GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n'
              b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
 
 
-def test_every_viewer_sees_states_and_pictures():
+def test_every_viewer_gets_states_and_images():
     with panel() as (robot, port):
         viewers = [Client(port) for _ in range(3)]
         assert len({viewer.me for viewer in viewers}) == 3
@@ -45,7 +45,7 @@ def test_every_viewer_sees_states_and_pictures():
         robot.wait(lambda robot: robot.show is None)  # nothing is made for nobody
 
 
-def test_one_is_in_control():
+def test_only_one_viewer_is_in_control():
     with panel() as (robot, port):
         first, second = Client(port), Client(port)
         assert first.ask('call', service='rearm') == (False, 'take control first')
@@ -66,7 +66,7 @@ def test_one_is_in_control():
             viewer.close()
 
 
-def test_everybody_may_stop_and_hold():
+def test_every_viewer_may_stop_and_hold():
     with panel() as (robot, port):
         first, second = Client(port), Client(port)
         first.ask('take')
@@ -144,7 +144,7 @@ def test_the_arm_is_held_when_the_server_ends():
     assert robot.done == [('call', 'hold')]
 
 
-def test_a_slow_viewer_skips_pictures_and_slows_nobody():
+def test_a_slow_viewer_skips_images_and_delays_no_other():
     with panel() as (robot, port):
         slow, quick = Client(port, is_attentive=False), Client(port)
         robot.wait(lambda robot: robot.show is not None)
@@ -160,7 +160,7 @@ def test_a_slow_viewer_skips_pictures_and_slows_nobody():
             viewer.close()
 
 
-def test_a_viewer_that_never_reads_slows_nobody():
+def test_a_viewer_that_never_reads_delays_no_other():
     with panel() as (robot, port):
         dead = socket.create_connection(('127.0.0.1', port))
         dead.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -174,7 +174,7 @@ def test_a_viewer_that_never_reads_slows_nobody():
         dead.close()
 
 
-def test_only_so_many_viewers():
+def test_the_number_of_viewers_is_limited():
     with panel() as (_, port):
         viewers = [Client(port) for _ in range(MAX_VIEWERS)]
         with pytest.raises(websockets.exceptions.InvalidStatus, match='403'):
@@ -236,7 +236,7 @@ def _frame(payload):
     '{"type": "call", "service": 3}', '{"type": "release", "force": true}',
     '{"type": "seen"}', '[' * 10000, '{"type": "stop", "id": ' + '9' * 5000 + '}',
     '{"type": "stop", "id": NaN}'])
-def test_what_is_no_message_is_refused(data):
+def test_an_invalid_message_is_refused(data):
     with pytest.raises(MessageError):
         read_message(data)
 

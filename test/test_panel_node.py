@@ -84,7 +84,7 @@ def test_the_arm_is_held_when_the_page_in_control_is_gone():
         again.close()
 
 
-def test_a_page_that_ends_leaves_the_arm_held_if_somebody_was_in_control():
+def test_the_arm_is_held_when_a_page_in_control_ends():
     with robot() as (arm, _):
         with panel_process(arm.observer.context.get_domain_id(), number=signal.SIGTERM) as port:
             viewer = Client(port)
@@ -94,7 +94,7 @@ def test_a_page_that_ends_leaves_the_arm_held_if_somebody_was_in_control():
         arm.wait_for('HOLD', 'operator')
 
 
-def test_a_page_that_only_looks_is_no_emergency_stop():
+def test_a_read_only_page_is_no_emergency_stop():
     with robot(safety__require_estop='true') as (arm, _), \
             panel_process(arm.observer.context.get_domain_id()) as port:
         viewer = Client(port)
@@ -108,7 +108,7 @@ def test_a_page_that_only_looks_is_no_emergency_stop():
         viewer.close()
 
 
-def test_services_appear_with_who_offers_them():
+def test_services_appear_with_their_servers():
     with robot() as (arm, _), panel_process(arm.observer.context.get_domain_id()) as port:
         viewer = Client(port)
         state = wait_for_service(viewer, 'hold')

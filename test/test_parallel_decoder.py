@@ -72,7 +72,7 @@ def same(chunk, expected):
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
-def test_recorded_passes_give_the_chunks_of_the_unrecorded_way(oft_checkpoint, case):
+def test_captured_passes_give_the_chunks_of_uncaptured_ones(oft_checkpoint, case):
     expected = load(oft_checkpoint, case).infer(observe(case))
     recorder = Recording()
     policy = with_recorder(load(oft_checkpoint, case), recorder)
@@ -85,7 +85,7 @@ def test_recorded_passes_give_the_chunks_of_the_unrecorded_way(oft_checkpoint, c
     assert len(recorder.recorded) == 2
 
 
-def test_a_diffusion_step_is_recorded_once(copy, stored):  # noqa: F811
+def test_a_diffusion_step_is_captured_once(copy, stored):  # noqa: F811
     diffusion_parts(copy, stored[1])
     expected = load(copy, CASES[1], head='auto').infer(observe(CASES[1]))
     recorder = Recording()
@@ -125,7 +125,7 @@ def test_the_newest_lengths_are_kept(oft_checkpoint):
     assert decoder._captures.lengths() == [*range(8, 15), 4]
 
 
-def test_where_no_capture_works_the_unrecorded_way_serves_on(oft_checkpoint, caplog):
+def test_without_working_capture_passes_run_uncaptured(oft_checkpoint, caplog):
     case, cuda = CASES[0], FakeCuda()
     expected = load(oft_checkpoint, case).infer(observe(case))
     cuda.fail_next_end = True

@@ -48,7 +48,7 @@ def test_values_come_under_their_ros_names():
     ('instruction', None, 'a string'),
     ('action.joint_names', 'a', 'a list of strings'),
     ('action.joint_names', ['a', 1], 'a list of strings')])
-def test_what_is_not_allowed_is_refused(name, value, allowed):
+def test_disallowed_values_are_refused(name, value, allowed):
     """With the parameter, the value and what would have been allowed."""
     with pytest.raises(ParameterError) as refused:
         NodeConfig.from_values({name: value})

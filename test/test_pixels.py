@@ -105,7 +105,7 @@ def test_bfloat16_pixels_are_the_float32_ones_rounded():
 
 
 @pytest.mark.parametrize('reason', ['other filter', 'other bits'])
-def test_what_cannot_be_reproduced_is_left_to_pillow(monkeypatch, caplog, reason):
+def test_unsupported_resizes_are_left_to_pillow(monkeypatch, caplog, reason):
     interpolation = 3
     if reason == 'other filter':
         interpolation = int(Image.Resampling.LANCZOS)

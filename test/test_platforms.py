@@ -22,12 +22,12 @@ from vla_ros.errors import ParameterError
     ('my_own_data', 7, None, None),
     ('libero_goal', 6, 8, None),
 ])
-def test_the_checkpoint_tells_the_platform(key, action_dim, proprio_dim, name):
+def test_the_platform_is_found_from_the_checkpoint(key, action_dim, proprio_dim, name):
     platform = find_platform(key, action_dim, proprio_dim)
     assert (platform.name if platform else None) == name
 
 
-def test_what_the_user_declares_comes_first():
+def test_declarations_of_the_user_take_precedence():
     libero = find_platform('libero_goal', 7, 8)
     assert chunk_length(0, libero, 7, 8) == 8
     assert chunk_length(3, libero, 7, 8) == 3

@@ -11,13 +11,13 @@ from vla_ros.errors import ParameterError
 K = [500.0, 0.0, 319.5, 0.0, 500.0, 239.5, 0.0, 0.0, 1.0]
 
 
-def test_the_middle_of_the_picture_is_straight_ahead():
+def test_the_principal_point_is_on_the_optical_axis():
     camera = Calibration.read((640, 480), 'plumb_bob', K, [])
     places = camera.project(np.array([[0.0, 0.0, 2.0], [0.64, 0.0, 1.0], [0.0, -0.48, 1.0]]))
     np.testing.assert_allclose(places, [[0.5, 0.5], [1.0, 0.5], [0.5, 0.0]])
 
 
-def test_what_is_behind_the_lens_is_nowhere():
+def test_a_point_behind_the_camera_has_no_projection():
     camera = Calibration.read((640, 480), '', K, [0.0] * 5)
     assert np.isnan(camera.project(np.array([[0.1, 0.1, -1.0], [0.0, 0.0, 0.0]]))).all()
 
@@ -43,6 +43,6 @@ def test_distortion_is_that_of_opencv(model, distortion, expected):
     ((640, 480), 'plumb_bob', [float('nan'), *K[1:]], [], 'calibrated camera'),
     ((640, 480), 'equidistant', K, [0.1] * 4, 'equidistant with 4 numbers'),
     ((640, 480), 'plumb_bob', K, [0.1] * 8, 'plumb_bob with 5 numbers or rational_polynomial')])
-def test_what_is_no_calibration_is_refused(size, model, matrix, distortion, problem):
+def test_an_invalid_calibration_is_refused(size, model, matrix, distortion, problem):
     with pytest.raises(ParameterError, match=problem):
         Calibration.read(size, model, matrix, distortion)

@@ -64,7 +64,7 @@ def test_fp8_scales_weights_and_inputs_into_its_range():
     assert ((out.float() - expected).abs() <= 0.03 * sizes).all()
 
 
-def test_what_the_machine_cannot_run_is_refused_before_loading(monkeypatch):
+def test_an_unsupported_setting_is_refused_before_loading(monkeypatch):
     with pytest.raises(UnsupportedError, match='fp8.*use int8 or int4 on a CPU'):
         load_policy(PolicyConfig('/nowhere', device='cpu', quantization='fp8'))
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (8, 6))
@@ -99,8 +99,8 @@ def load(folder, quantization, **settings):
 
 
 @pytest.mark.parametrize(('name', 'share'), [('int8', 0.27), ('int4', 0.16)])
-def test_quantised_checkpoints_answer_with_less_memory(golden_checkpoints, observations, name,
-                                                       share):
+def test_quantised_checkpoints_need_less_memory(golden_checkpoints, observations, name,
+                                                share):
     folder = golden_checkpoints['float32']
     wide, small = load(folder, 'none'), load(folder, name)
     assert small.spec.quantization == name

@@ -92,7 +92,7 @@ def test_rosbags_reads_what_is_written(tmp_path):
         0.01 * step for step in range(first, first + 5)]
 
 
-def test_what_was_recorded_survives_kill_9_and_the_next_start_makes_it_whole(tmp_path):
+def test_a_recording_survives_kill_9_and_the_next_start_completes_it(tmp_path):
     with recording(tmp_path) as (process, robot):
         process.say('start')
         folder = Path(process.wait_for(r'start: (\S+)')[1])

@@ -47,7 +47,7 @@ def test_a_remote_policy_says_everything_that_a_local_one_says():
             policy.infer(Observation((IMAGE,), 'crash'))
 
 
-def test_an_answer_after_the_deadline_is_dropped():
+def test_a_reply_after_the_deadline_is_dropped():
     stub = Stub()
     with serving(stub) as port:
         policy = remote(port, deadline_s=0.3)
@@ -61,7 +61,7 @@ def test_an_answer_after_the_deadline_is_dropped():
         assert [seen.instruction for seen in stub.seen] == ['late', 'next']
 
 
-def test_a_request_that_waited_too_long_is_not_answered_any_more():
+def test_a_request_past_its_deadline_is_not_sent():
     stub = Stub()
     with serving(stub) as port:
         stub.go.clear()

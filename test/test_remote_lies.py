@@ -112,7 +112,7 @@ LIES = [
 
 
 @pytest.mark.parametrize(('changes', 'problem'), LIES, ids=range(len(LIES)))
-def test_each_field_is_what_the_protocol_says_or_the_answer_is_refused(changes, problem):
+def test_a_reply_with_an_invalid_field_is_refused(changes, problem):
     with liar(says(**changes)) as url:
         policy = connect(url)
         with pytest.raises(RemoteError, match=problem) as raised:
@@ -120,7 +120,7 @@ def test_each_field_is_what_the_protocol_says_or_the_answer_is_refused(changes, 
     assert len(str(raised.value)) < 300 and '\n' not in str(raised.value)
 
 
-def test_a_server_that_tells_the_truth_is_believed():
+def test_a_valid_reply_is_accepted():
     with liar(says(period_s=None)) as url:
         chunk = connect(url).infer(OBSERVATION)
     assert chunk.actions.shape == (1, 7) and chunk.period_s is None
@@ -166,7 +166,7 @@ def test_a_spec_that_is_none_is_refused(change):
             connect(url)
 
 
-def test_what_a_newer_server_says_beside_the_spec_is_left_out():
+def test_unknown_fields_of_a_newer_server_are_ignored():
     with liar(says(), {**asdict(SPEC), 'a_new_field': [1]}) as url:
         assert connect(url).spec == SPEC
 
@@ -211,7 +211,7 @@ def test_one_deadline_holds_for_everything_a_second_try_included(drip):
 
 
 @pytest.mark.parametrize('waiting', [0.3, 30.0])
-def test_a_server_that_stalls_in_mid_body_is_too_late_whoever_notices_first(waiting):
+def test_a_server_that_stalls_within_the_body_misses_the_deadline(waiting):
     ended = threading.Event()
 
     def stall(handler, number):

@@ -69,7 +69,7 @@ def test_the_oft_server_takes_an_observation_and_gives_a_list():
     assert seen.proprio.tolist() == [1.0, 2.0]
 
 
-def test_strict_answers_say_what_was_wrong():
+def test_strict_replies_name_the_error():
     good = dumps({'image': IMAGE, 'instruction': 'stop'})
     with serving(Stub(), strict=True) as port:
         assert post(port, '{"instruction": "stop"}') == (
@@ -103,7 +103,7 @@ def test_a_key_a_path_and_a_size_are_demanded():
     {'__numpy__': 'AAAA', 'dtype': '(3,)u1', 'shape': [1]},
     {'__numpy__': 'AAAA', 'shape': [3]},
 ])
-def test_what_is_no_array_of_numbers_is_not_read(array):
+def test_arrays_that_are_not_numeric_are_refused(array):
     with pytest.raises(JsonError):
         loads(json.dumps(array))
 
@@ -158,7 +158,7 @@ def test_a_client_that_is_slow_or_silent_loses_its_connection(monkeypatch, sent,
             thread.join()
 
 
-def test_slow_clients_give_their_places_back(monkeypatch):
+def test_slow_clients_free_their_connections(monkeypatch):
     monkeypatch.setattr(uvicorn_server, 'READ_TIMEOUT', 0.5)
     body = dumps({'image': IMAGE, 'instruction': 'stop'})
     with serving(Stub()) as port:
@@ -178,7 +178,7 @@ def test_slow_clients_give_their_places_back(monkeypatch):
                 assert time.monotonic() < end
 
 
-def test_a_request_in_many_pieces_and_a_second_one_are_answered(monkeypatch):
+def test_a_fragmented_request_and_the_next_one_get_replies(monkeypatch):
     body = dumps({'image': IMAGE, 'instruction': 'stop'}).encode()
     request = HEAD.replace(b'1000', b'%d' % len(body)) + body
     with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as connection:

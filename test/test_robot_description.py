@@ -74,7 +74,7 @@ def test_a_file_narrows_what_the_urdf_allows(tmp_path):
                     'jerk': 1.0}]}, 'within the limits'),
     ({'urdf': 'no.urdf'}, 'no.urdf'), ({'urdf': 'x.urdf.xacro'}, 'xacro'),
     ({'urdf': 'package://no_such_package/x.urdf'}, 'not installed'), ({'urdf': None}, 'urdf')])
-def test_what_does_not_fit_is_refused_with_the_file(tmp_path, entries, words):
+def test_a_mismatch_is_refused_with_the_file(tmp_path, entries, words):
     path = write(tmp_path, **entries)
     with pytest.raises(RobotError, match='r.yaml') as refused:
         load_robot(path)
@@ -125,7 +125,7 @@ MOBILE = """<?xml version='1.0'?>
 @pytest.mark.parametrize('kind', ["'continuous'", '"continuous"', "'revolute'"])
 @pytest.mark.parametrize('limit', ['', "<limit effort='1' velocity='2'/>",
                                    '<limit effort="1" velocity="2" lower="-3" upper="3"/>'])
-def test_joints_that_are_not_the_arms_never_matter(tmp_path, kind, limit):
+def test_joints_of_other_devices_are_ignored(tmp_path, kind, limit):
     """Wheels, mimic fingers with limits that are none, in any quoting; and continuous joints."""
     pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
     from vla_ros.motion.kinematics import Kinematics

@@ -137,7 +137,7 @@ def test_a_hold_ends_it_and_refuses_the_next_until_rearm(arm: Robot, client: Tas
     assert arm.call('rearm').success
 
 
-def test_true_on_a_topic_is_success(arm: Robot, client: TaskClient) -> None:
+def test_true_on_the_success_topic_is_success(arm: Robot, client: TaskClient) -> None:
     judge = arm.observer.node.create_publisher(Bool, '/judge', RELIABLE)
     sent = client.send(success='topic', success_name='judge')
     arm.observer.wait_for_match(judge, arm.node)

@@ -123,7 +123,7 @@ def test_silent_joints_hold_at_the_last_command(running):
 @pytest.mark.parametrize('trouble, reason', [
     ('crash', 'policy error: RuntimeError: out of everything'), ('invalid', 'invalid tokens'),
     ('nan', 'not finite'), ('far', 'limit: the tip would be at'), ('beyond', 'unreachable')])
-def test_trouble_with_an_answer_holds_until_a_good_one(running, trouble, reason):
+def test_an_invalid_result_holds_until_a_good_one(running, trouble, reason):
     """Whatever was wrong with it."""
     arm, _ = running
     arm.observer.instruct(trouble)
@@ -135,7 +135,7 @@ def test_trouble_with_an_answer_holds_until_a_good_one(running, trouble, reason)
 
 @pytest.mark.parametrize('trouble, reason', [
     ('memory', 'out of memory'), ('jump', 'jump')])
-def test_what_an_operator_must_see_waits_for_him(running, trouble, reason):
+def test_a_hold_for_the_operator_waits_for_a_rearm(running, trouble, reason):
     """Another instruction does not do."""
     arm, _ = running
     arm.observer.instruct(trouble)
@@ -148,7 +148,7 @@ def test_what_an_operator_must_see_waits_for_him(running, trouble, reason):
     arm.wait_for('RUNNING')
 
 
-def test_someone_who_asks_for_another_qos_holds(running):
+def test_a_publisher_with_another_qos_holds(running):
     """A driver that would never hear a command; until the next good answer."""
     arm, _ = running
     arm.wait_for('RUNNING')
@@ -160,7 +160,7 @@ def test_someone_who_asks_for_another_qos_holds(running):
     arm.wait_for('RUNNING')
 
 
-def test_violated_gates_are_counted_where_everyone_sees_it(running):
+def test_violated_action_limits_are_counted_in_the_status(running):
     """By name, in the status and in the diagnostics."""
     messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
     arm, _ = running

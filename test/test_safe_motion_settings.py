@@ -23,7 +23,7 @@ def test_an_arm_that_is_stuck_holds():
         assert 'something is in the way' in arm.observer.diagnostics[-1]['message']
 
 
-def test_a_model_too_slow_for_its_deltas_is_told_so():
+def test_the_status_advises_on_a_model_too_slow_for_its_deltas():
     """With the number that mends it, and with that it is content."""
     for repeat, level in (('0.0', 'the arm moves'), ('0.6', 'RUNNING')):
         with robot(delay=0.5, max_age='2.0', action__repeat=repeat) as (arm, _):

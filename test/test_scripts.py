@@ -61,7 +61,7 @@ def test_setup_leaves_an_environment_alone_that_it_did_not_make(scripts):
     assert mine.exists()
 
 
-def test_setup_does_not_guess_what_a_word_means(scripts):
+def test_setup_refuses_an_unknown_word(scripts):
     done = bash(f'{scripts}/setup tests', ROS_SETUP='none')
     assert done.returncode == 1
     assert done.stderr == "setup: got 'tests', it takes no argument but test or libero\n"

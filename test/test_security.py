@@ -85,7 +85,7 @@ def test_the_policy_allows_all_that_the_node_does_and_no_more():
             assert policy - names <= optional, f'{way} needlessly allowed: {policy - names}'
 
 
-def test_what_one_may_not_say_another_may():
+def test_each_viewer_has_its_own_permissions():
     """The ends of each topic fit each other."""
     assert '/vla/instruction' in allowed('/operator', 'topic', 'publish')
     assert '/vla/instruction' not in allowed('/camera', 'topic', 'publish')
@@ -128,7 +128,7 @@ def keystore(tmp_path):
     return tmp_path / 'keys'
 
 
-def test_an_intruder_can_neither_instruct_nor_look(keystore):
+def test_without_a_token_there_is_no_control_and_no_view(keystore):
     """Where the middleware was built with security."""
     environment = {**os.environ, 'ROS_SECURITY_KEYSTORE': str(keystore),
                    'ROS_SECURITY_ENABLE': 'true', 'ROS_SECURITY_STRATEGY': 'Enforce',

@@ -40,7 +40,7 @@ def test_the_expert_succeeds_through_the_motion_layer(tmp_path):
     assert 0.07 < np.median(runner.ages) < 0.3
 
 
-def test_the_checkpoint_of_the_package_does_what_it_is_told():
+def test_the_shipped_checkpoint_reaches_the_named_blocks():
     if not (shipped_folder() / 'model.safetensors').is_file():
         pytest.skip('no trained checkpoint comes with the package')
     pytest.importorskip('torch', reason='needs torch: the real policy')

@@ -181,7 +181,7 @@ def test_an_emergency_stop_in_shadow_is_left_into_shadow():
     assert state.mode is Mode.SHADOW
 
 
-def test_a_button_pressed_while_loading_stops_what_was_loaded():
+def test_a_press_while_loading_stops_the_loaded_node():
     for state in (State(Mode.LOADING, pressed=True), State(Mode.LOADING, stopped=True)):
         assert advance(state, Event.LOADED).mode is Mode.ESTOP
 
@@ -194,7 +194,7 @@ def test_rearm_is_refused_with_a_sentence_exactly_where_it_does_nothing():
             assert advance(state, Event.REARM).mode is Mode.WAITING
 
 
-def test_what_an_operator_must_see_is_not_overwritten():
+def test_a_hold_for_the_operator_is_not_overwritten():
     state = State(Mode.HOLD, Reason.JUMP, active=True)
     assert advance(state, Event.PROBLEM, Reason.STALE_IMAGE) == state
     assert advance(State(Mode.HOLD, Reason.STALE_IMAGE, active=True), Event.PROBLEM,
@@ -214,7 +214,7 @@ def test_a_takeover_moves_until_its_deadman_is_released():
     assert state == State(Mode.RUNNING, active=True)
 
 
-def test_what_needs_an_operator_needs_him_in_a_takeover_too():
+def test_a_takeover_does_not_replace_a_rearm_by_the_operator():
     state = advance(State(Mode.HOLD, Reason.JUMP, active=True), Event.TAKE_OVER)
     assert state.reason is Reason.JUMP and not state.is_teleoperated
     assert advance(state, Event.REARM).is_teleoperated

@@ -62,7 +62,7 @@ def test_before_it_is_configured_the_loading_is_the_reason():
         'LOADING', 'shard 1', 12.3)
 
 
-def test_a_camera_that_says_nothing_is_missed():
+def test_a_silent_camera_is_reported():
     """By the name of its topic."""
     node_status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
     node_status.loading('', 100.0, SPEC)

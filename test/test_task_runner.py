@@ -148,7 +148,7 @@ def instruct(bench):
     (stop, Outcome.STOPPED, 'emergency stop'), (hold, Outcome.STOPPED, 'operator'),
     (deactivate, Outcome.FAILED, 'not active'), (hang, Outcome.FAILED, 'hangs'),
     (instruct, Outcome.PREEMPTED, 'wave')])
-def test_what_keeps_it_from_going_on_ends_it(bench, happening, outcome, text):
+def test_a_condition_that_blocks_a_task_ends_it(bench, happening, outcome, text):
     task = bench.runner.start(GOAL)
     bench.act()
     happening(bench)

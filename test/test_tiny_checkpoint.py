@@ -84,7 +84,7 @@ def test_configuration_says_how_the_weights_are_stored(small, tmp_path):
     assert 'torch_dtype' not in small['config'], 'the spec of the caller was changed'
 
 
-def test_words_that_are_no_actions_can_be_made_quiet(small, tmp_path):
+def test_non_action_tokens_can_be_suppressed(small, tmp_path):
     small['gain']['other_rows'] = 0.0
     write_checkpoint(small, tmp_path)
     with safe_open(tmp_path / 'model.safetensors', 'np') as tensors:

@@ -38,7 +38,7 @@ assert torch.ones(2).sum() == 2
 """
 
 
-def test_the_libraries_are_mapped_and_nobody_waited():
+def test_the_libraries_are_mapped_without_a_wait():
     """And the import after it works."""
     # A busy machine may keep the thread waiting once; a lock that is held keeps it each time.
     for _ in range(4):

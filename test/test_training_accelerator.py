@@ -70,7 +70,7 @@ def test_a_training_goes_on_in_another_number_of_microbatches(tmp_path, samples,
         Training(PLAN, tmp_path, make_accelerator())
 
 
-def test_two_processes_learn_what_one_does(tmp_path, samples, whole):
+def test_two_processes_train_to_the_weights_of_one(tmp_path, samples, whole):
     (tmp_path / 'data').mkdir()
     save_arrays(tmp_path / 'data' / 'part_000.npz', vars(samples))
     done = subprocess.run(

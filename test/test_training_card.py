@@ -46,7 +46,7 @@ def ship(trained, out, results):
                  '--commands', 'vla_train --out c\nvla_train --dagger 3', '--took', '2 h'])
 
 
-def test_what_ships_runs_and_says_where_it_came_from(tmp_path, trained, results):
+def test_the_shipped_checkpoint_runs_and_names_its_origin(tmp_path, trained, results):
     out = tmp_path / 'shipped'
     assert ship(trained, out, results) == 0
     card = (out / 'README.md').read_text()

@@ -84,7 +84,7 @@ def test_a_recording_has_the_published_schema(recorded):
     assert {f'stats/action/{name}' for name in STATISTICS} <= set(episodes.column_names)
 
 
-def test_what_was_recorded_is_read(recorded):
+def test_a_recording_is_read_back(recorded):
     dataset = LeRobotDataset(recorded)
     assert dataset.episode_count == 3 and dataset.name == 'demonstrations'
     assert dataset[0].instruction == ALL_TASKS[0].instruction
@@ -109,7 +109,7 @@ def test_an_older_dataset_is_read_and_scaled(tmp_path):
     assert np.isfinite(scale.normalize(dataset.actions)).all()
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
+def test_an_unreadable_file_is_named(tmp_path):
     with pytest.raises(DatasetError, match='not one of v2.0, v2.1, v3.0'):
         LeRobotDataset(write_v21(tmp_path / 'mine', version='v1.6'))
 

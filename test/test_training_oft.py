@@ -66,8 +66,8 @@ def test_a_chunk_ends_with_its_episode(folder):
         ChunkDataset(folder, (CAMERA, CAMERA))
 
 
-def test_what_is_trained_is_what_the_runtime_computes(golden_checkpoints, folder, tmp_path,
-                                                      capsys):
+def test_training_and_runtime_compute_the_same(golden_checkpoints, folder, tmp_path,
+                                               capsys):
     base, adapter, merged = golden_checkpoints['float32'], tmp_path / 'adapter', tmp_path / 'out'
     dataset = ChunkDataset(folder, PLAN.cameras, proprio=True)
     tuning = OftFineTuning(PLAN, open_checkpoint(str(base)), dataset, adapter, make_accelerator())

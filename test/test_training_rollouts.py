@@ -119,7 +119,7 @@ def test_rounds_are_a_function_of_their_plan_and_go_on(tmp_path, start):
         run(start, again, replace(PLAN, episodes=3))
 
 
-def test_each_batch_has_its_share_of_rollouts():
+def test_each_batch_holds_the_set_ratio_of_rollouts():
     plan = RoundPlan(batch=10, samples=50, share=0.3)
     rows = plan.choose_rows(np.random.default_rng(0), 70)
     assert len(set(rows.tolist())) == 10 and (rows >= 50).sum() == 3
@@ -169,7 +169,7 @@ def test_numbers_that_no_training_can_use_are_refused(words, problem, capsys):
     assert line.startswith(f'vla_train: {problem}')
 
 
-def test_what_cannot_play_is_named_before_anything_is_kept(tmp_path, capsys):
+def test_a_video_that_cannot_play_is_named_before_anything_is_kept(tmp_path, capsys):
     words = ['--data', str(tmp_path / 'data'), '--samples', '8', '--start', str(tmp_path / 'no')]
     assert main(['--dagger', '1', '--out', str(tmp_path / 'out'), *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -175,7 +175,7 @@ def test_frames_that_are_none_are_refused(text):
         FrameSize.parse(text)
 
 
-def test_what_has_no_effect_is_said():
+def test_settings_without_effect_are_reported():
     made = plan('fastrtps', FASTDDS_BUILTIN_TRANSPORTS='LARGE_DATA')
     assert 'FASTDDS_BUILTIN_TRANSPORTS' in made.warnings[0]
     made = plan('fastrtps', frame=FrameSize(8192, 4096))

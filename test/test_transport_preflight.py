@@ -103,7 +103,7 @@ def test_roudi_ends_at_once(plan, fake_roudi):
     assert 'ended with status 7: no permission' in failure(plan())
 
 
-def test_somebody_elses_roudi_was_faster(plan, fake_roudi, tmp_path):
+def test_another_processs_roudi_was_faster(plan, fake_roudi, tmp_path):
     # It takes the lock and leaves it to a process that stays, as the other one's RouDi would.
     fake_roudi(f'exec 9> {tmp_path}/roudi.lock; flock 9; sleep 3 > /dev/null 2>&1 & exit 1')
     assert shutil.which('flock'), 'flock is part of util-linux'

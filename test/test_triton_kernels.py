@@ -91,7 +91,7 @@ def test_kernels_are_plain_unless_they_are_asked_for():
     assert type(network.language_model.layers[0].mlp.operations) is PlainOperations
 
 
-def test_compiled_layers_have_the_tokens_of_the_plain_way():
+def test_compiled_layers_have_the_tokens_of_plain_ones():
     from test_engine import cases
     from test_engine import COUNT
     from test_engine import random_network

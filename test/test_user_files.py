@@ -56,7 +56,7 @@ def test_demonstrations_are_recorded_into_an_empty_folder_only(tmp_path, capsys)
     assert 'it must be a new or an empty folder' in capsys.readouterr().err
 
 
-def test_a_training_does_not_overwrite_somebodys_checkpoint(tmp_path):
+def test_a_training_does_not_overwrite_another_checkpoint(tmp_path):
     pytest.importorskip('torch', reason='torch is not installed')
     from vla_ros.training.resumable import check_folder
     from vla_ros.training.resumable import STATE_FILE
@@ -78,7 +78,7 @@ def test_shared_memory_that_is_named_alike_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_what_ships_overwrites_no_other_folder(tmp_path):
+def test_packaging_the_checkpoint_overwrites_no_other_folder(tmp_path):
     pytest.importorskip('safetensors', reason='safetensors is not installed')
     from vla_ros.training.card import _check_out
     from vla_ros.training.card import CardError

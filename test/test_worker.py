@@ -36,7 +36,7 @@ def test_the_slot_keeps_the_newest_and_counts_the_rest():
     assert slot.dropped == 2
 
 
-def test_a_closed_slot_releases_who_waits():
+def test_a_closed_slot_releases_the_waiting_thread():
     """And gives nothing more, not even what is in it."""
     slot = NewestSlot()
     taken = queue.Queue()
@@ -49,7 +49,7 @@ def test_a_closed_slot_releases_who_waits():
     assert slot.take() is None
 
 
-def test_loading_and_answering_share_a_thread():
+def test_loading_and_inference_share_a_thread():
     """CUDA graphs want it so."""
     threads = queue.Queue()
 
@@ -88,7 +88,7 @@ def test_a_busy_worker_takes_the_newest_next():
     assert worker.stop(DEADLINE)
 
 
-def test_an_answer_that_raises_does_not_end_the_worker():
+def test_an_inference_that_raises_does_not_end_the_worker():
     """The next sample is tried."""
     answered = queue.Queue()
 
@@ -103,7 +103,7 @@ def test_an_answer_that_raises_does_not_end_the_worker():
     assert worker.stop(DEADLINE)
 
 
-def test_an_error_of_loading_reaches_who_waits():
+def test_a_loading_error_reaches_the_waiting_thread():
     """As it was raised."""
     def load(progress):
         raise ValueError('no such thing')
@@ -130,7 +130,7 @@ def test_loading_is_cancelled_where_it_reports():
         worker.wait_loaded()
 
 
-def test_loading_that_hangs_keeps_nobody_waiting():
+def test_a_hung_loading_blocks_no_shutdown():
     """Neither who stops the worker nor who waits for the policy."""
     begun, forever = threading.Event(), threading.Event()
 

@@ -129,7 +129,7 @@ def test_no_joint_moves_faster_than_it_may(world):
     assert 0.5 < fastest < 1.0
 
 
-def test_the_picture_shows_the_block_where_it_projects(world):
+def test_the_image_shows_the_block_where_it_projects(world):
     for seed in range(5):
         world.reset(replace(draw_scene(seed, ('red',)), tool=np.array([0.28, 0.0, 0.22])))
         right, down = world.project(world.situation().blocks['red']) * world.image_size
