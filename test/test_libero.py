@@ -50,7 +50,7 @@ def situation(tip=(0.0, 0.0, 1.2), thing=(0.1, 0.0, 0.9)):
     ('libero_spatial/10', 'a whole number from 0 to 9'),
     ('libero_moon/0', 'one of libero_spatial, libero_object'),
 ])
-def test_what_names_no_task_is_refused_with_what_does(text, problem):
+def test_an_invalid_task_is_refused_with_the_valid_ones(text, problem):
     with pytest.raises(ParameterError, match=problem):
         TaskName.parse(text)
 
@@ -97,30 +97,30 @@ def test_options_that_do_not_go_together_are_one_line(words, problem, capsys):
     assert captured.out == ''
 
 
-def test_paused_time_stands_still_until_the_image_is_answered_and_the_command_is_there():
+def test_paused_time_waits_for_the_result_and_its_command():
     schedule = Schedule(True, 1.0, 5.0, 0.01)
-    schedule.ask(10, 0.0)
+    schedule.image_published(10, 0.0)
     assert schedule.must_wait(0.6, False)
     assert not schedule.must_wait(0.7, False)  # nobody has answered any image yet: the next one
-    schedule.ask(10, 1.0)
+    schedule.image_published(10, 1.0)
     assert schedule.must_wait(1.1, False)
     assert not schedule.is_time_to_repeat(9.0)
-    assert schedule.answer(10)
-    assert not schedule.answer(10)  # the answer to the repeated image
+    assert schedule.action_received(10)
+    assert not schedule.action_received(10)  # the answer to the repeated image
     assert not schedule.must_wait(1.4, True)
     assert schedule.is_due(1.4)
     schedule.pass_time(1)
     assert schedule.elapsed == 0.01
     assert schedule.must_wait(1.41, False)  # for the command of this tick
     assert not schedule.must_wait(1.41, True)
-    schedule.ask(20, 1.5)
+    schedule.image_published(20, 1.5)
     assert schedule.must_wait(1.6, True)
     assert not schedule.is_time_to_repeat(6.4)
     assert schedule.is_time_to_repeat(6.6)
     assert schedule.is_time_to_repeat(11.7)
     assert schedule.must_wait(16.8, True)
     assert not schedule.is_time_to_repeat(16.8)  # the arm is held: an action is lost
-    assert not schedule.must_wait(16.8, True) and schedule.answers == 2
+    assert not schedule.must_wait(16.8, True) and schedule.actions == 2
 
 
 def test_a_narrow_thing_is_taken_across_and_a_wide_one_at_its_rim():

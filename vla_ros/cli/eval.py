@@ -23,7 +23,7 @@ from vla_ros.evaluation.pair import BLANK
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import shipped_checkpoint
 from vla_ros.policy.choices import DEVICES
-from vla_ros.sim.pace import FASTEST
+from vla_ros.sim.real_time_factor import FASTEST
 from vla_ros.transport.local_environment import demo_environment
 from vla_ros.util.argument_parser import ArgumentParser
 from vla_ros.util.command_line import run_tool

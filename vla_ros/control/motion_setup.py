@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Builds the arm from the parameters, and refuses what does not fit."""
+"""Builds the arm from the parameters and checks that they fit each other."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -62,7 +62,7 @@ def _build_teleop(config: NodeConfig, robot: Robot, check: ActionLimits) -> Tele
 
 
 def _lookahead(config: NodeConfig) -> float:
-    """Give the seconds of motion that a command holds; 0 where it holds one setpoint."""
+    """Give the seconds of planned motion in a command; 0 for a single setpoint."""
     period = 1.0 / config.motion_rate
     if config.output == 'twist' and config.grippers_as == 'together':
         raise ParameterError('gripper.output', 'together',
@@ -71,8 +71,8 @@ def _lookahead(config: NodeConfig) -> float:
         raise ParameterError('trajectory.lead', config.lead,
                              '0 where output is not joint_trajectory')
     if config.lead >= period:
-        # A controller that keeps one trajectory for later would always get the next one before
-        # its time has come, and never move.
+        # A controller that queues one future trajectory would always get the next one before the
+        # start of the queued one, and never move.
         raise ParameterError('trajectory.lead', config.lead, 'below one period of command_rate, '
                              f'{period:g} s: lower command_rate, or the lead')
     if 'joint_trajectory' not in (config.output, config.grippers_as):
@@ -86,14 +86,14 @@ def _lookahead(config: NodeConfig) -> float:
 
 def declared_actions(config: NodeConfig, unnorm_key: str) -> DatasetDescription:
     """
-    Give what the numbers of an action are: as the dataset has them, where no parameter says more.
+    Describe the dimensions of an action: by the parameters, else by the dataset.
 
-    :raises DatasetError: the dataset is not known, and the parameters say too little.
+    :raises DatasetError: the dataset is unknown, and the parameters do not describe it fully.
     :raises ParameterError: a parameter cannot be used.
     """
     own_file = config.datasets_file or None
     if config.action_space == 'raw':
-        raise ParameterError('action.space', 'raw', 'what the numbers of an action are, or '
+        raise ParameterError('action.space', 'raw', 'a space such as joint_delta, or '
                              '"dataset", where a robot.file is set: raw numbers move no arm')
     if config.action_space == 'dataset':
         dataset = find_dataset(unnorm_key, own_file)
@@ -109,9 +109,9 @@ def declared_actions(config: NodeConfig, unnorm_key: str) -> DatasetDescription:
     if config.action_gripper:
         dataset = replace(dataset, grippers=(_gripper(config.action_gripper),))
     if dataset.position_unit_m is None and config.action_frame:
-        # A frame that the user declares is in metres and radians.
+        # With a declared frame the units are metres and radians.
         dataset = replace(dataset, position_unit_m=1.0, rotation_unit_rad=1.0)
-    # What the policy does to the grippers of an action changes what their numbers mean.
+    # Transforms of the policy change the meaning of the gripper values.
     return transform_description(dataset, config.action_transforms)
 
 

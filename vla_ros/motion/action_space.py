@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reads an action's numbers as what they were declared to be."""
+"""Turns a policy's action into joint targets or a pose by its declared action space."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ _POSE_NUMBERS = 6
 @dataclass(frozen=True)
 class Pose:
     """
-    Where the tip is, in the base frame.
+    Pose of the tip in the base frame.
 
     :param position: float64 (3,), m.
     :param rotation: float64 (3, 3).
@@ -28,36 +28,36 @@ class Pose:
     position: np.ndarray
     rotation: np.ndarray
 
-    def towards(self, other: 'Pose', share: float) -> 'Pose':
-        """Give the pose on the way to another, 0 for here, 1 for there."""
+    def towards(self, other: 'Pose', fraction: float) -> 'Pose':
+        """Interpolate: 0 gives this pose, 1 the other one."""
         turn = rotations.vector(self.rotation.T @ other.rotation)
-        return Pose(self.position + share * (other.position - self.position),
-                    self.rotation @ rotations.axis_angle(share * turn))
+        return Pose(self.position + fraction * (other.position - self.position),
+                    self.rotation @ rotations.axis_angle(fraction * turn))
 
 
 class ActionReader:
-    """Knows, for one declared action space and one robot, what each number of an action moves."""
+    """Maps an action's dimensions to the joints or the tip of one robot."""
 
     def __init__(self, dataset: DatasetDescription, robot: Robot, dimensions: int) -> None:
         """
-        Check that declaration, robot and checkpoint fit each other.
+        Check that action space, robot and checkpoint fit each other.
 
         :param dimensions: D of the policy's actions.
-        :raises DatasetError: a fact about the action is not known.
+        :raises DatasetError: a property of the action is not declared.
         :raises ParameterError: they do not fit.
         """
         self.dataset = dataset.require_motion()
         self._robot = robot
         self._grippers = dataset.grippers or ()
-        self._gripper_places = [gripper.index for gripper in self._grippers]
-        self._arm_places = [place for place in range(dimensions)
-                            if place not in self._gripper_places]
+        self._gripper_indices = [gripper.index for gripper in self._grippers]
+        self._arm_indices = [index for index in range(dimensions)
+                             if index not in self._gripper_indices]
         wanted = _POSE_NUMBERS if self.is_cartesian else len(robot.joints)
-        if max(self._gripper_places, default=0) >= dimensions or len(self._arm_places) != wanted:
+        if max(self._gripper_indices, default=0) >= dimensions or len(self._arm_indices) != wanted:
             raise ParameterError(
                 'action.space', f'{dataset.space} of {dataset.key}',
                 f'one whose {wanted} numbers and {len(self._grippers)} grippers (at '
-                f"{self._gripper_places}) make up the checkpoint's {dimensions}")
+                f"{self._gripper_indices}) make up the checkpoint's {dimensions}")
         if len(self._grippers) > len(robot.grippers):
             raise ParameterError('robot grippers', [g.joint for g in robot.grippers],
                                  f'at least the {len(self._grippers)} that {dataset.key} moves')
@@ -69,12 +69,12 @@ class ActionReader:
 
     def pose(self, action: np.ndarray, reference: Pose) -> Pose:
         """
-        Give the pose that an action asks for.
+        Give the target pose of an action.
 
         :param action: float64 (D,), of an end-effector space.
         :param reference: the pose that a delta starts from.
         """
-        numbers = action[self._arm_places]
+        numbers = action[self._arm_indices]
         gain = (self.dataset.delta_gain or 1.0) if self.dataset.space == 'eef_delta' else 1.0
         translation = numbers[:3] * gain * (self.dataset.position_unit_m or 1.0)
         turn = rotations.BY_NAME[str(self.dataset.rotation)]
@@ -88,23 +88,23 @@ class ActionReader:
 
     def joints(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """
-        Give the joint positions that an action asks for.
+        Give the target joint positions of an action.
 
         :param action: float64 (D,), of a joint space.
         :param reference: float64 (J,), what a delta starts from, rad.
         """
-        numbers = action[self._arm_places]
+        numbers = action[self._arm_indices]
         return reference + numbers if self.dataset.space == 'joint_delta' else numbers
 
     def grippers(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """
-        Give the positions of the robot's G gripper joints that an action asks for.
+        Give the target positions of the robot's G gripper joints.
 
-        An opening beyond open or closed is one of a dataset's outliers and is cut off.
+        Values beyond open or closed are outliers of a dataset and are clipped.
 
         :param action: float64 (D,).
-        :param reference: float64 (G,), where they are to be now; grippers that the dataset does
-            not move stay there.
+        :param reference: float64 (G,), their last targets; grippers that the dataset does not
+            move keep them.
         """
         positions = reference.copy()
         for index, (gripper, joint) in enumerate(zip(self._grippers, self._robot.grippers)):

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The index of an MCAP file, written anew behind the messages that are there.
+Completes an MCAP file: writes its summary behind the messages that are there.
 
-A recorder that was killed, or whose disk was full, leaves a file without its summary, maybe with
-half a chunk at the end. The messages before are whole; only readers that need the summary refuse
-the file. Source of the format: mcap.dev/spec.
+A recorder that was killed, or whose disk was full, leaves a file without a summary, maybe with a
+truncated chunk at the end. The messages before it are intact, but readers that need the summary
+refuse the file. Source of the format: mcap.dev/spec.
 """
 
 from collections import defaultdict
@@ -36,9 +36,9 @@ class BagError(VlaError):
 
 def is_complete(path: Path) -> bool:
     """
-    Tell whether a file ends as an MCAP file does.
+    Tell whether a file has the end of an MCAP file.
 
-    :raises BagError: it does not begin as one.
+    :raises BagError: it has not the beginning of one.
     """
     with path.open('rb') as file:
         if file.read(len(MAGIC)) != MAGIC:
@@ -53,11 +53,11 @@ def is_complete(path: Path) -> bool:
 def complete(path: Path, metadata: Mapping[str, Mapping[str, str]] | None = None
              ) -> dict[str, int]:
     """
-    Cut off what is not whole, and write the index of the rest behind it.
+    Cut off a truncated record at the end, and write the summary of the others.
 
-    :param metadata: further metadata records by name, put in front of the index.
+    :param metadata: further metadata records by name, written before the summary.
     :returns: number of messages in the file, by topic.
-    :raises BagError: it is no MCAP file, or one that is being written.
+    :raises BagError: it is no MCAP file, or another process writes it.
     :raises OSError: it cannot be written.
     """
     if path.stat().st_size < len(MAGIC):
@@ -98,7 +98,7 @@ def is_locked(path: Path) -> bool:
 
 
 class _Index:
-    """What the summary says, gathered from the records in front of it."""
+    """The content of the summary, gathered from the records before it."""
 
     def __init__(self) -> None:
         self._schemas: dict[int, Any] = {}
@@ -118,35 +118,35 @@ class _Index:
                 for number, channel in self._channels.items()}
 
     def scan(self, file: BinaryIO) -> int:
-        """Read all records that are whole; give the place behind the last one that is kept."""
+        """Read all intact records; give the offset behind the last one that is kept."""
         from mcap.opcode import Opcode
         size = file.seek(0, os.SEEK_END)
-        place = file.seek(len(MAGIC))
-        while place + _RECORD.size <= size:
+        offset = file.seek(len(MAGIC))
+        while offset + _RECORD.size <= size:
             opcode, length = _RECORD.unpack(file.read(_RECORD.size))
-            end = place + _RECORD.size + length
+            end = offset + _RECORD.size + length
             if end > size or opcode in (Opcode.DATA_END, Opcode.FOOTER):
                 break
             if opcode == Opcode.CHUNK:
-                if not self._chunk(file, place, length, is_last=end == size):
+                if not self._chunk(file, offset, length, is_last=end == size):
                     break
             elif opcode == Opcode.MESSAGE_INDEX:
-                self._message_index(file.read(length), place, end)
+                self._message_index(file.read(length), offset, end)
             elif opcode == Opcode.METADATA:
-                self._remember_metadata(file.read(length), place, end)
+                self._remember_metadata(file.read(length), offset, end)
             elif opcode in (Opcode.SCHEMA, Opcode.CHANNEL):
                 self._definitions(_RECORD.pack(opcode, length) + file.read(length))
-            place = file.seek(end)
-        return self._repair_last(file, place)
+            offset = file.seek(end)
+        return self._repair_last(file, offset)
 
-    def _chunk(self, file: BinaryIO, place: int, length: int, is_last: bool) -> bool:
+    def _chunk(self, file: BinaryIO, offset: int, length: int, is_last: bool) -> bool:
         from mcap.records import ChunkIndex
         start, end, full, crc = _CHUNK.unpack(file.read(_CHUNK.size))
         name_length, = struct.unpack('<I', file.read(4))
         compression = file.read(name_length).decode()
         size, = struct.unpack('<Q', file.read(8))
         self._chunks.append(ChunkIndex(
-            chunk_length=length + _RECORD.size, chunk_start_offset=place, compression=compression,
+            chunk_length=length + _RECORD.size, chunk_start_offset=offset, compression=compression,
             compressed_size=size, message_end_time=end, message_index_length=0,
             message_index_offsets={}, message_start_time=start, uncompressed_size=full))
         self._last_indices = {}
@@ -167,7 +167,7 @@ class _Index:
         try:
             stream, length = get_chunk_data_stream(chunk)
             return stream.read(length)
-        except Exception:  # the compressors' own errors, of a chunk that is not whole
+        except Exception:  # the compressors' own errors, of a truncated chunk
             return None
 
     def _definitions(self, content: bytes) -> None:
@@ -179,26 +179,26 @@ class _Index:
             elif kind == 'Channel':
                 self._channels[record.id] = record
 
-    def _message_index(self, content: bytes, place: int, end: int) -> None:
+    def _message_index(self, content: bytes, offset: int, end: int) -> None:
         channel, length = struct.unpack_from('<HI', content)
         if not self._chunks:
             return
         chunk = self._chunks[-1]
-        chunk.message_index_offsets[channel] = place
+        chunk.message_index_offsets[channel] = offset
         chunk.message_index_length = end - chunk.chunk_start_offset - chunk.chunk_length
         self._counts[channel] += length // 16
         self._last_indices[channel] = []
 
-    def _remember_metadata(self, content: bytes, place: int, end: int) -> None:
+    def _remember_metadata(self, content: bytes, offset: int, end: int) -> None:
         from mcap.records import MetadataIndex
         length, = struct.unpack_from('<I', content)
         name = content[4:4 + length].decode('utf-8', 'replace')
-        self._metadata.append(MetadataIndex(offset=place, length=end - place, name=name))
+        self._metadata.append(MetadataIndex(offset=offset, length=end - offset, name=name))
 
-    def _repair_last(self, file: BinaryIO, place: int) -> int:
-        """Write the message indices of the last chunk anew where some are missing."""
+    def _repair_last(self, file: BinaryIO, offset: int) -> int:
+        """Rebuild the message indices of the last chunk if some are missing."""
         if not self._chunks:
-            return place
+            return offset
         chunk = self._chunks[-1]
         file.seek(chunk.chunk_start_offset + _RECORD.size + _CHUNK.size)
         name_length, = struct.unpack('<I', file.read(4))
@@ -211,15 +211,15 @@ class _Index:
         self._definitions(content)
         found = _message_offsets(content)
         if set(found) == set(chunk.message_index_offsets):
-            return place
+            return offset
         for channel in chunk.message_index_offsets:
             self._counts[channel] -= len(found[channel])
         chunk.message_index_offsets.clear()
         self._last_indices = found
         return chunk.chunk_start_offset + chunk.chunk_length
 
-    def tail(self, place: int, metadata: Mapping[str, Mapping[str, str]]) -> bytes:
-        """Give all that stands behind the last kept record, which ends at a place."""
+    def tail(self, offset: int, metadata: Mapping[str, Mapping[str, str]]) -> bytes:
+        """Give the bytes behind the last kept record, which ends at ``offset``."""
         from mcap.data_stream import RecordBuilder
         from mcap.records import DataEnd
         from mcap.records import MessageIndex
@@ -229,20 +229,20 @@ class _Index:
         if self._chunks and not self._chunks[-1].message_index_offsets:
             chunk = self._chunks[-1]
             for channel, offsets in self._last_indices.items():
-                chunk.message_index_offsets[channel] = place + data.count
+                chunk.message_index_offsets[channel] = offset + data.count
                 MessageIndex(channel_id=channel, records=offsets).write(data)
                 self._counts[channel] += len(offsets)
             chunk.message_index_length = data.count
         for name, values in metadata.items():
             before = data.count
             Metadata(name=name, metadata=dict(values)).write(data)
-            self._metadata.append(MetadataIndex(offset=place + before,
+            self._metadata.append(MetadataIndex(offset=offset + before,
                                                 length=data.count - before, name=name))
         DataEnd(data_section_crc=0).write(data)
         content = data.end()
-        return content + self._summary(place + len(content))
+        return content + self._summary(offset + len(content))
 
-    def _summary(self, place: int) -> bytes:
+    def _summary(self, offset: int) -> bytes:
         from mcap.data_stream import RecordBuilder
         from mcap.opcode import Opcode
         from mcap.records import Footer
@@ -265,47 +265,47 @@ class _Index:
             for record in records:
                 record.write(summary)
             if summary.count > first:
-                offsets.append(SummaryOffset(group_opcode=opcode, group_start=place + first,
+                offsets.append(SummaryOffset(group_opcode=opcode, group_start=offset + first,
                                              group_length=summary.count - first))
-        offset_start = place + summary.count
-        for offset in offsets:
-            offset.write(summary)
+        offset_start = offset + summary.count
+        for entry in offsets:
+            entry.write(summary)
         content = summary.end()
-        crc = zlib.crc32(struct.pack('<BQQQ', Opcode.FOOTER, 20, place, offset_start),
+        crc = zlib.crc32(struct.pack('<BQQQ', Opcode.FOOTER, 20, offset, offset_start),
                          zlib.crc32(content))
         footer = RecordBuilder()
-        Footer(summary_start=place, summary_offset_start=offset_start,
+        Footer(summary_start=offset, summary_offset_start=offset_start,
                summary_crc=crc).write(footer)
         return content + footer.end() + MAGIC
 
 
 def _records(content: bytes) -> list[Any]:
-    """Parse the schemas and channels of a chunk's content; messages are passed over."""
+    """Parse the schemas and channels of a chunk's content; skip messages."""
     from mcap.data_stream import ReadDataStream
     from mcap.opcode import Opcode
     from mcap.records import Channel
     from mcap.records import Schema
     kinds: dict[int, Any] = {Opcode.SCHEMA: Schema, Opcode.CHANNEL: Channel}
-    found, place = [], 0
-    while place + _RECORD.size <= len(content):
-        opcode, length = _RECORD.unpack_from(content, place)
-        place += _RECORD.size
+    found, offset = [], 0
+    while offset + _RECORD.size <= len(content):
+        opcode, length = _RECORD.unpack_from(content, offset)
+        offset += _RECORD.size
         if opcode in kinds:
-            stream = ReadDataStream(io.BytesIO(content[place:place + length]))
+            stream = ReadDataStream(io.BytesIO(content[offset:offset + length]))
             found.append(kinds[opcode].read(stream))
-        place += length
+        offset += length
     return found
 
 
 def _message_offsets(content: bytes) -> dict[int, list[tuple[int, int]]]:
-    """Find the messages of a chunk: log time and place, by channel."""
+    """Find the messages of a chunk: log time and offset, by channel."""
     from mcap.opcode import Opcode
     found: dict[int, list[tuple[int, int]]] = {}
-    place = 0
-    while place + _RECORD.size <= len(content):
-        opcode, length = _RECORD.unpack_from(content, place)
+    offset = 0
+    while offset + _RECORD.size <= len(content):
+        opcode, length = _RECORD.unpack_from(content, offset)
         if opcode == Opcode.MESSAGE:
-            channel, _, log_time = struct.unpack_from('<HIQ', content, place + _RECORD.size)
-            found.setdefault(channel, []).append((log_time, place))
-        place += _RECORD.size + length
+            channel, _, log_time = struct.unpack_from('<HIQ', content, offset + _RECORD.size)
+            found.setdefault(channel, []).append((log_time, offset))
+        offset += _RECORD.size + length
     return found

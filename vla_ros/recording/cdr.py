@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What is read of a serialised message without decoding it: its stamp, and the bytes of its picture.
+Reads the stamp and the pixels of a serialised message without decoding it.
 
-Source of the encoding: OMG DDSI-RTPS 2.5, 10.2; the second byte says the order of bytes.
+Source of the encoding: OMG DDSI-RTPS 2.5, 10.2; the second byte gives the byte order.
 """
 
 import struct
@@ -14,7 +14,7 @@ IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 _STAMPED = {IMAGE, COMPRESSED, 'sensor_msgs/msg/JointState', 'vla_ros_msgs/msg/VlaAction',
             'vla_ros_msgs/msg/VlaStatus', 'rcl_interfaces/msg/Log',
             'geometry_msgs/msg/TwistStamped', 'diagnostic_msgs/msg/DiagnosticArray'}
-#: Bytes in front of the content, by which alignment is counted.
+#: Bytes of the encapsulation header; alignment counts from its end.
 _HEAD = 4
 
 
@@ -30,28 +30,29 @@ def stamp_of(kind: str, data: bytes) -> int:
     return seconds * 1_000_000_000 + nanosec
 
 
-def picture_of(kind: str, data: bytes) -> memoryview:
+def pixels_of(kind: str, data: bytes) -> memoryview:
     """
-    Find the bytes of the picture in an image message; all of it if it is no such message.
+    Find the pixels of an image message; give all bytes of a message of another type.
 
-    Between the fields lies padding, which is not the same in two equal messages.
+    Pixels are compared and not whole messages, since the padding between fields may differ in two
+    equal messages.
     """
     order = '<I' if data[1] & 1 else '>I'
 
-    def skip_string(place: int) -> int:
-        place += -(place - _HEAD) % 4
-        return place + 4 + struct.unpack_from(order, data, place)[0]
+    def skip_string(offset: int) -> int:
+        offset += -(offset - _HEAD) % 4
+        return offset + 4 + struct.unpack_from(order, data, offset)[0]
 
     try:
-        place = skip_string(12)
+        offset = skip_string(12)
         if kind == IMAGE:
-            place += -(place - _HEAD) % 4 + 8
-            place = skip_string(place) + 1
-            place += -(place - _HEAD) % 4 + 4
+            offset += -(offset - _HEAD) % 4 + 8
+            offset = skip_string(offset) + 1
+            offset += -(offset - _HEAD) % 4 + 4
         elif kind == COMPRESSED:
-            place = skip_string(place)
-        place += -(place - _HEAD) % 4
-        length, = struct.unpack_from(order, data, place)
-        return memoryview(data)[place + 4:place + 4 + length]
+            offset = skip_string(offset)
+        offset += -(offset - _HEAD) % 4
+        length, = struct.unpack_from(order, data, offset)
+        return memoryview(data)[offset + 4:offset + 4 + length]
     except (struct.error, IndexError):
         return memoryview(data)

@@ -17,7 +17,7 @@ from vla_ros.data.contract import ObservationContract
 from vla_ros.recording.bag_files import BagError
 from vla_ros.recording.bag_reader import Bag
 from vla_ros.recording.bag_reader import Sample
-from vla_ros.recording.cdr import picture_of
+from vla_ros.recording.cdr import pixels_of
 from vla_ros.recording.cdr import stamp_of
 from vla_ros.recording.convert import check_plan
 from vla_ros.recording.episode_plan import contract_of
@@ -29,7 +29,7 @@ from vla_ros.recording.findings import dimensions_of
 from vla_ros.recording.findings import Limits
 from vla_ros.recording.findings import Report
 from vla_ros.recording.findings import StreamFacts
-from vla_ros.recording.pictures import frame_pictures
+from vla_ros.recording.images import frame_images
 
 #: Seconds for which a stream may be silent at the end before it counts as dead.
 _DEAD = 1.0
@@ -58,7 +58,7 @@ class _Stream:
         self.log_backwards += sample.log_time < self.last_log
         self.last_log = sample.log_time
         if self._is_image:
-            crc = zlib.crc32(picture_of(self._kind, sample.data))
+            crc = zlib.crc32(pixels_of(self._kind, sample.data))
             if self._stamps and crc == self._crc:
                 self.frozen += 1
                 self.longest_frozen = max(self.longest_frozen,
@@ -215,8 +215,8 @@ def _add_images(bag: Bag, plan: EpisodePlan, report: Report) -> None:
     chosen = np.unique(np.linspace(0, len(plan.frames) - 1, _PICTURES).astype(int)).tolist()
     counts = {camera.name: 0 for camera in plan.contract.cameras}
     try:
-        for camera, rgb in frame_pictures(bag, plan.contract,
-                                          [plan.frames[index].images for index in chosen]):
+        for camera, rgb in frame_images(bag, plan.contract,
+                                        [plan.frames[index].images for index in chosen]):
             seconds = (plan.frames[chosen[counts[camera]]].stamp - plan.frames[0].stamp) * 1e-9
             counts[camera] += 1
             report.pictures.append((f'{camera}, {seconds:.1f} s', rgb.copy()))

@@ -23,7 +23,7 @@ from vla_ros.recording.bag_reader import Bag
 from vla_ros.recording.episode_plan import contract_of
 from vla_ros.recording.episode_plan import EpisodePlan
 from vla_ros.recording.episode_plan import plan_episode
-from vla_ros.recording.pictures import frame_pictures
+from vla_ros.recording.images import frame_images
 
 
 class ConversionError(VlaError):
@@ -122,7 +122,7 @@ class _Converter:
 
     def _write(self, bag: Bag, plan: EpisodePlan, tasks: list[str]) -> None:
         contract, frames = plan.contract, plan.frames
-        pictures = frame_pictures(bag, contract, [frame.images for frame in frames])
+        pictures = frame_images(bag, contract, [frame.images for frame in frames])
         first: dict[str, np.ndarray] = {}
         kept: list[tuple[str, np.ndarray]] = []
         if self._writer is None:

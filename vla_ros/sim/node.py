@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_sim``: the simulated arm as ROS sees a real one: a camera, joint states, a controller."""
+"""``vla_sim``: a simulated arm with the ROS interface of a real one: camera and controller."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ from vla_ros.ros.qos import LATCHED
 from vla_ros.ros.qos import NEWEST
 from vla_ros.ros.qos import RELIABLE
 from vla_ros.sim.camera_driver import CameraDriver
-from vla_ros.sim.pace import FASTEST
-from vla_ros.sim.pace import Pace
+from vla_ros.sim.real_time_factor import FASTEST
+from vla_ros.sim.real_time_factor import RealTimeFactor
 from vla_ros.util.packages import missing_package
 from vla_ros.util.signals import signals_noted
 from vla_ros.worlds.libero.environment import replace_process
@@ -55,23 +55,23 @@ PARAMETERS = (
               minimum=0, maximum=LARGEST_SEED, read_only=False),
     Parameter('frame_id', 'camera_color_optical_frame', 'Frame of the images.'),
     Parameter('publish_clock', False, 'Publish simulated time on /clock, and stamp by it.'),
-    Parameter('speed', 1.0, 'How much faster than the clock on the wall simulated time passes; '
-              'other than 1 only with publish_clock.', minimum=0.01, maximum=FASTEST),
-    Parameter('answer_within', 0.0, 'Simulated seconds after which time waits for the answer to '
-              'an image; 0: it never does. Only with publish_clock.', minimum=0.0, maximum=10.0))
+    Parameter('speed', 1.0, 'Real-time factor of the simulation; other than 1 only with '
+              'publish_clock.', minimum=0.01, maximum=FASTEST),
+    Parameter('answer_within', 0.0, 'Simulated seconds after which time waits for the result of '
+              'an image; 0: it never waits. Only with publish_clock.', minimum=0.0, maximum=10.0))
 
-#: Seconds of simulated time between two joint states, and between two pictures.
+#: Seconds of simulated time between two joint states, and between two images.
 JOINT_PERIOD, CAMERA_PERIOD = 0.01, 1 / 30
-#: Simulated seconds after a reset in which nobody is waited for.
+#: Simulated seconds after a reset without a wait for results.
 _GRACE = 0.3
 #: Arms of one process.
 MOST_ARMS = 8
-#: Seconds between two looks at whether a step is due.
+#: Seconds between two checks whether a step is due.
 _TIMER_PERIOD = 0.002
 
 
 class SimNode(Node):
-    """Runs the world in step with the clock on the wall, or as its parameters say."""
+    """Runs the world in real time, or at the factor of its parameters."""
 
     def __init__(self, namespace: str = '') -> None:
         """
@@ -83,16 +83,16 @@ class SimNode(Node):
         super().__init__('vla_sim', namespace=namespace or None)
         values: dict[str, Any] = declare(self, PARAMETERS)
         publishes_clock = values['publish_clock']
-        self._pace = _choose_pace(values['speed'], values['answer_within'], publishes_clock)
+        self._real_time = _choose_factor(values['speed'], values['answer_within'], publishes_clock)
         self._world = _make_world()
-        self._world.render()  # whoever cannot draw learns it at once
+        self._world.render()  # fails here if nothing can be rendered
         self._task: Task | None = None
         self._referee: Referee | None = None
         self._judged_since = 0.0
         # Simulated time goes on when a scene is arranged anew: /clock must never jump back.
         self._elapsed = 0.0
         self._next_image = 0.0
-        # Topics of the emergency stop that say so.
+        # Topics on which an emergency stop is pressed.
         self._pressed: set[str] = set()
         self._joint_state = JointState(name=list(JOINTS))
         self._camera = CameraDriver(self, self._world.image_size, self._world.camera_matrix(),
@@ -102,7 +102,7 @@ class SimNode(Node):
 
     @property
     def publishes_clock(self) -> bool:
-        """Whether this node makes the simulated time."""
+        """Whether this node publishes the simulated time."""
         return self._clock_messages is not None
 
     def _wire(self, publishes_clock: bool) -> None:
@@ -112,16 +112,16 @@ class SimNode(Node):
         self._descriptions = self.create_publisher(String, 'robot_description', LATCHED)
         self._descriptions.publish(String(data=self._world.robot.urdf))
         self.create_subscription(JointState, 'arm/joint_command', self._on_command, RELIABLE)
-        # Its own emergency stop, and where it has a namespace the one that all arms share.
+        # The arm's own emergency stop, and in a namespace the one that all arms share.
         for topic in dict.fromkeys(map(self.resolve_topic_name, ('arm/estop', '/arm/estop'))):
             self.create_subscription(Bool, topic, partial(self._on_estop, topic), RELIABLE)
         self.create_subscription(String, 'vla/instruction', self._on_instruction, RELIABLE)
         if VlaAction is not None:
-            # Comes with an answer; a command comes only when simulated time has gone on.
+            # Comes with each result; a command comes only after simulated time has advanced.
             self.create_subscription(VlaAction, 'vla/action', self._on_action, RELIABLE)
         self.create_service(Trigger, '~/reset', self._on_reset)
         self.create_service(Trigger, '~/success', self._on_success)
-        # By the steady clock: this node makes the simulated time, it does not live by it.
+        # Steady clock: this node makes the simulated time.
         self.create_timer(_TIMER_PERIOD, self._on_timer,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -130,8 +130,8 @@ class SimNode(Node):
         seed: int = self.get_parameter('seed').value
         colors = (self._task.color,) if self._task else ()
         self._world.reset(draw_scene(seed, colors))
-        # Whoever answers is being told to, which takes a moment.
-        self._pace.answer(self._elapsed + _GRACE)
+        # The node is still being activated.
+        self._real_time.result(self._elapsed + _GRACE)
         self._judge_from_now()
 
     def _judge_from_now(self) -> None:
@@ -140,7 +140,7 @@ class SimNode(Node):
                          if self._task else None)
 
     def _on_timer(self) -> None:
-        for _ in range(self._pace.due(time.monotonic(), self._elapsed)):
+        for _ in range(self._real_time.due(time.monotonic(), self._elapsed)):
             self._step()
 
     def _step(self) -> None:
@@ -158,7 +158,7 @@ class SimNode(Node):
             self._camera.publish(self._world.render(), stamp)
 
     def _stamp(self) -> Time:
-        """Give the time of what is published, and tell it to those who live by simulated time."""
+        """Give the stamp of the messages, and publish it on /clock where that is set."""
         if self._clock_messages is None:
             return self.get_clock().now().to_msg()
         nanoseconds = round(self._elapsed * 1e9)
@@ -180,10 +180,10 @@ class SimNode(Node):
         self._world.command(np.clip(target, limits[:, 0], limits[:, 1]))
 
     def _on_action(self, message: Any) -> None:
-        self._pace.answer(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
+        self._real_time.result(message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec)
 
     def _on_estop(self, topic: str, message: Bool) -> None:
-        # A drive obeys the emergency stop itself, whatever the one who commands it does.
+        # A drive obeys the emergency stop itself, whatever is commanded.
         (self._pressed.add if message.data else self._pressed.discard)(topic)
         if message.data:
             self._world.stop()
@@ -208,12 +208,12 @@ class SimNode(Node):
 
     def _on_success(self, request: Trigger.Request,
                     response: Trigger.Response) -> Trigger.Response:
-        """Say whether the task was fulfilled since the reset or the last new instruction."""
+        """Tell whether the task was done since the reset or the last new instruction."""
         referee = self._referee
         response.success = referee is not None and referee.succeeded
         passed = f'after {self._elapsed - self._judged_since:.2f} s'
         if referee is None:
-            response.message = 'no task: no instruction that is one was heard'
+            response.message = 'no task: no instruction with a task was received'
         elif referee.decided is None:
             response.message = f'{referee.task.instruction}: not yet, {passed}'
         else:
@@ -232,15 +232,15 @@ class SimNode(Node):
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
 
-def _choose_pace(speed: float, within: float, publishes_clock: bool) -> Pace:
+def _choose_factor(speed: float, within: float, publishes_clock: bool) -> RealTimeFactor:
     if (speed != 1.0 or within) and not publishes_clock:
         name, value = ('answer_within', within) if within else ('speed', speed)
         raise ParameterError(name, value, f'{0.0 if within else 1.0} where publish_clock is '
-                             'false: everyone else would live at another speed')
+                             'false: other nodes would run at another speed')
     if within and VlaAction is None:
         raise UnsupportedError('answer_within', 'vla_ros_msgs is not built',
                                'colcon build --base-paths . msg')
-    return Pace(JOINT_PERIOD, speed, within)
+    return RealTimeFactor(JOINT_PERIOD, speed, within)
 
 
 def _make_world() -> Any:
@@ -274,7 +274,7 @@ def main(make: Callable[..., SimNode] = SimNode) -> int:
     """Run the simulator until it is interrupted."""
     parser = node_parser('vla_sim', 'A simulated arm on a table with coloured blocks.', PARAMETERS)
     parser.add_argument('--arms', type=int, default=1, metavar='N',
-                        help='so many arms, each at a table of its own, in the namespaces arm1, '
+                        help='number of arms, each at its own table, in the namespaces arm1, '
                              'arm2 …')
     parser.add_argument('--viewer', action='store_true', help="open MuJoCo's window")
     parser.add_argument('--world', metavar='SUITE/TASK', help='a task of the LIBERO benchmark '

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_sim --world``: a task of LIBERO as ROS sees a robot, under the benchmark's own Python."""
+"""``vla_sim --world``: a task of LIBERO as a robot, under the benchmark's own Python."""
 
 from contextlib import ExitStack
 import sys
@@ -41,26 +41,26 @@ PARAMETERS = (
               read_only=False),
     Parameter('state', 0, 'Recorded initial state, which ~/reset restores.',
               minimum=0, maximum=INITIAL_STATES - 1, read_only=False),
-    Parameter('pause', False, 'Simulated time stands still while an image is not answered, and '
-              'after ~/reset until the first one is.'),
+    Parameter('pause', False, 'Simulated time stands still from an image to its action, and '
+              'after ~/reset until the first action.'),
     Parameter('latency', 0.0, 'Simulated seconds by which images are published late.',
               minimum=0.0, maximum=2.0, read_only=False),
     Parameter('steps', 1, 'Action periods from one image to the next.', minimum=1, maximum=100,
               read_only=False),
-    Parameter('speed', 1.0, 'How much faster than the clock on the wall simulated time passes, '
-              'without pause.', minimum=0.01, maximum=20.0),
-    Parameter('patience', 5.0, 'Seconds on the wall for which time stands still for one answer; '
+    Parameter('speed', 1.0, 'Real-time factor of the simulation, without pause.',
+              minimum=0.01, maximum=20.0),
+    Parameter('patience', 5.0, 'Seconds of wall time for which time stands still for one action; '
               'then the image is published again.', minimum=0.1, maximum=600.0))
 
 #: Simulated seconds between two joint states.
 JOINT_PERIOD = 0.01
-#: Seconds on the wall between two joint states while time stands still.
-_JOINTS_AGAIN = 0.1
+#: Seconds of wall time between two joint states while time stands still.
+_JOINTS_PERIOD = 0.1
 _TICKS = round(ACTION_PERIOD / JOINT_PERIOD)
 
 
 class LiberoNode(Node):
-    """Steps the world, publishes what its sensors say, and follows commands."""
+    """Steps the world, publishes its sensors and follows commands."""
 
     def __init__(self, controller: str) -> None:
         """
@@ -68,7 +68,7 @@ class LiberoNode(Node):
 
         :param controller: ``joint`` follows ``/arm/joint_command``, ``osc`` hands the actions of
             ``/vla/action`` to the benchmark's own controller.
-        :raises VlaError: a parameter cannot be used, or something is missing.
+        :raises VlaError: a parameter cannot be used, or a package is missing.
         """
         super().__init__('vla_sim')
         values: dict[str, Any] = declare(self, PARAMETERS)
@@ -84,7 +84,7 @@ class LiberoNode(Node):
         self._action: np.ndarray | None = None
         self._actions: list[np.ndarray] = []
         self._is_stopped = False
-        self._told_at = 0.0
+        self._joints_at = 0.0
         self._tick = 0
         self._succeeded_after = 0
         self.create_subscription(JointState, '/arm/joint_command', self._on_command, RELIABLE)
@@ -97,16 +97,16 @@ class LiberoNode(Node):
 
     def advance(self) -> float:
         """
-        Do what is due.
+        Make the step that is due, if any.
 
-        :returns: seconds on the wall in which nothing will be due.
+        :returns: seconds of wall time until the next call.
         """
         now = time.monotonic()
         if self._schedule.must_wait(now, self._command is not None):
             if self._schedule.is_time_to_repeat(now):
                 self._publishers.repeat()
-            if now - self._told_at > _JOINTS_AGAIN:
-                self._told_at = now
+            if now - self._joints_at > _JOINTS_PERIOD:
+                self._joints_at = now
                 self._publishers.joint_states(self._world, self._schedule.elapsed)
             return 0.02
         if not self._schedule.is_due(now):
@@ -121,8 +121,8 @@ class LiberoNode(Node):
             self._follow()
             self._world.step(JOINT_PERIOD)
             self._pass_time(1)
-        if not self._succeeded_after and self._schedule.answers and self._world.is_success():
-            self._succeeded_after = self._schedule.answers
+        if not self._succeeded_after and self._schedule.actions and self._world.is_success():
+            self._succeeded_after = self._schedule.actions
 
     def _step_osc(self) -> None:
         if self._actions:
@@ -143,10 +143,10 @@ class LiberoNode(Node):
                                   self._schedule.elapsed + self.get_parameter('latency').value)
         stamp = self._publishers.publish_due(self._schedule.elapsed)
         if stamp is not None:
-            self._schedule.ask(stamp, time.monotonic())
+            self._schedule.image_published(stamp, time.monotonic())
 
     def _follow(self) -> None:
-        """Take the newest command over; without one the arm stays where it was told to be."""
+        """Follow the newest command; without one the arm stays at its last target."""
         command, self._command = self._command, None
         if command is None or self._is_stopped:
             self._world.rest()
@@ -172,7 +172,8 @@ class LiberoNode(Node):
         self._is_stopped = message.data
 
     def _on_action(self, message: Any) -> None:
-        if not self._schedule.answer(nanoseconds(message.header.stamp)) or not self._is_osc:
+        is_first = self._schedule.action_received(nanoseconds(message.header.stamp))
+        if not is_first or not self._is_osc:
             return
         self._actions = list(np.array(message.action, np.float64).reshape(message.action_shape))
 
@@ -201,10 +202,10 @@ class LiberoNode(Node):
 
     def _on_success(self, request: Trigger.Request,
                     response: Trigger.Response) -> Trigger.Response:
-        """Say whether the benchmark's predicate was true since the reset."""
+        """Tell whether the benchmark's predicate was true since the reset."""
         response.success = self._succeeded_after > 0
         response.message = (f'{self._world.task}: after '
-                            f'{self._succeeded_after or self._schedule.answers} actions')
+                            f'{self._succeeded_after or self._schedule.actions} actions')
         return response
 
 

@@ -1,119 +1,120 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""When simulated time passes: by the clock on the wall, or never ahead of the answers."""
+"""When simulated time passes: in real time, or never ahead of the actions."""
 
 import math
 
-from vla_ros.sim.pace import Pace
+from vla_ros.sim.real_time_factor import RealTimeFactor
 
-#: Seconds on the wall for which a step waits for the command of its tick, once they come.
-_COMMAND_PATIENCE = 0.2
-#: An image that is still not answered after so many times counts as answered: the arm was held.
-_TIMES = 3
-#: Share of the patience after which the next image is taken, while none was answered yet.
-_SHARE = 0.125
+#: Seconds of wall time for which a step waits for the command of its tick.
+_COMMAND_TIMEOUT = 0.2
+#: An image without an action after so many publications counts as done: the arm was held.
+_PUBLICATIONS = 3
+#: Fraction of the timeout after which the next image is taken, before the first action.
+_FIRST_FRACTION = 0.125
 
 
 class Schedule:
     """
-    Says when a step may be made.
+    Decides when a simulation step may be made.
 
-    With ``pause`` time stands still from an image until its answer, so that the policy may take
-    as long as it likes, and from a tick of the clock until the command for it.
+    With ``pause`` time stands still from an image until its action, so that an inference may take
+    any time, and from a tick of the clock until the command for it.
     """
 
-    def __init__(self, pause: bool, speed: float, patience: float, period: float) -> None:
+    def __init__(self, pause: bool, speed: float, timeout: float, period: float) -> None:
         """
         Prepare; :meth:`begin` starts an episode.
 
-        :param patience: seconds on the wall that one answer may take.
+        :param timeout: seconds of wall time that one action may take.
         :param period: simulated seconds of a tick.
         """
         #: Simulated seconds so far; they never go back.
         self.elapsed = 0.0
-        #: Images that were answered since the beginning.
-        self.answers = 0
+        #: Images with an action since the beginning.
+        self.actions = 0
         self._pause = pause
-        self._patience = patience
+        self._timeout = timeout
         self._period = period
-        self._pace = Pace(period, speed, 0.0)
+        self._real_time = RealTimeFactor(period, speed, 0.0)
         self._ticks = 0
-        self._owed = 0
-        self._asked = -1
-        self._asked_at = math.inf
+        self._due_steps = 0
+        self._last_image = -1
+        self._published_at = math.inf
         self._repeats = 0
-        self._last_answer = -1
+        self._last_action = -1
         self._ticked_at = -math.inf
         self._has_commands = False
 
     def begin(self) -> None:
-        """Begin an episode: nothing is answered yet."""
-        self.answers = 0
-        self._asked = self._last_answer = -1
+        """Begin an episode without any action."""
+        self.actions = 0
+        self._last_image = self._last_action = -1
         self._has_commands = False
 
     def pass_time(self, ticks: int) -> None:
-        """Let so many ticks pass."""
+        """Advance simulated time by some ticks."""
         self._ticks += ticks
-        self._owed -= ticks
+        self._due_steps -= ticks
         self.elapsed = round(self._ticks * self._period, 9)
 
-    def ask(self, stamp: int, now: float) -> None:
-        """Note that the image of a time, ns, was published."""
-        self._asked, self._asked_at, self._repeats = stamp, now, 0
+    def image_published(self, stamp: int, now: float) -> None:
+        """Note the publication of the image with this stamp, ns."""
+        self._last_image, self._published_at, self._repeats = stamp, now, 0
 
-    def answer(self, stamp: int) -> bool:
+    def action_received(self, stamp: int) -> bool:
         """
-        Note an answer.
+        Note an action by the stamp of its image, ns.
 
-        :returns: whether it is the first one to its image.
+        :returns: whether it is the first one for its image.
         """
-        if stamp <= self._last_answer:
+        if stamp <= self._last_action:
             return False
-        self._last_answer = stamp
-        self.answers += 1
+        self._last_action = stamp
+        self.actions += 1
         return True
 
     def must_wait(self, now: float, has_command: bool) -> bool:
         """
         Tell whether time stands still.
 
-        :param now: steady seconds.
+        :param now: monotonic seconds.
         :param has_command: whether a command has come since the last tick.
         """
         if not self._pause:
             return False
-        if not self.answers:
-            # Nobody may be there yet: time passes slowly, as a stamp must not stand still.
-            if self._asked >= 0 and now - self._asked_at > _SHARE * self._patience:
-                self._asked = -1
-            return self._asked >= 0
-        if self._last_answer < self._asked:
+        if not self.actions:
+            # No node may run yet: time passes slowly, since stamps must not stand still.
+            is_over = now - self._published_at > _FIRST_FRACTION * self._timeout
+            if self._last_image >= 0 and is_over:
+                self._last_image = -1
+            return self._last_image >= 0
+        if self._last_action < self._last_image:
             return True
         self._has_commands |= has_command
-        is_late = now - self._ticked_at > _COMMAND_PATIENCE
+        is_late = now - self._ticked_at > _COMMAND_TIMEOUT
         if self._has_commands and not has_command and not is_late:
             return True
         return False
 
     def is_time_to_repeat(self, now: float) -> bool:
-        """Tell whether an image that is not answered is to be published again."""
-        if not self.answers or self._last_answer >= self._asked \
-                or now - self._asked_at < self._patience:
+        """Tell whether an image without an action is to be published again."""
+        if not self.actions or self._last_action >= self._last_image \
+                or now - self._published_at < self._timeout:
             return False
-        self._asked_at = now
+        self._published_at = now
         self._repeats += 1
-        if self._repeats < _TIMES:
+        if self._repeats < _PUBLICATIONS:
             return True
-        self.answer(self._asked)
+        self.action_received(self._last_image)
         return False
 
     def is_due(self, now: float) -> bool:
-        """Tell whether the next tick is due, steady seconds."""
+        """Tell whether the next tick is due at this monotonic time, s."""
         self._ticked_at = now
         if self._pause:
             return True
-        if self._owed <= 0:
-            self._owed = self._pace.due(now, self.elapsed)
-        return self._owed > 0
+        if self._due_steps <= 0:
+            self._due_steps = self._real_time.due(now, self.elapsed)
+        return self._due_steps > 0

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The pictures of a bag, decoded where a frame needs them."""
+"""The images of a bag, decoded for the frames that use them."""
 
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -31,13 +31,14 @@ def read_rgb(kind: str, message: Any) -> np.ndarray:
     return to_rgb(message.encoding, message.height, message.width, message.step, message.data)
 
 
-def frame_pictures(bag: Bag, contract: ObservationContract, frames: Sequence[tuple[int, ...]]
-                   ) -> Iterator[tuple[str, np.ndarray]]:
+def frame_images(bag: Bag, contract: ObservationContract, frames: Sequence[tuple[int, ...]]
+                 ) -> Iterator[tuple[str, np.ndarray]]:
     """
-    Give the pictures of all frames, each camera's in their order: its name, uint8 (H, W, 3).
+    Decode the images of all frames, for each camera in order.
 
-    :param frames: of each frame, the number of the image in its topic, by camera.
-    :raises BagError: one cannot be read.
+    :param frames: for each frame and camera the number of the image within its topic.
+    :returns: name of the camera and pixels, uint8 (H, W, 3).
+    :raises BagError: an image cannot be read.
     """
     wanted = {camera.topic: [frame[index] for frame in frames]
               for index, camera in enumerate(contract.cameras)}
@@ -46,16 +47,16 @@ def frame_pictures(bag: Bag, contract: ObservationContract, frames: Sequence[tup
     for sample in bag.samples():
         if sample.topic not in wanted:
             continue
-        number, numbers, place = counts[sample.topic], wanted[sample.topic], done[sample.topic]
+        number, numbers, position = counts[sample.topic], wanted[sample.topic], done[sample.topic]
         counts[sample.topic] += 1
-        if place == len(numbers) or numbers[place] != number:
+        if position == len(numbers) or numbers[position] != number:
             continue
         try:
             rgb = read_rgb(sample.type, bag.decode(sample))
         except ImageError as error:
             raise BagError(bag.path, f'image {number} on {sample.topic}: {error}') from None
-        # A slow camera's picture may belong to several frames.
-        while place < len(numbers) and numbers[place] == number:
+        # An image of a slow camera may belong to several frames.
+        while position < len(numbers) and numbers[position] == number:
             yield names[sample.topic], rgb
-            place += 1
-        done[sample.topic] = place
+            position += 1
+        done[sample.topic] = position
