@@ -7,6 +7,8 @@ The Triton kernels against PyTorch's operations; test_triton_kernels.py runs it.
 Triton reads TRITON_INTERPRET when it is imported, so this needs a process of its own.
 """
 
+from types import SimpleNamespace
+
 import pytest
 from test_engine import cases
 from test_engine import COUNT
@@ -23,6 +25,7 @@ from vla_ros.model.fused import SplitKOperations
 from vla_ros.model.fused import use_fused_kernels
 from vla_ros.model.fused import use_split_k_kernels
 from vla_ros.model.gemv_kernels import choose_splits
+from vla_ros.model.gemv_kernels import Counters
 from vla_ros.model.gemv_kernels import gemv
 from vla_ros.model.layer_operations import PlainOperations
 from vla_ros.model.layer_operations import RmsNorm
@@ -161,6 +164,23 @@ def test_kernels_run_in_inference_mode_and_outside():
         operations = SplitKOperations(CPU)
         operations.linear(x, matrix)
     close(operations.linear(x, matrix), matrix(x), 1e-5)
+
+
+def test_launches_that_may_run_at_once_count_in_memory_of_their_own(monkeypatch):
+    capturing, stream = [], SimpleNamespace(cuda_stream=1)
+    monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: bool(capturing))
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: stream)
+    monkeypatch.setattr(Counters, '_allocate', lambda self: torch.zeros(1, dtype=torch.int32))
+    counters = Counters(torch.device('cuda'))
+    first = counters.current()
+    assert counters.current() is first
+    stream.cuda_stream = 2
+    second = counters.current()
+    capturing.append(True)
+    captured = counters.current()
+    stream.cuda_stream = 1
+    assert counters.current() is captured, 'graphs are replayed one after the other'
+    assert len({id(one) for one in (first, second, captured)}) == 3
 
 
 @torch.no_grad()

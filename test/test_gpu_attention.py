@@ -11,10 +11,12 @@ from torch.nn.attention import sdpa_kernel  # noqa: E402, I100
 from torch.nn.attention import SDPBackend  # noqa: E402
 from torch.nn.functional import scaled_dot_product_attention  # noqa: E402
 
+from vla_ros.bench.kernels import count_operations  # noqa: E402
 from vla_ros.model.attention import attend_biased  # noqa: E402
 from vla_ros.model.attention import attend_eager  # noqa: E402
 from vla_ros.model.attention import attend_sdpa  # noqa: E402
 from vla_ros.model.attention import choose_attention  # noqa: E402
+from vla_ros.model.cache_positions import DevicePositions  # noqa: E402
 
 pytestmark = [pytest.mark.gpu,
               pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')]
@@ -50,6 +52,15 @@ def test_backends_agree_with_each_other(backend):
     except RuntimeError as error:
         pytest.skip(f'{backend.name} does not run here: {error}')
     torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_a_bias_of_any_length_is_read_where_it_lies():
+    query = torch.randn(1, 1, 4, 128, device=CUDA, dtype=torch.bfloat16)
+    key, value = torch.randn(2, 1, 301, 4, 128, device=CUDA, dtype=torch.bfloat16)
+    bias = DevicePositions.of(torch.tensor([290], device=CUDA), torch.arange(301, device=CUDA),
+                              torch.bfloat16).bias
+    counted = count_operations(lambda: attend_biased(query, key, value, bias))
+    assert sum(counted.values()) == 1, counted
 
 
 def test_auto_takes_a_kernel_that_agrees_and_names_it():

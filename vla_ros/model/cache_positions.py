@@ -12,6 +12,10 @@ from torch import Tensor
 from vla_ros.model.attention import Attend
 from vla_ros.model.attention import attend_biased
 
+# Rows of a bias begin at multiples of this, or PyTorch's memory-efficient attention copies the
+# bias to where they do, in every layer of every step.
+_ALIGNMENT = 16
+
 
 class CachePositions(Protocol):
     """
@@ -81,9 +85,7 @@ class DevicePositions:
         :param rows: int64 (S,), 0, 1, 2 … for each row of the cache that may be in use.
         :param dtype: that of queries and keys.
         """
-        hidden = rows > positions[:, None]
-        bias = torch.zeros(hidden.shape, dtype=dtype, device=rows.device)
-        return cls(positions, bias.masked_fill_(hidden, float('-inf')))
+        return cls(positions, _bias(rows > positions[:, None], dtype))
 
     def select(self, rotary: Tensor) -> Tensor:
         """Return the rows of these positions."""
@@ -127,9 +129,7 @@ class BatchPositions:
         :param rows: int64 (S,), 0, 1, 2 … for each row of the cache that may be in use; S ≥ B.
         :param dtype: that of queries and keys.
         """
-        hidden = rows > positions[:, None, :, None]
-        bias = torch.zeros(hidden.shape, dtype=dtype, device=rows.device)
-        return cls(positions, bias.masked_fill_(hidden, float('-inf')),
+        return cls(positions, _bias(rows > positions[:, None, :, None], dtype),
                    rows[:len(positions), None])
 
     def select(self, rotary: Tensor) -> Tensor:
@@ -149,3 +149,11 @@ class BatchPositions:
         """Attend to all positions up to each of them."""
         length = self.bias.shape[3]
         return attend_biased(query, cache[0, :, :length], cache[1, :, :length], self.bias)
+
+
+def _bias(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return minus infinity where a cache position is hidden, 0 elsewhere."""
+    length = hidden.shape[-1]
+    bias = torch.zeros(*hidden.shape[:-1], -(-length // _ALIGNMENT) * _ALIGNMENT, dtype=dtype,
+                       device=hidden.device)
+    return bias[..., :length].masked_fill_(hidden, float('-inf'))
