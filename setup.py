@@ -69,6 +69,7 @@ setup(
             'vla_record = vla_ros.cli.programs:vla_record',
             'vla_serve = vla_ros.cli.programs:vla_serve',
             'vla_sim = vla_ros.cli.programs:vla_sim',
+            'vla_teleop = vla_ros.cli.programs:vla_teleop',
             'vla_train = vla_ros.cli.programs:vla_train',
             'vla_transport = vla_ros.cli.programs:vla_transport',
         ],

@@ -23,7 +23,7 @@ ROOT = Path(vla_ros.__file__).parent
 FLOORS = (
     ('cli',),
     ('bench', 'demo', 'doctor'),
-    ('evaluation', 'recording', 'sim', 'training'),
+    ('evaluation', 'recording', 'sim', 'teleop', 'training'),
     ('ros',),
     ('control',),
     ('motion', 'safety', 'server'),
@@ -37,7 +37,7 @@ FLOORS = (
 #: The only rooms that import torch.
 TORCH_ROOMS = ('bench', 'model', 'training')
 #: The only room of the node that imports rclpy, and what starts or watches nodes above it.
-ROS_ROOMS = ('bench', 'cli', 'demo', 'doctor', 'evaluation', 'recording', 'ros', 'sim')
+ROS_ROOMS = ('bench', 'cli', 'demo', 'doctor', 'evaluation', 'recording', 'ros', 'sim', 'teleop')
 
 ROS = ('builtin_interfaces', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs', 'launch',
        'launch_ros', 'lifecycle_msgs', 'rcl_interfaces', 'rclpy', 'rosgraph_msgs', 'sensor_msgs',

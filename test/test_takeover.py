@@ -3,7 +3,12 @@
 
 """A person takes the arm over and gives it back, between real processes."""
 
+from contextlib import contextmanager
 import math
+import os
+import signal
+import subprocess
+import sys
 
 import arms
 import numpy as np
@@ -17,6 +22,8 @@ from arm_harness import assert_held  # noqa: E402, I100
 from arm_harness import JOINTS  # noqa: E402
 from arm_harness import robot  # noqa: E402
 import rclpy  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from sensor_msgs.msg import Joy  # noqa: E402
 from teleop_harness import Commanded  # noqa: E402
 from teleop_harness import joints  # noqa: E402
 from teleop_harness import Teleoperator  # noqa: E402
@@ -213,3 +220,87 @@ def test_a_task_waits_for_the_policy(taken):
     response = arm.observer.call(messages.StartTask, '/vla_inference_node/start_task', request,
                                  arm.node)
     assert 'TAKEOVER by a teleoperator' in str(response)
+
+
+@contextmanager
+def driver(arm, device, *parameters):
+    """Run ``vla_teleop`` in a process of its own; give what takes its keys."""
+    command = [sys.executable, '-m', 'vla_ros.cli.teleop', device, '--ros-args']
+    for one in parameters:
+        command += ['-p', one]
+    environment = {**os.environ, 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+                   'ROS_DOMAIN_ID': str(arm.observer.context.get_domain_id())}
+    process = subprocess.Popen(command, env=environment, text=True, stdin=subprocess.PIPE)
+    try:
+        arm.observer.poll(lambda: 'vla_teleop' in arm.observer.node.get_node_names(),
+                          'vla_teleop on the graph', arm.node)
+        yield process.stdin
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+
+
+def engage(arm, hold):
+    """Release and press a deadman in turn until the node, which has to discover it, has heard."""
+    turns = iter(range(10 ** 9))
+
+    def is_taken_over():
+        is_held = next(turns) % 100 >= 50
+        hold(is_held)
+        return is_held and arm.observer.diagnostics[-1]['control mode'] == 'TAKEOVER'
+
+    arm.observer.poll(is_taken_over, 'a takeover', arm.node)
+
+
+def test_a_keyboard_takes_over_moves_and_gives_back(running):
+    arm, teleoperator = running
+    start = Kinematics(ARM)
+    with driver(arm, 'keyboard') as keys:
+        def press(key):
+            keys.write(key)
+            keys.flush()
+
+        engage(arm, lambda is_held: press('t' if is_held else 'x'))
+        before = start.pose(arm.vector()).position
+
+        def is_moved():
+            press('r')
+            return start.pose(arm.vector()).position[2] - before[2] > 0.01
+
+        arm.observer.poll(is_moved, 'a motion upwards', arm.node)
+        press('x')
+        teleoperator.wait_for('PAUSED')
+        press('c')
+        teleoperator.wait_for('AUTONOMOUS')
+        arm.wait_for('RUNNING')
+
+
+def test_a_leader_arm_with_a_pedal_is_followed(running):
+    arm, teleoperator = running
+    node = arm.observer.node
+    leader = node.create_publisher(JointState, '/leader/joint_states', 10)
+    pedal = node.create_publisher(Joy, '/joy', 10)
+    state = {'buttons': [0], 'offset': 0.0, 'names': [f'motor_{index}' for index in range(6)]}
+    here = arm.vector()  # the person keeps the leader there
+
+    def say():
+        leader.publish(joints(here + state['offset'], state['names']))
+        pedal.publish(Joy(axes=[], buttons=state['buttons']))
+
+    node.create_timer(0.02, say)
+    with driver(arm, 'leader', 'joy.deadman:=0',
+                f'leader.joints:=[{", ".join(state["names"])}]'):
+        for publisher in (leader, pedal):
+            arm.observer.wait_for_match(publisher, arm.node)
+        here = arm.vector()
+        engage(arm, lambda is_held: state.update(buttons=[int(is_held)]))
+        state['offset'] = 0.15
+        arm.observer.wait(lambda: np.abs(arm.vector() - here - 0.15).max() < 1e-3, 'the leader',
+                          arm.node)
+        state['buttons'] = [0]
+        teleoperator.wait_for('PAUSED')
+    assert teleoperator.resume().success
+    arm.wait_for('RUNNING')
