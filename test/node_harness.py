@@ -128,8 +128,7 @@ class Observer:
         self._service_clients: dict[str, Any] = {}
         if hears_commands:
             self.listen(JointState, '/arm/joint_command', RELIABLE, self.commands.append)
-        self.listen(DiagnosticArray, '/diagnostics', 10,
-                    lambda message: self.diagnostics.append(_flatten(message)))
+        self.listen(DiagnosticArray, '/diagnostics', 10, self._note)
         self.camera = self.node.create_publisher(Image, '/camera/image_raw', NEWEST)
         self.operator = self.node.create_publisher(String, '/vla/instruction', RELIABLE)
         self._executor = SingleThreadedExecutor(context=self.context)
@@ -138,6 +137,10 @@ class Observer:
         self._thread = threading.Thread(target=self._executor.spin_until_future_complete,
                                         args=(self._leaving,))
         self._thread.start()
+
+    def _note(self, message: DiagnosticArray) -> None:
+        if message.status[0].name.endswith(': policy'):  # a recorder has diagnostics, too
+            self.diagnostics.append(_flatten(message))
 
     def listen(self, message_type: Any, topic: str, qos: Any, take: Callable[[Any], None]) -> Any:
         """Subscribe; whoever waits is told of each message."""

@@ -13,6 +13,7 @@ from vla_ros.control.ros_interface import RosInterface
 from vla_ros.control.status import NodeStatus
 from vla_ros.control.status import Status
 from vla_ros.safety.black_box import BlackBox
+from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Mode
 
 #: States at which the black box is written.
@@ -40,7 +41,7 @@ class StatusPublisher:
         self._lock = threading.Lock()
         self._is_closed = False
         self._last_published: Any = None
-        self._last_state = ('', '')
+        self._last_state: tuple[object, ...] = ('',)
 
     def publish(self) -> None:
         """Publish the status."""
@@ -72,12 +73,13 @@ class StatusPublisher:
         self._remember(status)
 
     def _remember(self, status: Status) -> None:
-        state = (status.state, status.context.instruction)
+        state = (status.state, status.context.instruction, status.control_mode)
         if self._black_box is None or state == self._last_state:
             return
         is_stop = status.state != self._last_state[0] and status.state in _STOPS
         self._last_state = state
-        self._black_box.event(self._ros.now(), f'{status.state} {status.reason} '
+        mode = '' if status.control_mode is ControlMode.AUTONOMOUS else f' {status.control_mode}'
+        self._black_box.event(self._ros.now(), f'{status.state}{mode} {status.reason} '
                               f'[{status.context.instruction}]', 'warning' if is_stop else 'info')
         if is_stop:
             self._black_box.write(f'{status.state} {status.context.state.reason or ""}'.strip())

@@ -1,0 +1,27 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""What a change of the status leaves in the black box."""
+
+from types import SimpleNamespace
+
+from vla_ros.control.command_gate import CommandGate
+from vla_ros.control.status import NodeStatus
+from vla_ros.control.status_publisher import StatusPublisher
+from vla_ros.safety.state_machine import Event
+
+
+def test_the_black_box_says_who_moved_the_arm():
+    gate, published, noted = CommandGate('wave'), [], []
+    ros = SimpleNamespace(now=lambda: 0, publish_status=published.append)
+    box = SimpleNamespace(event=lambda now, text, level: noted.append(text), write=noted.append)
+    publisher = StatusPublisher(ros, NodeStatus('/camera', '/instruction', 60.0), gate,
+                                SimpleNamespace(complete=lambda status: status), box, lambda: 0)
+    for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE, Event.TAKE_OVER, Event.RESULT,
+                  Event.PAUSE, Event.RESUME):
+        gate.handle(event)
+        publisher.publish_changes()
+    begins = [' '.join(text.split()[:2]) for text in noted]
+    assert begins[-4:] == ['WAITING TAKEOVER', 'RUNNING TAKEOVER', 'WAITING PAUSED', 'WAITING no']
+    assert [status.control_mode for status in published][-4:] == [
+        'TAKEOVER', 'TAKEOVER', 'PAUSED', 'AUTONOMOUS']
