@@ -96,6 +96,18 @@ class Teleoperator:
         return end
 
 
+def assert_rests(arm: Robot) -> None:
+    """Wait until the arm rests, and check that its commands keep it so and answer no image."""
+    def rests() -> bool:
+        positions = np.array([command.position for _, command in arm.commands[-20:]])
+        return bool(np.ptp(positions, axis=0).max() < 1e-9)
+
+    arm.wait_for_commands(20)
+    arm.observer.wait(rests, 'rest', arm.node)
+    commands = arm.wait_for_commands(20)
+    assert rests() and commands[0].header.frame_id == ''
+
+
 def joints(positions: Any, names: Any = JOINTS) -> JointState:
     """Make a command for joints."""
     return JointState(name=list(names), position=[float(value) for value in positions])

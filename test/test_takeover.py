@@ -18,12 +18,12 @@ pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel i
 pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
 pytest.importorskip('ruckig', reason='ruckig is not installed: pip install ruckig')
 
-from arm_harness import assert_held  # noqa: E402, I100
-from arm_harness import JOINTS  # noqa: E402
+from arm_harness import JOINTS  # noqa: E402, I100
 from arm_harness import robot  # noqa: E402
 import rclpy  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from sensor_msgs.msg import Joy  # noqa: E402
+from teleop_harness import assert_rests  # noqa: E402
 from teleop_harness import Commanded  # noqa: E402
 from teleop_harness import joints  # noqa: E402
 from teleop_harness import Teleoperator  # noqa: E402
@@ -81,7 +81,7 @@ def test_there_and_back_without_a_jump(running):
     arm.observer.wait(lambda: np.abs(arm.vector() - end).max() > 0.1, 'a twist', arm.node)
     teleoperator.release()  # in midst of a motion
     assert arm.wait_for('WAITING', 'paused after a takeover: call ~/resume')
-    assert_held(arm)
+    assert_rests(arm)
     inferred = arm.wait_for('WAITING')['frames received']
     assert int(inferred) > 0
     assert teleoperator.resume().success
@@ -165,7 +165,7 @@ def test_a_deadman_that_dies_pauses_and_its_return_moves_nothing(running):
     teleoperator.deadman = None
     teleoperator.wait_for('PAUSED')
     teleoperator.deadman = True  # as a network that is back
-    assert_held(arm)
+    assert_rests(arm)
     assert arm.observer.diagnostics[-1]['control mode'] == 'PAUSED'
     teleoperator.take_over()
     arm.wait_for('RUNNING')
