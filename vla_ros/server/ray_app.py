@@ -55,7 +55,7 @@ def build(args: Mapping[str, Any]) -> Any:
     config, settings = read_arguments(args)
     replicas = settings.pop('replicas', 1)
     # A replica refuses what its own engine cannot do in time, so Ray's queue before it is to stay
-    # empty. A lost device is seen within a second.
+    # empty. Ray replaces a replica that fails three checks.
     deployment = serve.deployment(
         name='VlaServe', num_replicas=replicas, max_ongoing_requests=2 * MAX_WAITING,
         health_check_period_s=1.0, health_check_timeout_s=10.0, graceful_shutdown_wait_loop_s=0.5,
