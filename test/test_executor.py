@@ -181,6 +181,23 @@ def test_an_unreachable_pose_and_a_pose_outside_the_workspace_hold():
     assert limits.violations == {'workspace': 1, 'unreachable': 1}
 
 
+def test_an_unreachable_pose_is_clamped_if_declared_and_the_next_delta_counts_from_there():
+    robot = arms.six_axis_arm()
+    settings = ActionLimitSettings(unreachable='clamp', jump=100.0)
+    executor, kinematics, limits = make_executor(robot, BRIDGE, None, settings)
+    executor.start(HOME, 0.0)
+    outwards, back = [0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], [-0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    trajectory = plan(executor, np.array([outwards] * 40 + [back]), 0.0)
+    assert limits.violations['unreachable'] > 10
+    for waypoint in trajectory.waypoints:
+        there = kinematics.pose(waypoint.joints[:6])
+        np.testing.assert_allclose(waypoint.pose.position, there.position, atol=2e-4)
+        assert (waypoint.joints[:6] >= robot.limits.lower[:6]).all()
+        assert (waypoint.joints[:6] <= robot.limits.upper[:6]).all()
+    furthest, last = (waypoint.pose.position[0] for waypoint in trajectory.waypoints[-2:])
+    assert furthest - last > 0.005, 'it comes back at once, not after forty deltas'
+
+
 def test_a_tracking_error_beyond_its_limit_holds():
     _, _, limits = make_executor(SMALL, joint_space('joint_delta'))
     limits.following(np.array([0.4, 0.0, 0.04]), np.zeros(3))

@@ -53,6 +53,26 @@ def test_an_unreachable_target_is_refused_with_a_reason(robot):
         kinematics.solve(Pose(here.position + [2.0, 0.0, 0.0], here.rotation), robot.posture)
 
 
+def test_the_nearest_pose_to_one_beyond_reach_is_as_far_as_the_arm_gets(robot):
+    """Stretched out, a centimetre further: the arm comes nearer, and stays in its limits."""
+    kinematics = Kinematics(robot)
+    lower, upper = _range(robot)
+    outwards = kinematics.pose(robot.posture).position * [1.0, 1.0, 0.0]
+    outwards /= np.linalg.norm(outwards)
+    joints = robot.posture
+    for _ in range(200):
+        pose = kinematics.pose(joints)
+        goal = Pose(pose.position + 0.01 * outwards, pose.rotation)
+        try:
+            joints = kinematics.solve(goal, joints)
+        except Unreachable as error:
+            found = error.nearest
+            break
+    assert ((found >= lower) & (found <= upper)).all()
+    distance, angle = _apart(kinematics.pose(found), goal)
+    assert distance < 0.01 and angle < 0.5
+
+
 def test_a_small_motion_that_takes_a_large_turn_is_refused():
     robot = arms.six_axis_arm()
     kinematics = Kinematics(robot)
@@ -60,8 +80,9 @@ def test_a_small_motion_that_takes_a_large_turn_is_refused():
     here = kinematics.pose(straight)
     # About an axis across the wrist's plane: joint 4 has to turn by a quarter first.
     turned = Pose(here.position, here.rotation @ euler_xyz(np.array([0.08, 0.0, 0.0])))
-    with pytest.raises(Unreachable, match='near a singular position: joint_4'):
+    with pytest.raises(Unreachable, match='near a singular position: joint_4') as caught:
         kinematics.solve(turned, straight)
+    assert caught.value.nearest is None
 
 
 def test_spare_joints_tend_to_the_posture():

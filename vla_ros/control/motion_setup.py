@@ -42,8 +42,9 @@ def build_arm(config: NodeConfig, spec: PolicySpec, description: Callable[[], st
     reader = ActionReader(declared_actions(config, spec.unnorm_key), robot, spec.action_shape[1])
     check = ActionLimits(ActionLimitSettings(
         config.gate_position, config.gate_velocity, config.gate_acceleration,
-        config.gate_workspace, config.gate_gripper, config.gate_jump, config.gate_following,
-        config.gate_margin), robot.limits, robot.workspace, len(robot.joints))
+        config.gate_workspace, config.gate_unreachable, config.gate_gripper, config.gate_jump,
+        config.gate_following, config.gate_margin), robot.limits, robot.workspace,
+        len(robot.joints))
     timing = Timing(action_duration(reader.dataset, config.speed_scale, config.action_rate),
                     config.smoothing, config.repeat, config.remainder)
     executor = TrajectoryExecutor(robot, reader, check, timing,

@@ -214,6 +214,9 @@ class NodeConfig:
     gate_velocity: str = _gate('velocity', 'clamp', 'an action that is too fast for a joint')
     gate_acceleration: str = _gate('acceleration', 'clamp', 'an action that changes too fast')
     gate_workspace: str = _gate('workspace', 'hold', "an action that leaves the robot's workspace")
+    gate_unreachable: str = _gate(
+        'unreachable', 'hold', 'a pose that the arm cannot reach; clamp goes to the nearest one '
+        'that it can')
     gate_gripper: str = _gate('gripper', 'clamp', 'an action that is too fast for the gripper')
     gate_jump: float = _parameter(
         'action_limits.jump', 0.5, 'Largest distance of a target from the last command, rad or m; '

@@ -3,7 +3,6 @@
 
 """The interface of the checks that an action passes on its way to a trajectory."""
 
-from typing import NoReturn
 from typing import Protocol
 
 import numpy as np
@@ -25,8 +24,8 @@ class ActionCheck(Protocol):
     def tip(self, position: np.ndarray) -> np.ndarray:
         """Give a position of the tip, float64 (3,) m in the base frame, that is allowed."""
 
-    def unreachable(self, detail: str) -> NoReturn:
-        """Hold for a pose that the arm does not reach."""
+    def unreachable(self, nearest: np.ndarray | None, detail: str) -> np.ndarray:
+        """Give positions of the arm's joints, float64 (J,), instead of a pose out of reach."""
 
     def target(self, target: np.ndarray, start: np.ndarray, speeds: np.ndarray,
                duration: float) -> np.ndarray:

@@ -320,4 +320,6 @@ class TrajectoryExecutor:
         try:
             return self._kinematics.solve(pose, joints), pose
         except Unreachable as error:
-            self._check.unreachable(str(error))
+            nearest = self._check.unreachable(error.nearest, str(error))
+            # The next delta counts from where the arm gets to, or it would lag more and more.
+            return nearest, self._kinematics.pose(nearest)

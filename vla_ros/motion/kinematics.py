@@ -18,11 +18,17 @@ from vla_ros.util.packages import missing_package
 
 
 class Unreachable(VlaError):
-    """A pose that the arm cannot reach within tolerance from where it is."""
+    """
+    A pose that the arm cannot reach within tolerance from where it is.
 
-    def __init__(self, problem: str) -> None:
+    :param nearest: float64 (J,), joint positions within their limits whose pose is the nearest
+        that was found without a large turn of a joint, rad; None if there is no telling.
+    """
+
+    def __init__(self, problem: str, nearest: np.ndarray | None = None) -> None:
         super().__init__(f'unreachable: {problem}')
         self.problem = problem
+        self.nearest = nearest
 
 
 @dataclass(frozen=True)
@@ -120,13 +126,16 @@ class Kinematics:
         # Only the first step pulls towards the posture: what is straight in the null space is
         # curved in the arm, and would keep the search from coming to its end.
         pull = self._search.posture
+        nearest, least = joints, math.inf
         for _ in range(self._search.steps):
             error, jacobian = self._linearised(goal, joints)
             if self._is_near(error):
                 return self._checked(joints, seed)
+            if error @ error < least and self._is_nearby(joints, seed):
+                nearest, least = joints, float(error @ error)
             joints = self._step(joints, error, jacobian, pull)
             pull = 0.0
-        raise self._failure(goal, joints)
+        raise self._failure(goal, joints, nearest)
 
     def _linearised(self, goal: Any, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Give the way to the goal, (6,), and the Jacobian, (6, J), both in the tip's axes."""
@@ -143,12 +152,15 @@ class Kinematics:
                 and math.hypot(*error[3:]) < self._search.angle)
 
     def _checked(self, joints: np.ndarray, seed: np.ndarray) -> np.ndarray:
-        turns = np.abs(joints - seed)
-        most = int(turns.argmax())
-        if turns[most] > self._search.turn:
+        if not self._is_nearby(joints, seed):
+            turns = np.abs(joints - seed)
+            most = int(turns.argmax())
             raise Unreachable(f'near a singular position: {self._names[most]} would turn by '
                               f'{turns[most]:.2f} rad, more than {self._search.turn:g}')
         return joints
+
+    def _is_nearby(self, joints: np.ndarray, seed: np.ndarray) -> bool:
+        return bool((np.abs(joints - seed) <= self._search.turn).all())
 
     def _step(self, joints: np.ndarray, error: np.ndarray, jacobian: np.ndarray,
               pull: float) -> np.ndarray:
@@ -174,7 +186,7 @@ class Kinematics:
             return joints
         return np.minimum(np.maximum(wanted, self._lower), self._upper)
 
-    def _failure(self, goal: Any, joints: np.ndarray) -> Unreachable:
+    def _failure(self, goal: Any, joints: np.ndarray, nearest: np.ndarray) -> Unreachable:
         error, _ = self._linearised(goal, joints)
         at_limit = [name for name, position, lower, upper
                     in zip(self._names, joints, self._lower, self._upper)
@@ -182,7 +194,7 @@ class Kinematics:
         cause = f'{", ".join(at_limit)} at a limit' if at_limit else 'out of reach'
         return Unreachable(f'{1000 * math.hypot(*error[:3]):.1f} mm and '
                            f'{math.degrees(math.hypot(*error[3:])):.2f} degrees are missing '
-                           f'({cause})')
+                           f'({cause})', nearest)
 
     def _placement(self, joints: np.ndarray) -> Any:
         self._pin.framesForwardKinematics(self._model, self._data, self._model_positions(joints))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
 import math
-from typing import NoReturn
 
 import numpy as np
 
@@ -41,6 +40,7 @@ class ActionLimitSettings:
     velocity: str = 'clamp'
     acceleration: str = 'clamp'
     workspace: str = 'hold'
+    unreachable: str = 'hold'
     gripper: str = 'clamp'
     jump: float = 0.5
     following: float = 0.5
@@ -102,14 +102,17 @@ class ActionLimits:
             self.violations['finite'] += 1
             raise Held(Reason.NOT_FINITE, f'an action is not finite: {actions.tolist()}')
 
-    def unreachable(self, detail: str) -> NoReturn:
+    def unreachable(self, nearest: np.ndarray | None, detail: str) -> np.ndarray:
         """
-        Hold for a pose that the arm does not reach.
+        Give what the arm's joints do instead of a pose that they do not reach.
 
-        :raises Held: always.
+        :param nearest: float64 (J,), the nearest that they do; None if there is nothing like it.
+        :raises Held: there is not, or that is to hold.
         """
         self.violations['unreachable'] += 1
-        raise Held(Reason.UNREACHABLE, detail)
+        if nearest is None or self.settings.unreachable == 'hold':
+            raise Held(Reason.UNREACHABLE, detail)
+        return nearest
 
     def tip(self, position: np.ndarray) -> np.ndarray:
         """
