@@ -22,9 +22,13 @@ _STEP_M, _STEP_RAD = 0.05 * 0.26, 0.5 * 0.26
 #: Share of an error that a step is to make up for.
 _GAIN = 0.2
 _LARGEST = 0.9
-#: Steps that the gripper is given to close and to open.
-_CLOSING, _OPENING = 10, 8
+#: Steps that the gripper is given to close and to open, at least and at most.
+_CLOSING, _OPENING = (8, 30), (8, 20)
+#: Metres by which closing fingers move in a step, and what counts as open.
+_FINGER_STEP, _OPEN = 0.0005, 0.06
 _HOVER = 0.08
+#: Metres below the point of the grasp that the tip goes: a rim slips out of the fingers' tips.
+_DEEPER = 0.005
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ class Expert:
         self._angle = 0.0
         self._lifted_from = 0.0
         self._last = np.zeros(3)
+        self._opening = 0.0
+        self._still = 0  # steps for which the fingers have not moved
 
     def act(self, now: Situation) -> np.ndarray:
         """Give an action, float64 (7,): six numbers in [-1, 1], and the gripper, 1 open."""
         self._count += 1
         goal, is_open = getattr(self, f'_{self._phase}')(now)
-        self._last = now.tip.copy()
+        self._last, self._opening = now.tip.copy(), now.opening
         error = (goal - now.tip) * _GAIN / _STEP_M
         error *= _LARGEST / max(float(np.abs(error).max()), _LARGEST)
         twist = _rotation_vector(_pointing_down(self._angle) @ now.rotation.T) * _GAIN / _STEP_RAD
@@ -80,25 +86,30 @@ class Expert:
         self._phase, self._count = phase, 0
 
     def _approach(self, now: Situation) -> tuple[np.ndarray, bool]:
-        self._grasp = now.grasp
+        self._grasp = now.grasp - [0.0, 0.0, _DEEPER]
         self._angle = now.finger_angle + turn(now.angle, now.finger_angle)
         above = self._grasp + [0.0, 0.0, _HOVER]
         away = float(np.hypot(*(above - now.tip)[:2]))
-        if away < 0.008 and abs(turn(self._angle, now.finger_angle)) < 0.06 \
-                and now.opening > 0.07 and now.tip[2] < above[2] + 0.03:
+        is_above = away < 0.008 and now.tip[2] < above[2] + 0.03
+        # At the end of its reach the arm gets further as it goes down.
+        if (is_above or away < 0.05 and self._is_stuck(now)) and now.opening > 0.07 \
+                and abs(turn(self._angle, now.finger_angle)) < 0.06:
             self._enter('descend')
         if away > 0.06:
             above = np.maximum(above, [-9.0, -9.0, now.travel + 0.06])
         return above, True
 
     def _descend(self, now: Situation) -> tuple[np.ndarray, bool]:
-        is_there = abs(now.tip[2] - self._grasp[2]) < 0.006
+        is_there = np.abs(now.tip - self._grasp).max() < 0.006
         if is_there or self._is_stuck(now):
             self._enter('close')
         return self._grasp, True
 
     def _close(self, now: Situation) -> tuple[np.ndarray, bool]:
-        if self._count > _CLOSING:
+        least, most = _CLOSING
+        self._still = self._still + 1 if self._opening - now.opening < _FINGER_STEP else 0
+        # More than once: now and then a step sees what the one before has seen.
+        if self._count > most or self._count > least and self._still > 2:
             self._lifted_from = float(now.object[2])
             self._grasp = now.tip
             self._enter('lift')
@@ -133,7 +144,8 @@ class Expert:
     def _open(self, now: Situation) -> tuple[np.ndarray, bool]:
         if self._count == 1:
             self._grasp = now.tip
-        if self._count > _OPENING:
+        least, most = _OPENING
+        if self._count > most or self._count > least and now.opening > _OPEN:
             self._enter('leave')
         return self._grasp, True
 
