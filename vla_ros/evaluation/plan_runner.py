@@ -16,6 +16,7 @@ from typing import Generic
 from typing import TypeVar
 
 from vla_ros.evaluation.pair import free_domains
+from vla_ros.util.signals import wait_for_item
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -50,19 +51,18 @@ class PlanRunner(ABC, Generic[Item, Result]):
         :param logs: folder for the output of all processes, one folder a ROS domain in it.
         :raises VlaError: a process does not work.
         """
-        threads = [threading.Thread(target=self._work, daemon=True,
-                                    args=(domain, logs / str(domain), environment))
-                   for domain in free_domains(jobs)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt as interrupt:
-            # The threads end their processes, which have sessions of their own.
-            self._failures.append(interrupt)
-            for thread in threads:
-                thread.join()
+        ended: SimpleQueue[int] = SimpleQueue()
+        left = set(free_domains(jobs))
+        for domain in left:
+            threading.Thread(target=self._work, daemon=True,
+                             args=(domain, logs / str(domain), environment, ended)).start()
+        while left:
+            # Not join: interrupted, that of Python 3.11 takes the thread for ended (bpo-45274).
+            try:
+                left.discard(wait_for_item(ended))
+            except KeyboardInterrupt as interrupt:
+                # The threads end their processes, which have sessions of their own.
+                self._failures.append(interrupt)
         if self._failures:
             raise self._failures[0]
 
@@ -94,9 +94,12 @@ class PlanRunner(ABC, Generic[Item, Result]):
         if self._failures:
             raise self._failures[0]
 
-    def _work(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
-        logs.mkdir(parents=True)
+    def _work(self, domain: int, logs: Path, environment: Mapping[str, str],
+              ended: 'SimpleQueue[int]') -> None:
         try:
+            logs.mkdir(parents=True)
             self._work_off(domain, logs, {**environment, 'ROS_DOMAIN_ID': str(domain)})
         except BaseException as failure:  # whatever it is: raised by run, in the main thread
             self._failures.append(failure)
+        finally:
+            ended.put(domain)
