@@ -142,7 +142,7 @@ def test_a_node_that_cannot_work_is_reported_in_one_line(tmp_path):
     process = start(tmp_path, '-m', 'vla_ros.cli.demo', '--checkpoint', str(tmp_path / 'absent'))
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
-    assert errors.startswith('vla_demo: the inference node says: FAULT')
+    assert errors.startswith('vla_demo: the inference node reports FAULT')
     assert 'absent: no such folder' in errors
     assert len(errors.splitlines()) == 1
 

@@ -155,7 +155,8 @@ class TeleopPlanner:
         try:
             return self._kinematics.solve(pose, joints), pose
         except Unreachable as error:
-            self._check.unreachable(error.problem)
+            nearest = self._check.unreachable(error.nearest, error.problem)
+            return nearest, self._kinematics.pose(nearest)
 
     def _checked(self, joints: np.ndarray) -> Pose | None:
         """Give the tip's pose for joints, float64 (J,), which is to be in the workspace."""
