@@ -160,7 +160,7 @@ def test_the_doctor_prints_the_timeline(box, capsys):
     path = wait_for_files(box, 1)[0]
     assert doctor.main(['--blackbox', str(path)]) == 0
     said = capsys.readouterr().out
-    assert '0.000 s  event' in said and 'HOLD: stale image' in said and 'the last picture' in said
+    assert '0.000 s  event' in said and 'HOLD: stale image' in said and 'the last image' in said
     assert doctor.main(['--blackbox', str(path.with_name('no.mcap'))]) == 2
     captured = capsys.readouterr()
     assert captured.out == '' and captured.err.count('\n') == 1

@@ -13,7 +13,7 @@ RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 
 @pytest.mark.parametrize('view, texts', [
-    ({}, ['nobody publishes on /camera/image_raw']),
+    ({}, ['no publisher on /camera/image_raw']),
     ({'cameras': ('/cam',), 'middleware': 'rmw_fastrtps_cpp'},
      ['/cam is connected on /camera/image_raw, but nothing arrives', '--print-env fastrtps']),
     ({'cameras': ('/cam',), 'middleware': 'rmw_cyclonedds_cpp'}, ['transport:=cyclonedds']),

@@ -49,7 +49,7 @@ def diagnose(view: CameraView) -> str:
     if not view.cameras and view.other_types:
         return _wrong_type(view)
     if not view.cameras:
-        return (f'nobody publishes on {view.topic}: start the camera, or remap the topic '
+        return (f'no publisher on {view.topic}: start the camera, or remap the topic '
                 '(ros2 topic list)')
     if view.mismatch:
         return (f'{", ".join(view.cameras)} offers another {view.mismatch} on {view.topic} than '

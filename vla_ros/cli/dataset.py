@@ -73,17 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     convert_parser.add_argument('bags', nargs='+', metavar='BAG', help='an episode each')
     convert_parser.add_argument('--out', required=True, metavar='DIR', help='a new folder')
     convert_parser.add_argument('--storage', choices=STORAGES, default='h264',
-                                help='of the pictures; images: PNG, which lose nothing '
+                                help='of the images; images: lossless PNG '
                                      '(default: %(default)s)')
     convert_parser.add_argument('--outcome', nargs='+', default=(), metavar='OUTCOME',
                                 choices=('success', 'failure', 'unmarked'),
                                 help='only episodes that ended so (default: all)')
     check_parser = commands.add_parser('check', help='bags or datasets; exit status 1 for errors')
     check_parser.add_argument('paths', nargs='+', metavar='DIR|BAG')
-    check_parser.add_argument('--html', metavar='FILE', help='write a page with pictures, too')
+    check_parser.add_argument('--html', metavar='FILE', help='write a page with images, too')
     check_parser.add_argument('--robot', metavar='FILE', default='',
                               help='robot whose joint limits the actions must keep, as robot.file')
-    check_parser.add_argument('--no-pictures', action='store_true', help='decode none')
+    check_parser.add_argument('--no-pictures', action='store_true', help='decode no images')
     for one in (convert_parser, check_parser):
         one.add_argument('--contract', metavar='NAME', default='',
                          help="observation contract instead of the bags' own")

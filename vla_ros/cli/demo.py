@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
         import rclpy  # noqa: F401
     except ImportError as error:
         raise missing_package('demo', error) from None
-    # Only where rclpy is known to be there; the error above must reach who has none.
+    # Imported after the check above, whose error names the missing rclpy.
     from vla_ros.demo.session import EPISODES
     from vla_ros.demo.session import run_session
     from vla_ros.demo.session import Session

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_doctor``: says what this machine, and a checkpoint, lack, and what to do about it."""
+"""``vla_doctor``: checks this machine and a checkpoint, and names the fix of each problem."""
 
 import argparse
 from collections.abc import Sequence
@@ -54,12 +54,12 @@ def _tell_black_box(path: Path) -> int:
 def _tell(path: Path) -> int:
     from vla_ros.safety.timeline import render
     from vla_ros.safety.timeline import timeline
-    moments, picture = timeline(path)
+    moments, image = timeline(path)
     for moment in moments:
         print(f'{moment.seconds:9.3f} s  {moment.what:20s} {moment.text}')
-    if picture is not None:
-        print('the last picture:')
-        print(render(picture, min(100, shutil.get_terminal_size().columns - 1),
+    if image is not None:
+        print('the last image:')
+        print(render(image, min(100, shutil.get_terminal_size().columns - 1),
                      sys.stdout.isatty()))
     return 0
 
@@ -80,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--blackbox', metavar='FILE',
                         help='print what a black box recorded, and nothing else')
     parser.add_argument('--graph', action='store_true',
-                        help='inspect the running graph, too: who is connected, and do images '
-                        'arrive')
+                        help='inspect the running graph, too: connections, QoS, and the delivery '
+                        'of images')
     parser.add_argument('--topics', nargs='+', default=_TOPICS, metavar='NAME',
                         help='topics to inspect with --graph (default: %(default)s)')
     parser.add_argument('--seconds', type=float, default=3.0, metavar='S',

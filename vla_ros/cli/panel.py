@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_panel``: a page for the person who watches the arm, and stops it."""
+"""``vla_panel``: a web page for the operator of an arm."""
 
 import argparse
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def _run(argv: Sequence[str] | None) -> int:
     from vla_ros.ros.panel_main import run_panel
     from vla_ros.ros.panel_node import PARAMETERS
 
-    parser = node_parser('vla_panel', 'Pictures, state and buttons of one robot, in a browser. '
+    parser = node_parser('vla_panel', 'Images, state and buttons of one robot, in a browser. '
                          'Its stop is a software stop, not a certified emergency stop.',
                          PARAMETERS)
     _add_options(parser)

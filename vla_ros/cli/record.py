@@ -8,7 +8,7 @@ import logging
 import sys
 from threading import Thread
 
-import mcap.writer  # noqa: F401  # whose lack is to be said before an episode begins
+import mcap.writer  # noqa: F401  # reported before an episode begins if it is missing
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor

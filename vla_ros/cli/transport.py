@@ -64,7 +64,7 @@ def _print_environment(plan: Plan, environment: Mapping[str, str]) -> None:
 
 
 def _warn_if_any(check: object, environment: Mapping[str, str]) -> None:
-    # The variables may be meant for another shell, or for later: what is wrong here is only said.
+    # The variables may be meant for another shell, or for later: problems are only warnings.
     try:
         problem = make_check(check, environment)  # type: ignore[arg-type]
     except UnsupportedError as error:

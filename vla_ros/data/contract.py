@@ -32,7 +32,7 @@ import yaml
 #: hold: the newest sample whose stamp is not after the clock's; nearest: of those that had arrived
 #: with the clock's image, the one whose stamp is nearest.
 OBSERVED = ('hold', 'nearest')
-#: next: the first sample whose stamp is not before the clock's: the command that answers it.
+#: next: the first sample whose stamp is not before the clock's, such as the next command.
 COMMANDED = ('next', 'hold', 'nearest')
 
 _NAME = re.compile(r'[a-z][a-z0-9_]*')
@@ -114,7 +114,7 @@ class ObservationContract:
     :param cameras: in the order in which the policy gets them.
     :param state: proprioception, None if the policy takes none.
     :param action: the command that is learnt; None where only observations are made.
-    :param clock: name of the camera whose images are answered, and make a dataset's frames.
+    :param clock: name of the camera whose images are inferred from and make a dataset's frames.
     :param fps: frames a second of a dataset; images of the clock between them are left out.
     :param max_skew: largest difference of the stamps of two images of an observation, s.
     """

@@ -40,7 +40,7 @@ def lacks_dataset_level(stats: Mapping[str, Any]) -> bool:
 
 def count_dimensions(dataset: Any, part: str = 'action') -> int:
     """
-    Count the dimensions of a part, whichever of its bounds are there.
+    Count the dimensions of a part by any of its bounds.
 
     :raises StatisticsError: there are none.
     """

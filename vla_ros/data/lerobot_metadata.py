@@ -166,7 +166,7 @@ class _Reader:
         return rows
 
     def _check_own_place(self, row: Mapping[str, Any], name: str) -> None:
-        """Check that an episode says which file of ``meta/episodes`` lists it."""
+        """Check that an episode names the file of ``meta/episodes`` that lists it."""
         chunk, file = row.get('meta/episodes/chunk_index'), row.get('meta/episodes/file_index')
         if (chunk, file) == (None, None):
             return
@@ -210,10 +210,10 @@ class _Reader:
         length: Any = row.get('length')
         if not _is_count(length) or length == 0:
             raise self._error(f'episode {number}: length {length!r} is not a number of frames')
-        said = row.get('tasks')
-        if not isinstance(said, list) or not said:
-            raise self._error(f'episode {number}: tasks {said!r} is not a list of sentences')
-        for sentence in said:
+        stored = row.get('tasks')
+        if not isinstance(stored, list) or not stored:
+            raise self._error(f'episode {number}: tasks {stored!r} is not a list of sentences')
+        for sentence in stored:
             if sentence not in tasks.values():
                 raise self._error(f'episode {number}: its task {sentence!r} is not in the list of '
                                   'tasks')
@@ -224,7 +224,7 @@ class _Reader:
                   if feature['dtype'] == 'video'}
         data = self._path('data_path', row, number, 'data',
                           _DATA_PATHS['v3' if self._is_v3 else 'v2'])
-        return Episode(number, length, tuple(said), data, videos)
+        return Episode(number, length, tuple(stored), data, videos)
 
     def _check_range(self, row: Mapping[str, Any], number: int, length: int) -> None:
         """Check which rows of the whole dataset belong to an episode."""
@@ -281,15 +281,15 @@ class _Reader:
         """Compare the totals and splits of meta/info.json with the lists."""
         for key, found in (('total_episodes', len(episodes)), ('total_tasks', len(tasks)),
                            ('total_frames', sum(episode.length for episode in episodes))):
-            said = self._info.get(key, found)
-            if said != found:
-                raise self._error(f'meta/info.json says {key} {said!r}, the lists have {found}')
+            stored = self._info.get(key, found)
+            if stored != found:
+                raise self._error(f'meta/info.json says {key} {stored!r}, the lists have {found}')
         splits = self._info.get('splits') or {}
-        for name, said in splits.items() if isinstance(splits, dict) else [('', splits)]:
-            first, colon, end = str(said).partition(':')
+        for name, stored in splits.items() if isinstance(splits, dict) else [('', splits)]:
+            first, colon, end = str(stored).partition(':')
             if not (colon and first.isdecimal() and end.isdecimal()
                     and int(first) <= int(end) <= len(episodes)):
-                raise self._error(f'meta/info.json: split {name!r} is {said!r}, not a range of '
+                raise self._error(f'meta/info.json: split {name!r} is {stored!r}, not a range of '
                                   f'the episodes 0:{len(episodes)}')
 
 

@@ -14,7 +14,7 @@ from PIL import ImageOps
 
 from vla_ros.errors import VlaError
 
-# Larger pictures than any tower takes; they would fill the memory.
+# Images larger than any tower takes would fill the memory.
 _MOST_PIXELS = 8192
 
 

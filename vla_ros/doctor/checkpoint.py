@@ -111,7 +111,7 @@ def _weights(folder: Path) -> str:
 
 def read_safetensors_header(path: Path) -> dict[str, dict]:
     """
-    Read what a safetensors file says it holds, by tensor, and compare it with the file's size.
+    Read the header of a safetensors file and compare it with the file's size.
 
     :raises CheckpointError: the file is damaged or not all there.
     """

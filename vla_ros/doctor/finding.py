@@ -28,7 +28,7 @@ class Finding:
 
     def line(self) -> str:
         """Return the finding as one line."""
-        # What an exception says may have several lines.
+        # The text of an exception may have several lines.
         found = ' '.join(self.found.split())
         fix = f'; fix: {self.fix}' if self.fix else ''
         return f'{self.level:<8} {self.subject:<15} {found}{fix}'

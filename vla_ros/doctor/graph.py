@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is said of a running graph: who is connected to whom, and how the images fare."""
+"""Findings about a running graph: connections, QoS, and the delivery of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,10 +111,10 @@ def judge_topic(topic: str, endpoints: Sequence[Endpoint]) -> list[Finding]:
         role = 'publisher' if one.is_publisher else 'subscriber'
         findings.append(Finding(topic, OK, f'{role} {one.node}: {one.describe()}'))
     if not publishers:
-        findings.append(Finding(topic, WARNING, 'nobody publishes', 'start it, or remap the '
+        findings.append(Finding(topic, WARNING, 'no publisher', 'start it, or remap the '
                                 'topic'))
     if not subscriptions:
-        findings.append(Finding(topic, WARNING, 'nobody subscribes', 'start it, or remap the '
+        findings.append(Finding(topic, WARNING, 'no subscriber', 'start it, or remap the '
                                 'topic'))
     for offered in publishers:
         # A node that subscribes several times, as this one to an emergency stop, receives by any.

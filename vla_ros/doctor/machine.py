@@ -45,7 +45,7 @@ class Module:
     """
     A Python module.
 
-    :param version: as its metadata says it, ``?`` if it has none, empty if it is not installed.
+    :param version: from its metadata; ``?`` if it has none, empty if it is not installed.
     :param problem: why it cannot be imported, empty if it can.
     """
 
@@ -116,7 +116,7 @@ def look_at_machine() -> Machine:
 
 
 def parse_driver(text: str) -> str:
-    """Find the version in what the NVIDIA kernel driver says of itself."""
+    """Find the version in the text of the NVIDIA kernel driver."""
     found = re.search(r'Kernel Module.*?(\d+(?:\.\d+)+)', text)
     return found.group(1) if found else ''
 
@@ -133,7 +133,7 @@ def _look_at_module(name: str, distribution: str) -> Module:
         if name == missing or name.startswith(f'{missing}.'):
             return Module()
         return Module(_version(distribution), str(error))
-    except Exception as error:  # a module that is broken raises whatever it likes
+    except Exception as error:  # a broken module may raise anything
         return Module(_version(distribution), f'{type(error).__name__}: {error}')
     return Module(_version(distribution))
 

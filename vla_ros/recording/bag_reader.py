@@ -97,7 +97,7 @@ class Bag:
             raise BagError(self.path, f'{sample.topic} is not CDR of ROS 2')
         try:
             return decoder(sample.data)
-        except Exception as error:  # whatever damaged data leads the decoder to
+        except Exception as error:  # damaged data may raise anything in the decoder
             raise BagError(self.path, f'a message on {sample.topic} cannot be decoded '
                                       f'({type(error).__name__})') from None
 

@@ -86,7 +86,7 @@ def check_bag(path: Path, limits: Limits, contract: ObservationContract | None =
     :param contract: instead of the bag's own.
     :param instruction: of frames that have none.
     :param has_pictures: whether the report shows some frames.
-    :raises BagError: it is no bag, or says nothing of a contract.
+    :raises BagError: it is no bag, or has no contract.
     """
     bag = Bag(path)
     contract = contract_of(bag, contract)
@@ -219,6 +219,6 @@ def _add_images(bag: Bag, plan: EpisodePlan, report: Report) -> None:
                                         [plan.frames[index].images for index in chosen]):
             seconds = (plan.frames[chosen[counts[camera]]].stamp - plan.frames[0].stamp) * 1e-9
             counts[camera] += 1
-            report.pictures.append((f'{camera}, {seconds:.1f} s', rgb.copy()))
+            report.images.append((f'{camera}, {seconds:.1f} s', rgb.copy()))
     except BagError as error:
         report.error('damaged', str(error))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Checks a LeRobot dataset, whoever wrote it, an episode at a time."""
+"""Checks a LeRobot dataset of any origin, an episode at a time."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from vla_ros.recording.findings import Limits
 from vla_ros.recording.findings import Report
 from vla_ros.recording.findings import StreamFacts
 
-#: Frames of an episode whose pictures are compared, and shown of the whole.
+#: Frames of an episode whose images are compared, and images in the page.
 _LOOKED_AT, _SHOWN = 24, 8
 
 
@@ -24,7 +24,7 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
     """
     Check a dataset.
 
-    :param has_pictures: whether pictures are decoded.
+    :param has_pictures: whether images are decoded.
     """
     report = Report(folder.resolve().name)
     try:
@@ -56,13 +56,13 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
 
 
 def _check_statistics(dataset: LeRobotDataset, actions: np.ndarray, report: Report) -> None:
-    """Compare what the dataset says of its actions with what they are."""
-    said = dataset.statistics.get('action', {})
+    """Compare the statistics of the actions with the actions."""
+    stored = dataset.statistics.get('action', {})
     for name, found in (('min', actions.min(0)), ('max', actions.max(0)),
                         ('mean', actions.mean(0))):
-        if name not in said:
+        if name not in stored:
             continue
-        values = np.asarray(said[name], np.float64).ravel()
+        values = np.asarray(stored[name], np.float64).ravel()
         spread = np.maximum(np.ptp(actions, axis=0), 1e-6)
         if values.shape != found.shape or (np.abs(values - found) > 1e-2 * spread + 1e-5).any():
             report.error('statistics', f'meta/stats.json has the {name} {values.tolist()} of the '
@@ -72,12 +72,12 @@ def _check_statistics(dataset: LeRobotDataset, actions: np.ndarray, report: Repo
 
 def _check_contract(folder: Path, report: Report) -> None:
     if not (folder / 'meta/vla_ros_contract.yaml').is_file():
-        report.warn('no-contract', 'the dataset says nothing of an observation contract: whether '
+        report.warn('no-contract', 'the dataset has no observation contract: whether '
                                    'a node observes the same cannot be checked')
 
 
 def _check_pictures(dataset: LeRobotDataset, rows: range, where: str, report: Report) -> None:
-    """Look for pictures that repeat, in a run of frames from the middle of an episode."""
+    """Find repeated images in a run of frames from the middle of an episode."""
     middle = range(max(rows.start, (rows.start + rows.stop - _LOOKED_AT) // 2), rows.stop)
     looked_at = middle[:_LOOKED_AT]
     for camera in dataset.cameras:
@@ -103,7 +103,7 @@ def _show(dataset: LeRobotDataset, report: Report) -> None:
     for camera in dataset.cameras:
         for row in chosen:
             try:
-                report.pictures.append((f'{camera}, frame {row}', dataset.picture(row, camera)))
+                report.images.append((f'{camera}, frame {row}', dataset.picture(row, camera)))
             except DatasetError:
                 return  # it was found above
         counts = StreamFacts(camera, len(dataset), dataset.metadata.fps,

@@ -122,12 +122,12 @@ class _Converter:
 
     def _write(self, bag: Bag, plan: EpisodePlan, tasks: list[str]) -> None:
         contract, frames = plan.contract, plan.frames
-        pictures = frame_images(bag, contract, [frame.images for frame in frames])
+        images = frame_images(bag, contract, [frame.images for frame in frames])
         first: dict[str, np.ndarray] = {}
         kept: list[tuple[str, np.ndarray]] = []
         if self._writer is None:
             # The sizes are known when every camera has shown something.
-            for camera, rgb in pictures:
+            for camera, rgb in images:
                 first.setdefault(camera, rgb)
                 kept.append((camera, rgb.copy()))
                 if len(first) == len(contract.cameras):
@@ -140,7 +140,7 @@ class _Converter:
                 contract.robot_type, self._options.storage))
         for camera, rgb in kept:
             self._writer.add_image(camera, rgb)
-        for camera, rgb in pictures:
+        for camera, rgb in images:
             self._writer.add_image(camera, rgb)
         states = None if contract.state is None else np.array(
             [frame.state for frame in frames], np.float32)
@@ -175,6 +175,6 @@ def check_plan(bag: Bag, plan: EpisodePlan, instruction: str) -> list[str]:
 
 
 def _usual(reasons: Sequence[str]) -> str:
-    """Give one of the sentences that are there most often, whatever their numbers."""
+    """Give one of the most frequent problems, compared without their numbers."""
     kinds = [re.sub(r'[0-9.]+', '', reason) for reason in reasons]
     return reasons[kinds.index(max(kinds, key=kinds.count))]

@@ -32,7 +32,7 @@ class EpisodeMetadata:
         node.create_timer(1.0, self._ask)
 
     def look(self, kind: str, data: bytes) -> None:
-        """Keep a serialised message that says something of an episode."""
+        """Keep a serialised message that describes the episode."""
         if kind == 'vla_ros_msgs/msg/VlaStatus':
             self._status = data
         elif kind == 'std_msgs/msg/String':
@@ -55,7 +55,7 @@ class EpisodeMetadata:
                 'recorder': f'vla_ros {vla_ros.__version__}'}
 
     def _ask(self) -> None:
-        # Again and again: the node may have been started anew with another checkpoint.
+        # At each call: the node may have been restarted with another checkpoint.
         if not self._client.service_is_ready():
             return
         if self._future is not None and not self._future.done():

@@ -98,7 +98,7 @@ def contract_of(bag: Bag, given: ObservationContract | None = None) -> Observati
     if given is not None:
         return given.with_topics(lambda topic: topic if topic.startswith('/') else f'/{topic}')
     if not bag.metadata.get('contract'):
-        raise BagError(bag.path, 'it says nothing of an observation contract; give one by '
+        raise BagError(bag.path, 'it has no observation contract; give one by '
                                  '--contract')
     return read_contract(bag.metadata['contract'], f'of the bag {bag.name}')
 

@@ -212,7 +212,7 @@ class EpisodeRecorder:
             self._write_all(bag)
         except DiskFull as error:
             reason = f'disk full: {error.strerror}'
-        except Exception as error:  # whatever it is: what was written is to be a whole bag
+        except Exception as error:  # any error: the written part has to be a complete bag
             reason = f'{type(error).__name__}: {error}'
         if reason:
             self._close({'outcome': 'unmarked', 'ended_by': reason})

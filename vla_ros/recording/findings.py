@@ -15,10 +15,10 @@ ERROR, WARNING = 'error', 'warning'
 @dataclass(frozen=True)
 class Finding:
     """
-    One thing that is wrong.
+    One problem.
 
     :param level: error: it must not be trained on; warning: it is worth a look.
-    :param name: of the check, a word.
+    :param name: of the check.
     :param text: one sentence with the numbers.
     """
 
@@ -68,7 +68,7 @@ class Report:
     The result of a check, of one bag or one dataset.
 
     :param facts: name and text of what there is to know of the whole.
-    :param pictures: some of its frames: a caption each, uint8 (H, W, 3).
+    :param images: some of its frames: a caption each, uint8 (H, W, 3).
     :param curves: float64 (T,) by name, for plots over the frames.
     """
 
@@ -77,7 +77,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     streams: list[StreamFacts] = field(default_factory=list)
     dimensions: list[Dimension] = field(default_factory=list)
-    pictures: list[tuple[str, np.ndarray]] = field(default_factory=list)
+    images: list[tuple[str, np.ndarray]] = field(default_factory=list)
     curves: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -100,7 +100,7 @@ class Limits:
     From where on something is a finding.
 
     :param gap: times the usual distance of two messages, that a gap is longer than.
-    :param frozen: s for which pictures may repeat while the arm moves.
+    :param frozen: s for which images may repeat while the arm moves.
     :param jump: times the 90th percentile of the steps, that a jump is longer than.
     :param still: s at an end of an episode for which nothing may move.
     :param lower: smallest value of each number of the action by its name; rad or m.

@@ -117,7 +117,7 @@ class RecordNode(Node):
         return call
 
     def _subscribe(self) -> None:
-        """Subscribe, anew where the publishers' QoS ask for it."""
+        """Subscribe; renew a subscription whose publishers' QoS have changed."""
         for topic, kind in self._types.items():
             qos = choose_qos(kind, self.get_publishers_info_by_topic(topic))
             before = self._qos.get(topic)

@@ -19,7 +19,7 @@ _logger = logging.getLogger(__name__)
 #: Messages of one topic that are taken before the next topic has its turn.
 _TURN = 10
 
-#: Called with topic, CDR and what the middleware says of the message.
+#: Called with topic, CDR and the middleware's information about the message.
 Take = Callable[[str, bytes, dict[str, Any]], None]
 
 

@@ -78,10 +78,10 @@ def _sections(report: Report) -> Iterator[str]:
             f'<li class="{one.level}"><b>{escape(one.name)}</b>: {escape(one.text)}</li>'
             for one in report.findings) + '</ul>'
     yield _table(('', ''), [(name, text) for name, text in report.facts.items() if text.strip()])
-    if report.pictures:
+    if report.images:
         yield ''.join(f'<figure><img src="{_jpeg(rgb)}" alt="">'
                       f'<figcaption>{escape(text)}</figcaption></figure>'
-                      for text, rgb in report.pictures)
+                      for text, rgb in report.images)
     if report.streams:
         yield _table(('stream', 'count', 'Hz', 'longest gap [s]', 'equal stamps', 'frozen',
                       'backwards'),

@@ -78,7 +78,7 @@ def message_class(kind: str) -> Any:
 
 def choose_qos(kind: str, publishers: Iterable[Any]) -> QoSProfile:
     """
-    Give QoS by which all publishers of a topic are heard, as reliably as they send.
+    Give QoS that match all publishers of a topic, reliable if all of them are.
 
     :param kind: type of the messages.
     :param publishers: what the graph knows of them; none yet: what this project uses.

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a node is started with: words of its own, ROS arguments, and a table of parameters."""
+"""The arguments of a node: its own options, ROS arguments, and a table of parameters."""
 
 import argparse
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from vla_ros.util.argument_parser import ArgumentParser
 
 def node_parser(program: str, purpose: str,
                 table: Iterable[Parameter]) -> argparse.ArgumentParser:
-    """Make the parser of a node's own words, whose ``--help`` lists its parameters."""
+    """Make the parser of a node's own options, whose ``--help`` lists its parameters."""
     lines = ['ROS arguments follow --ros-args: -p NAME:=VALUE sets a parameter, --params-file',
              'FILE several, -r FROM:=TO gives a topic another name.', '', 'parameters:']
     for parameter in table:
@@ -45,7 +45,7 @@ def node_parser(program: str, purpose: str,
 def start_ros(parser: argparse.ArgumentParser,
               arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """
-    Initialise rclpy without handlers of signals, and read the node's own words.
+    Initialise rclpy without signal handlers, and read the node's own options.
 
     :param arguments: the command line with the name of the program, this process's if None.
     :raises VlaError: the ROS arguments cannot be read.

@@ -115,7 +115,7 @@ class Camera:
         return diagnose(self.look())
 
     def look(self) -> CameraView:
-        """Look at the connection."""
+        """Check the connection."""
         silence = time.monotonic() - self._last
         if self._source == 'iceoryx2':
             return CameraView(self._source, self._topic, silence=silence)

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None,
     # motion have their own.
     executor = MultiThreadedExecutor(num_threads=8)
     executor.add_node(node)
-    # An executor may be shut down, and a node destroyed, only once nobody spins any more: rclpy
+    # An executor may be shut down, and a node destroyed, only once no thread spins it: rclpy
     # does not protect a thread that waits. So the thread is asked to return, by this future.
     leaving: Future = Future()
     threads = [Thread(target=_run, args=(work, ended), name=name, daemon=True) for name, work in (

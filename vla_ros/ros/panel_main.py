@@ -29,7 +29,7 @@ def run_panel(serve: Callable[[Robot], None]) -> None:
     node = PanelNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    # An executor may be shut down, and a node destroyed, only once nobody spins any more.
+    # An executor may be shut down, and a node destroyed, only once no thread spins it.
     leaving: Future = Future()
     thread = threading.Thread(target=executor.spin_until_future_complete, args=(leaving,),
                               name='vla_executor')

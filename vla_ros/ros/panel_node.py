@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The ROS side of the operator page: hears what the page shows, and sends what it asks for."""
+"""The ROS side of the operator page: subscribes to its data, and sends its requests."""
 
 from collections.abc import Callable
 from collections.abc import Mapping

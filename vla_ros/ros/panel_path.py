@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The path of the tip over the operator page's picture, where the camera is calibrated."""
+"""The path of the tip over the operator page's image, for a calibrated camera."""
 
 from collections.abc import Mapping
 import math
@@ -20,7 +20,7 @@ from vla_ros.ros.qos import NEWEST
 
 
 class PathOverlay:
-    """Projects actions into the main camera's picture, or says why it cannot."""
+    """Projects actions into the main camera's image, or gives the reason why it cannot."""
 
     def __init__(self, node: Node, config: NodeConfig, camera_pose: tuple[float, ...]) -> None:
         """
@@ -54,7 +54,7 @@ class PathOverlay:
 
         :param actions: float64 (T, D), in the dataset's units.
         :param joints: measured positions by name, rad and m.
-        :returns: points right and down, 0 to 1 within the picture.
+        :returns: points right and down, 0 to 1 within the image.
         """
         if self._path is None:
             return []

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The operator page's pictures: the newest image of each camera, now and then, as JPEG."""
+"""The operator page's images: the newest one of each camera as JPEG, at a limited rate."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class PictureSettings:
     """
-    How pictures are made.
+    Rate, size and quality of the images.
 
     :param rate: of each camera, Hz.
     :param width: pixels, at most.
@@ -43,9 +43,9 @@ class PictureSettings:
 
 class Pictures:
     """
-    Keeps the newest image of each camera; one thread makes pictures of them while somebody looks.
+    Keeps the newest image of each camera; one thread encodes them while a page is open.
 
-    Nothing is decoded or encoded while nobody does.
+    Nothing is decoded or encoded while no page is open.
     """
 
     def __init__(self, node: Node, source: str, extra_topics: Sequence[str],
@@ -75,7 +75,7 @@ class Pictures:
         self._thread.start()
 
     def watch(self, show: Callable[[Picture], None] | None) -> None:
-        """Show pictures from now on; None: nobody looks."""
+        """Call ``show`` with each image from now on; None: no page is open."""
         with self._changed:
             self._show = show
 

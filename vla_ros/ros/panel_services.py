@@ -40,7 +40,7 @@ class TriggerServices:
     def call(self, name: str) -> 'Future[Outcome]':
         """Call one of those that are there."""
         outcome: Future[Outcome] = Future()
-        outcome.set_running_or_notify_cancel()  # nobody cancels it: the answer may come late
+        outcome.set_running_or_notify_cancel()  # it is never cancelled: the response may come late
 
         def finish(reply: Any) -> None:
             error = reply.exception()

@@ -18,7 +18,7 @@ from vla_ros.ros.command_publisher import QUIET
 
 #: With ten, a press is not replaced by its release before it was sent.
 _PROFILE = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
-#: Seconds between two messages while it is pressed: a node that starts later hears it, too.
+#: Seconds between two messages while pressed: a node that starts later receives one, too.
 _REPEAT_PERIOD = 0.1
 #: Seconds in which a release is to be acknowledged.
 _ACKNOWLEDGE = 0.5
@@ -48,7 +48,7 @@ class StopButton:
         return self._pressed
 
     def count_listeners(self) -> int:
-        """Count the subscriptions that hear it."""
+        """Count the subscriptions that receive it."""
         return self._publisher.get_subscription_count()
 
     def press(self) -> None:
@@ -58,7 +58,7 @@ class StopButton:
             self._publisher.publish(Bool(data=True))
 
     def release(self) -> None:
-        """Release it; waits until that was heard."""
+        """Release it; wait until the message was acknowledged."""
         with self._lock:
             if not self._pressed:
                 return

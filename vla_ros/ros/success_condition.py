@@ -33,7 +33,7 @@ class SuccessCondition:
         self._timer: Any = None
         name = task.goal.name
         if task.goal.condition == 'topic':
-            # Reliable publishers are heard, too.
+            # Matches reliable publishers, too.
             self._subscription = node.create_subscription(Bool, name, self._on_message, NEWEST,
                                                           callback_group=group)
         elif task.goal.condition == 'service':

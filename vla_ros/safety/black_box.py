@@ -35,7 +35,7 @@ COMMANDS = '/arm/joint_command'
 
 #: Longest side of a thumbnail, pixels.
 _THUMBNAIL = 160
-#: Records kept in memory, whatever the time: a bound on what a flood can do.
+#: Most records in memory, for any time span: a flood of messages fills no memory.
 _MOST_SPARE = 4
 _MOST_RECORDS = 20_000
 _LEVELS = {'info': 20, 'warning': 30, 'error': 40}
@@ -80,7 +80,7 @@ class BlackBox:
     """
     Remembers, and writes on request in a thread of its own.
 
-    Remembering costs microseconds: pictures are thinned out, not compressed, and nothing is
+    Remembering costs microseconds: images are downsampled, not compressed, and nothing is
     encoded before a file is written. Whatever goes wrong with a file is logged and nothing else:
     a full disk must not stop an arm that is being stopped anyway.
     """
@@ -90,7 +90,7 @@ class BlackBox:
         self._settings = settings
         self._lock = threading.Lock()
         self._records: deque[_Record] = deque(maxlen=_MOST_RECORDS)
-        # Pictures that are too old, to be written over; none while a file may still need them.
+        # Old images to write over; none while a file may still need them.
         self._spare: deque[np.ndarray] = deque(maxlen=_MOST_SPARE)
         self._is_writing = False
         self._wanted = ''
@@ -125,7 +125,7 @@ class BlackBox:
 
     def frame(self, moment: int, taken: int, frame_id: str, rgb: np.ndarray) -> None:
         """
-        Remember a picture, thinned out.
+        Remember a downsampled image.
 
         :param taken: its stamp, nanoseconds.
         :param rgb: uint8 (H, W, 3).
@@ -174,12 +174,12 @@ class BlackBox:
                 if old.kind is types.COMPRESSED_IMAGE and not self._is_writing:
                     self._spare.append(old.content[1])
 
-    def _copy(self, picture: np.ndarray) -> np.ndarray:
+    def _copy(self, image: np.ndarray) -> np.ndarray:
         with self._lock:
             copy = self._spare.pop() if self._spare else None
-        if copy is None or copy.shape != picture.shape:
-            return picture.copy()
-        np.copyto(copy, picture)
+        if copy is None or copy.shape != image.shape:
+            return image.copy()
+        np.copyto(copy, image)
         return copy
 
     def _run(self) -> None:

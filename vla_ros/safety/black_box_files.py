@@ -25,7 +25,7 @@ def is_own(path: Path) -> bool:
     """
     Give whether a file is a black box: named like one, and beginning as one.
 
-    A link is none, nor is a file that cannot be read or was written anew by another program.
+    Links, unreadable files and files rewritten by other programs are no black boxes.
     """
     if not _NAME.fullmatch(path.name) or path.is_symlink() or not path.is_file():
         return False

@@ -63,5 +63,5 @@ def _is_memory(error: BaseException) -> bool:
 def _is_device(error: BaseException) -> bool:
     if {kind.__name__ for kind in type(error).__mro__} & _DEVICE_TYPES:
         return True
-    # A VlaError, which is no RuntimeError, may quote what another machine has said.
+    # A VlaError, which is no RuntimeError, may quote an error of another machine.
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _DEVICE_TEXTS)

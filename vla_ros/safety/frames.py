@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whether a camera and a clock can be trusted: frozen pictures, jumps in time."""
+"""Detects a frozen camera and jumps of the clock."""
 
 import zlib
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from vla_ros.errors import ParameterError
 
-#: How far a joint must have moved, rad, for a picture to be bound to change.
+#: How far a joint must have moved, rad, for an image to be bound to change.
 _MOVED = 0.05
 #: Rows and columns between two pixels that are compared.
 _STRIDE = 8
@@ -17,16 +17,16 @@ _STRIDE = 8
 
 class FrozenImage:
     """
-    Finds a camera that goes on sending the same picture.
+    Finds a camera that goes on sending the same image.
 
-    A picture that repeats its stamp was not taken anew. One that repeats its pixels may be of a
+    An image that repeats its stamp was not taken anew. One that repeats its pixels may be of a
     scene in which nothing moves; so it counts as frozen only once the arm has moved meanwhile, or
     after a time that the user sets because his camera is noisy enough. Not thread-safe.
     """
 
     def __init__(self, stamps_after: float, pixels_after: float) -> None:
         """
-        Start with no picture seen.
+        Start with no image seen.
 
         :param stamps_after: seconds for which a stamp may be repeated, 0 for ever.
         :param pixels_after: seconds for which pixels may be repeated, 0 for ever.

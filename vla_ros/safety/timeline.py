@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Gives the contents of a black box as a timeline with the last image."""
+"""Reads a black box as a timeline with its last image."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,38 +42,38 @@ def timeline(path: Path) -> tuple[list[Moment], np.ndarray | None]:
     """
     Read a black box.
 
-    :returns: what happened, in order, and the last picture, uint8 (H, W, 3), if there is one.
+    :returns: events in order, and the last image, uint8 (H, W, 3), if there is one.
     :raises BlackBoxError: the file is missing, damaged or of another kind.
     """
     messages = _read(path)
     if not messages:
         raise BlackBoxError(f'black box {path}: it holds no messages')
     end = messages[-1][0]
-    moments, picture = [], None
+    moments, image = [], None
     for moment, topic, message in _merged(messages):
         if topic == black_box.FRAMES:
-            picture = np.asarray(Image.open(io.BytesIO(bytes(message.data))).convert('RGB'))
+            image = np.asarray(Image.open(io.BytesIO(bytes(message.data))).convert('RGB'))
         what, text = _describe(topic, message)
         moments.append(Moment((moment - end) / 1e9, what, text))
-    return moments, picture
+    return moments, image
 
 
-def render(picture: np.ndarray, width: int, colours: bool) -> str:
+def render(image: np.ndarray, width: int, colours: bool) -> str:
     """
-    Draw a picture on a terminal.
+    Draw an image on a terminal.
 
-    :param picture: uint8 (H, W, 3).
+    :param image: uint8 (H, W, 3).
     :param width: in characters.
     :param colours: the terminal shows them; else shades of text are used.
     """
     # A character is about twice as high as wide; with colours it shows two pixels, one above
     # the other.
-    height = max(1, round(picture.shape[0] * width / picture.shape[1] / 2))
+    height = max(1, round(image.shape[0] * width / image.shape[1] / 2))
     if not colours:
-        grey = np.asarray(Image.fromarray(picture).convert('L').resize((width, height)))
+        grey = np.asarray(Image.fromarray(image).convert('L').resize((width, height)))
         shades = grey.astype(int) * (len(_SHADES) - 1) // 255
         return '\n'.join(''.join(_SHADES[shade] for shade in row) for row in shades)
-    pixels = np.asarray(Image.fromarray(picture).resize((width, 2 * height)))
+    pixels = np.asarray(Image.fromarray(image).resize((width, 2 * height)))
     return '\n'.join(''.join(_half_blocks(upper, lower)) + '\x1b[0m'
                      for upper, lower in zip(pixels[::2], pixels[1::2]))
 
@@ -103,7 +103,7 @@ def _read(path: Path) -> list[tuple[int, str, Any]]:
 
 
 def _merged(messages: list[tuple[int, str, Any]]) -> Iterator[tuple[int, str, Any]]:
-    """Leave out commands and measurements but the last before each other line."""
+    """Keep of commands and measurements only the last before each other event."""
     waiting: dict[str, tuple[int, str, Any]] = {}
     for entry in messages:
         if _is_joints(entry[2]):

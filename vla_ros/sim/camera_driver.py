@@ -38,7 +38,7 @@ class CameraDriver:
         self._infos = node.create_publisher(CameraInfo, 'camera/camera_info', 10)
 
     def publish(self, pixels: np.ndarray, stamp: Time) -> None:
-        """Publish a picture, uint8 (size, size, 3) RGB."""
+        """Publish an image, uint8 (size, size, 3) RGB."""
         self._pixels[:] = pixels
         self._image.header.stamp = self._info.header.stamp = stamp
         self._images.publish(self._image)

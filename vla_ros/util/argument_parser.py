@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The parser of every command line: a mistake is one line that says what is allowed."""
+"""The parser of every command line: a usage error is one line with the allowed values."""
 
 import argparse
 from collections.abc import Sequence

@@ -56,7 +56,7 @@ def ensure_checkpoint(folder: Path) -> Path:
     if (folder / 'config.json').is_file():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Built aside and renamed: nobody ever opens a checkpoint that is half written.
+    # Built under another name and renamed: no process opens an incomplete checkpoint.
     built = Path(tempfile.mkdtemp(prefix=f'{folder.name}-', dir=folder.parent))
     try:
         write_tokenizer(built, _ACTION_BINS)
@@ -80,7 +80,7 @@ def demo_spec() -> dict[str, Any]:
         'preprocessor': _preprocessor(),
         'norm_stats': {DATASET: _statistics()},
         'tiny_timm': _TOWERS,
-        # The words of text are quiet: greedy decoding gives action tokens only.
+        # Text tokens have low logits: greedy decoding gives action tokens only.
         'gain': {'layer_scale': 0.7, 'tokens': 0.6, 'embed': 1.0, 'lm_head': 2.5,
                  'action_rows': 2.0, 'other_rows': 0.01,
                  'linear': [('patch_embed', 1.5), ('attn.qkv', 1.6), ('attn.proj', 1.2),

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Child processes that end with their parent, whatever ends it."""
+"""Child processes that end with their parent."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Processes:
 
     def __init__(self, log_folder: Path, environment: Mapping[str, str]) -> None:
         self._log_folder = log_folder
-        # A file makes Python keep its output back, and print it behind what stderr said later.
+        # Python buffers output to a file, and would write it behind later lines of stderr.
         self._environment = {'PYTHONUNBUFFERED': '1', **environment}
         self._children: dict[str, subprocess.Popen] = {}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-#: What the demo asks for; their words are known to the tokenizer.
+#: Instructions of the demo; their words are tokens.
 INSTRUCTIONS = (
     'pick up the cup',
     'put the spoon on the plate',

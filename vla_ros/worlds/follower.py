@@ -5,7 +5,7 @@
 
 import numpy as np
 
-# Well below the URDF's limits: someone may stand beside the arm.
+# Well below the URDF's limits: a person may stand beside the arm.
 _SPEED = np.array([0.9] * 6 + [0.12])
 _ACCELERATION = np.array([12.0] * 6 + [3.0])
 # How much harder than that it brakes in a stop.

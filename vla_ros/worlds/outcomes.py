@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""How often episodes succeeded, and how sure that is."""
+"""Success rates of episodes with their confidence intervals."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ class Episode:
     """
     How one episode went.
 
-    :param decided: colour of the block to which the task happened first, empty if to none.
-    :param seconds: simulated, until it was decided or given up.
+    :param decided: colour of the first block that the task was done with, empty for none.
+    :param seconds: simulated seconds until the decision or the time limit.
     """
 
     seed: int
@@ -30,7 +30,7 @@ class Episode:
 
     @property
     def succeeded(self) -> bool:
-        """Whether it happened to the block that was named."""
+        """Whether the task was done with the named block."""
         return self.decided == self.task.color
 
 
@@ -53,7 +53,7 @@ def score(episodes: Iterable[Episode]) -> dict[str, Any]:
     """
     Sum up by task and by colour; ``wrong`` counts the failures on another block.
 
-    ``confusion`` counts, for each colour that was named, the colour that it happened to.
+    ``confusion`` counts for each instructed colour the colours of the blocks that were moved.
     """
     episodes = sorted(episodes, key=lambda episode: episode.seed)
     return {

@@ -75,7 +75,7 @@ class Joint:
 
 
 class Robot:
-    """What the URDF says, as far as kinematics and the simulation need it."""
+    """The parts of the URDF that kinematics and simulation need."""
 
     def __init__(self, urdf: str) -> None:
         """Parse the text of a URDF."""

@@ -100,7 +100,7 @@ def draw_scene(seed: int, colors: tuple[str, ...] = ()) -> Scene:
 
 
 def _draw_places(rng: np.random.Generator, count: int) -> list[np.ndarray]:
-    """Draw places that keep their distance from each other, by starting anew when stuck."""
+    """Draw positions with a minimum distance from each other; restart when stuck."""
     while True:
         places: list[np.ndarray] = []
         for _ in range(40 * count):

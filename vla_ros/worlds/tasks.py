@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the arm may be asked to do, and who judges whether it did."""
+"""The tasks of the tabletop, and the referee that decides whether one was done."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class TaskError(VlaError):
 @dataclass(frozen=True)
 class Task:
     """
-    One thing to do.
+    One task.
 
     :param kind: one of :data:`KINDS`.
     :param color: one of :data:`COLORS`.

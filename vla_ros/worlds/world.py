@@ -74,7 +74,7 @@ class World:
         mujoco.mj_forward(self.model, self.data)
 
     def place(self, scene: Scene) -> None:
-        """Arrange a scene, to be looked at as it is; nothing has come to rest yet."""
+        """Arrange a scene without simulating it; objects have not come to rest yet."""
         mujoco.mj_resetData(self.model, self.data)
         self._arrange(scene)
         self._dress(scene)

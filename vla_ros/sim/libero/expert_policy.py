@@ -39,7 +39,7 @@ class ExpertPolicy:
 
     def infer(self, observation: Observation) -> ActionChunk:
         """
-        Answer a situation.
+        Give the action for a situation.
 
         :raises ObservationError: there is none.
         """
@@ -54,7 +54,7 @@ class ExpertPolicy:
                            np.full(7, np.inf, np.float32), observation.instruction, (), {})
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Start a new episode."""
         self._expert = Expert()
 
 

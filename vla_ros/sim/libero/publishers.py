@@ -33,7 +33,7 @@ class Publishers:
     def __init__(self, node: Node, world: LiberoWorld) -> None:
         """Make the publishers of a node, and describe the robot."""
         self._logger = node.get_logger()
-        # Reliable, so that a paused simulation loses nothing; whoever wants less still hears it.
+        # Reliable, so that a paused simulation loses nothing; best-effort subscribers match, too.
         self._images = {camera: node.create_publisher(Image, topic, RELIABLE)
                         for camera, topic in _TOPICS.items()}
         self._joint_state = JointState(name=list(JOINTS))
@@ -66,7 +66,7 @@ class Publishers:
         self._joint_states.publish(self._joint_state)
 
     def take(self, world: LiberoWorld, elapsed: float, due: float) -> None:
-        """Take pictures and states now, to be published later, simulated seconds."""
+        """Take images and states now and publish them at a later simulated time."""
         stamp = _stamp(elapsed)
         messages = [(self._proprio, _array(world.proprio()))]
         if self._situation.get_subscription_count():
@@ -74,7 +74,7 @@ class Publishers:
                 messages.append((self._situation, _array(world.situation())))
             except UnsupportedError as error:
                 self._logger.error(str(error), throttle_duration_sec=5.0)
-        # The main image last: whoever answers it has everything else by then.
+        # The main image last: at its inference all other inputs are there.
         for camera, publisher in reversed(self._images.items()):
             if camera == CAMERAS[0] or publisher.get_subscription_count():
                 messages.append((publisher, _image(world.render(camera), stamp, camera)))

@@ -30,7 +30,7 @@ def libero_python(environment: Mapping[str, str]) -> Path:
 
 
 def node_command(environment: Mapping[str, str], words: Sequence[str]) -> list[str]:
-    """Give the command of the robot's process; ``words`` are those of its command line."""
+    """Give the command of the robot's process; ``words`` are its arguments."""
     return [str(libero_python(environment)), '-m', _NODE, *words]
 
 

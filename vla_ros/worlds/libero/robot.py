@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The Panda of LIBERO: the names of its joints, and a URDF of what its MJCF says."""
+"""The Panda of LIBERO: joint names, and a URDF made from its MJCF."""
 
 import math
 from typing import Any

@@ -145,7 +145,7 @@ class LiberoWorld:
         self._target_speeds[:] = 0.0
 
     def step(self, seconds: float) -> None:
-        """Let the joint controller move the arm for so long."""
+        """Let the joint controller move the arm for some seconds."""
         import mujoco
         inertia = np.zeros((self.model.nv, self.model.nv))
         low, high = self.model.actuator_ctrlrange[self._motors].T
@@ -255,7 +255,7 @@ class LiberoWorld:
         return place, float(place[2])
 
     def _highest(self, others: Boxes, start: np.ndarray, end: np.ndarray) -> float:
-        """Give the height of the highest thing near the way."""
+        """Give the height of the highest object near the path."""
         corners = others.corners
         way = end[:2] - start[:2]
         share = np.clip((corners[:, :2] - start[:2]) @ way / max(way @ way, 1e-9), 0.0, 1.0)
