@@ -4,8 +4,8 @@
 """
 The node's parameters: one table, validated once.
 
-Each field of :class:`NodeConfig` is one parameter. What ROS is told about it (name, description,
-range, read-only) is written at the field and nowhere else.
+Each field of :class:`NodeConfig` is one parameter. Its name, description, range and whether it is
+read-only stand at the field and nowhere else.
 """
 
 from collections.abc import Mapping
@@ -47,11 +47,11 @@ _NO_NAMES = ('',)
 
 #: Messages that can carry a command.
 OUTPUTS = ('joint_state', 'joint_trajectory', 'position_array', 'twist')
-#: How the grippers are commanded: in the arm's message, or by one of their own.
+#: Messages of the grippers: the arm's, or one of their own.
 GRIPPER_OUTPUTS = ('auto', 'together', 'none', 'joint_state', 'joint_trajectory',
                    'position_array')
 
-#: Stands for an empty list of numbers: rclpy takes a list that is really empty for bytes.
+#: Stands for an empty list of numbers: rclpy takes an empty list for bytes.
 _NO_NUMBERS = (math.nan,)
 
 
@@ -62,8 +62,8 @@ def _parameter(name: str, default: Value, description: str, **limits: Any) -> An
 
 def _limit(field_name: str, what: str) -> Any:
     return _parameter(f'limits.{field_name}', _NO_NUMBERS,
-                      f'Own limits, within those of the robot: {what}; one number for each joint '
-                      'of a command, .nan for those to leave; empty (.nan): none.')
+                      f'Tighter limits than those of the robot: {what}; one number for each joint '
+                      'of a command, .nan to keep that of the robot; empty (.nan): none.')
 
 
 def _gate(name: str, default: str, what: str) -> Any:
@@ -73,32 +73,31 @@ def _gate(name: str, default: str, what: str) -> Any:
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """The parameters of ``vla_inference_node``; a value that is not allowed cannot be in it."""
+    """The parameters of ``vla_inference_node``; invalid values are refused."""
 
     policy: str = _parameter(
         'policy', 'local', 'Where the policy runs. local: in this node; remote: behind the '
         'server at url; package.module:function: an own policy, made by that function.')
     protocol: str = _parameter(
-        'protocol', 'vla', 'What the server of a remote policy speaks. vla: it is a vla_serve; '
-        "openpi, gr00t: it speaks openpi's or GR00T's protocol, and keys_file says under which "
-        'keys.',
+        'protocol', 'vla', 'Protocol of a remote policy. vla: that of vla_serve; openpi, gr00t: '
+        "openpi's or GR00T's, with the observation keys of keys_file.",
         choices=PROTOCOLS)
     keys_file: str = _parameter(
         'keys_file', '', "File of keys of openpi's or GR00T's protocol, or the name of one that "
         'comes with the package: pi05_droid, pi05_aloha; widowx_bridge, so100.')
     url: str = _parameter(
         'url', '', 'Address of the server of a remote policy: http://gpu-machine:8000 of a '
-        "vla_serve, ws://gpu-machine:8000 of a server that speaks openpi's protocol, "
+        "vla_serve, ws://gpu-machine:8000 of a server with openpi's protocol, "
         "tcp://gpu-machine:5555 of GR00T's. The environment variable VLA_API_KEY holds its key, "
         'if it wants one.')
     deadline: float = _parameter(
-        'deadline', 1.0, 'Seconds in which a remote policy must have answered; a later answer is '
+        'deadline', 1.0, 'Seconds within which a remote policy must reply; a later reply is '
         'dropped.', minimum=0.01, maximum=60.0)
     checkpoint: str = _parameter(
         'checkpoint', '', 'Folder of an OpenVLA checkpoint, or a hub id owner/name.')
     revision: str = _parameter(
         'revision', '', 'Commit, branch or tag of a checkpoint from the hub; empty for the commit '
-        'that is cached. vla/status says which one was loaded.')
+        'that is cached. vla/status has the loaded one.')
     unnorm_key: str = _parameter(
         'unnorm_key', '', 'Dataset whose statistics scale the action; empty if there is only one.')
     instruction: str = _parameter(
@@ -122,8 +121,8 @@ class NodeConfig:
         'head', 'auto', 'How the action leaves the network; auto reads it from the checkpoint.',
         choices=HEADS)
     chunk_length: int = _parameter(
-        'chunk_length', 0, 'Actions in a chunk, of an OpenVLA-OFT checkpoint that does not tell; '
-        '0: read it.', minimum=0, maximum=1000)
+        'chunk_length', 0, 'Actions in a chunk, for an OpenVLA-OFT checkpoint that does not '
+        'define it; 0: read it.', minimum=0, maximum=1000)
     adapters: tuple[str, ...] = _parameter(
         'adapters', _NO_NAMES, 'LoRA adapters, NAME=FOLDER each. A single one is merged into the '
         'weights; of several the active one can be changed.')
@@ -145,10 +144,10 @@ class NodeConfig:
     autostart: bool = _parameter(
         'autostart', True, 'Configure and activate at start, without a lifecycle manager.')
     action_space: str = _parameter(
-        'action.space', 'raw', 'What the numbers of an action are. raw: published as they are, '
+        'action.space', 'raw', 'The action space. raw: actions are published unchanged, '
         'under the names of their dimensions; joint_position: joint targets (rad, m); '
         'joint_delta: changes of joint positions (rad, m); eef_delta: changes of the pose of the '
-        'tip; eef_pose: poses of the tip; dataset: as config/datasets.yaml says.',
+        'tip; eef_pose: poses of the tip; dataset: that of config/datasets.yaml.',
         choices=ACTION_SPACES)
     joint_names: tuple[str, ...] = _parameter(
         'action.joint_names', _NO_NAMES, 'Joint of each action dimension, for the joint_* spaces '
@@ -194,7 +193,7 @@ class NodeConfig:
         'action.smoothing', 0.1, 'Seconds that the arm may lag behind, so that a fresher action '
         'finds it moving.', minimum=0.0, maximum=1.0)
     repeat: float = _parameter(
-        'action.repeat', 0.0, 'Seconds that the last delta goes on while no fresher answer comes; '
+        'action.repeat', 0.0, 'Seconds for which the last delta is repeated without a new result; '
         '0: the arm stops.', minimum=0.0, maximum=LONGEST_REPEAT)
     remainder: str = _parameter(
         'action.remainder', 'drop', 'What becomes of the rest of a chunk when a fresher one '
@@ -225,8 +224,8 @@ class NodeConfig:
         'action_limits.following', 0.5, 'Largest distance of a command from the measured '
         'position, rad or m; a larger one holds.', minimum=0.001, maximum=100.0)
     gate_margin: float = _parameter(
-        'action_limits.margin', 0.0, 'Smallest lead of an action token over the runner-up, in '
-        'logits; a smaller one holds.', minimum=0.0, maximum=100.0)
+        'action_limits.margin', 0.0, 'Smallest margin between the logits of an action token and '
+        'the runner-up; a smaller one holds.', minimum=0.0, maximum=100.0)
     output: str = _parameter(
         'output', 'joint_state', 'Message that carries commands: joint_state, joint_trajectory '
         '(joint_trajectory_controller), position_array (forward_command_controller) or twist '
@@ -238,39 +237,38 @@ class NodeConfig:
         choices=GRIPPER_OUTPUTS)
     lookahead: float = _parameter(
         'trajectory.lookahead', 0.2, 'Seconds of planned motion in a joint_trajectory; then it '
-        'brakes to rest. An arm that hears nothing more goes on for so long.',
+        'brakes to rest. An arm without further commands moves for that long.',
         minimum=0.02, maximum=2.0)
     lead: float = _parameter(
         'trajectory.lead', 0.0, 'Seconds in the future at which a joint_trajectory begins: 0 for '
-        'controllers that replace what they were doing (ros2_controllers up to 6.9), about half '
+        'controllers that replace a trajectory (ros2_controllers up to 6.9), about half '
         'a period for those that blend (allow_trajectory_replacement).',
         minimum=0.0, maximum=0.1)
     motion_rate: float = _parameter(
         'command_rate', 100.0, 'Commands a second where a robot is moved.',
         minimum=10.0, maximum=1000.0)
     inference_start: str = _parameter(
-        'inference.start', 'newest', 'When the newest image is answered. newest: as soon as the '
-        'policy is free; period: one action period after the last one was, which saves energy.',
+        'inference.start', 'newest', 'When the next inference starts. newest: as soon as the '
+        'policy is free; period: one action period after the previous one, which saves energy.',
         choices=STARTS)
     max_age: float = _parameter(
         'max_age', 2.0, 'Seconds after which an image is too old to move an arm by, also once it '
-        'was answered; 0: never. In the raw space only the arrival of images counts, and an '
-        'older stamp is told in the status.',
+        'was inferred from; 0: never. In the raw space only the arrival of images counts, and '
+        'an older stamp is reported in the status.',
         minimum=0.0, maximum=3600.0)
     joint_timeout: float = _parameter(
         'joint_states.timeout', 0.5, 'Seconds without joint states after which a moving arm is '
         'held; 0: never.', minimum=0.0, maximum=60.0)
     shadow: bool = _parameter(
-        'safety.shadow', False, 'Run everything, and publish commands on arm/joint_command/shadow '
-        'only.')
+        'safety.shadow', False, 'Publish commands on arm/joint_command/shadow only.')
     dry_start: bool = _parameter(
         'safety.dry_start', False, 'Begin in shadow, until the operator calls ~/rearm.')
     require_estop: bool = _parameter(
-        'safety.require_estop', False, 'Move nothing until an emergency stop was heard on '
+        'safety.require_estop', False, 'Move nothing before a message of an emergency stop on '
         'arm/estop, or on safety.common_estop.')
     common_estop: str = _parameter(
-        'safety.common_estop', '', 'Topic of an emergency stop that several robots share, heard '
-        'beside the own one on arm/estop; empty for none.')
+        'safety.common_estop', '', 'Topic of an emergency stop that several robots share, beside '
+        'the own one on arm/estop; empty for none.')
     estop_timeout: float = _parameter(
         'safety.estop_timeout', 0.0, 'Seconds without a message after which a silent emergency '
         'stop holds the arm; 0: it may be silent. Requires one, as safety.require_estop does.',
@@ -285,12 +283,12 @@ class NodeConfig:
         'image.frozen_pixels', 0.0, 'Seconds for which images may repeat their pixels; 0: as long '
         'as the arm stands still.', minimum=0.0, maximum=3600.0)
     black_box_folder: str = _parameter(
-        'black_box.folder', '~/.ros/vla_black_box', 'Where the last seconds before each stop are '
-        'written; empty: nowhere.')
+        'black_box.folder', '~/.ros/vla_black_box', 'Folder for the records of the last seconds '
+        'before each stop; empty: none.')
     black_box_seconds: float = _parameter(
-        'black_box.seconds', 20.0, 'How far back they reach.', minimum=1.0, maximum=600.0)
+        'black_box.seconds', 20.0, 'Seconds that a record covers.', minimum=1.0, maximum=600.0)
     black_box_disk: float = _parameter(
-        'black_box.disk_mb', 200.0, 'Megabytes that they may take; the oldest are deleted.',
+        'black_box.disk_mb', 200.0, 'Megabytes of all records; the oldest are deleted.',
         minimum=1.0, maximum=1e6)
     teleop_enabled: bool = _parameter(
         'teleop.enabled', False, 'Let a teleoperator who holds the deadman on teleop/deadman take '
@@ -313,7 +311,7 @@ class NodeConfig:
         'sensor_msgs/CompressedImage on camera/image_raw/compressed; iceoryx2: shared memory that '
         'a driver on this machine fills by vla_ros.camera.iceoryx2.', choices=IMAGE_SOURCES)
     image_timeout: float = _parameter(
-        'image.timeout', 1.0, 'Seconds without an image after which the status says so.',
+        'image.timeout', 1.0, 'Seconds without an image after which the status reports it.',
         minimum=0.05, maximum=60.0)
     status_period: float = _parameter(
         'status.period', 1.0, 'Seconds between two vla/status and diagnostics messages; a change '
