@@ -55,7 +55,7 @@ def _download(folder: Path) -> Path:
         done = subprocess.run(['npm', 'pack', PACKAGE], cwd=folder, capture_output=True, text=True,
                               timeout=120, check=False)
     except subprocess.TimeoutExpired:
-        pytest.skip(f'npm pack {PACKAGE} gave no answer within 120 s')
+        pytest.skip(f'npm pack {PACKAGE} gave no reply within 120 s')
     if done.returncode:
         pytest.skip(f'npm pack {PACKAGE} failed: {done.stderr.strip().splitlines()[-1:]}')
     tarball = folder / done.stdout.split()[-1]

@@ -74,7 +74,7 @@ class Danger:
 LIES = [
     (with_arm(np.zeros((1, 16, 6), np.float32)), r'got shape \(16, 6\)'),
     (with_arm(np.zeros((2, 16, 5), np.float32)), r'got shape \(2, 16, 5\)'),
-    (with_arm(np.zeros((1, 100_000, 5), np.float32)), 'an answer of 2000.* bytes'),
+    (with_arm(np.zeros((1, 100_000, 5), np.float32)), 'a reply of 2000.* bytes'),
     (with_arm(np.zeros((1, 10_000, 5), np.float32)), r'got shape \(10000, 5\)'),
     (with_arm(np.full((1, 16, 5), math.nan, np.float32)), 'not finite'),
     (with_arm(np.full((1, 16, 5), math.inf)), 'not finite'),
@@ -121,7 +121,7 @@ def test_a_server_that_stalls_misses_the_deadline_and_its_late_reply_goes_nowher
         policy = gr00t_policy(url)
         policy._deadline = 0.5
         began = time.monotonic()
-        with pytest.raises(RemoteError, match='no answer within 0.5 s'):
+        with pytest.raises(RemoteError, match='no reply within 0.5 s'):
             policy.infer(Observation((IMAGE, IMAGE), 'stall', np.arange(6.0)))
         assert time.monotonic() - began < 20
         policy._deadline = 30.0
@@ -142,7 +142,7 @@ def test_a_message_that_nobody_asked_for_is_an_error(number):
         policy = gr00t_policy(url)
         policy.infer(OBSERVATION)
         assert policy._socket.poll(30_000)
-        with pytest.raises(RemoteError, match='nobody asked for'):
+        with pytest.raises(RemoteError, match='unexpected message'):
             policy.infer(OBSERVATION)
         assert np.allclose(policy.infer(OBSERVATION).actions[0, 0], 0.5)
 

@@ -24,7 +24,7 @@ dataset: some_arm
 NO_STATE = {**MODALITIES, 'video': {'modality_keys': ['front'], 'delta_indices': [0]},
             'state': {'modality_keys': [], 'delta_indices': [0]}}
 LIES = {'not finite': pack(chunk(arm=np.nan)), 'got shape (15, 5)': pack(chunk(steps=15)),
-        'the server reports: no': pack({'error': 'no'}), 'no answer within 1 s': None}
+        'the server reports: no': pack({'error': 'no'}), 'no reply within 1 s': None}
 
 
 def test_invalid_or_late_replies_hold_the_arm_until_a_valid_one(tmp_path):

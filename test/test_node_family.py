@@ -216,7 +216,7 @@ def test_a_remote_policy_gives_the_same_holds_when_it_is_late_and_recovers(oft_c
             check_answer(observer, node, actions, case)
             assert 'libtorch' not in Path(f'/proc/{node.pid}/maps').read_text(), 'no GPU, no torch'
             server.send_signal(signal.SIGSTOP)
-            observer.wait_for_state('HOLD', node, f'remote policy {url}: no answer within 3 s')
+            observer.wait_for_state('HOLD', node, f'remote policy {url}: no reply within 3 s')
             server.send_signal(signal.SIGCONT)
             observer.wait_for_state('RUNNING', node)
 

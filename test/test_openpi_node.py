@@ -55,7 +55,7 @@ def test_invalid_or_late_replies_hold_the_arm_until_a_valid_one(tmp_path):
             assert list(observer.commands[-1].position) == GOOD[0].tolist()
             assert server.seen[-1]['prompt'] == 'go'
             assert server.seen[-1]['images']['main'].shape == (8, 8, 3)
-            for problem, lie in [*LIES.items(), ('no answer within 1 s', None)]:
+            for problem, lie in [*LIES.items(), ('no reply within 1 s', None)]:
                 reply = lie
                 observer.wait_for_state('HOLD', node, problem)
                 commands, asked = len(observer.commands), len(server.seen)

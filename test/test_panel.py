@@ -93,7 +93,7 @@ def test_a_stop_waits_for_no_other_command():
             False, 'the command before this one is not done yet')
         assert viewer.ask('stop') == (True, '')
         # The answer that did not come is told, too.
-        viewer.wait(lambda message: message.get('message') == 'no answer for 3 s')
+        viewer.wait(lambda message: message.get('message') == 'no response for 3 s')
         assert viewer.ask('call', service='fly') == (
             False, "there is no service 'fly' on the graph")
         viewer.close()

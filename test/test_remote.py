@@ -52,7 +52,7 @@ def test_a_reply_after_the_deadline_is_dropped():
     with serving(stub) as port:
         policy = remote(port, deadline_s=0.3)
         stub.go.clear()
-        with pytest.raises(RemoteError, match='no answer within 0.3 s'):
+        with pytest.raises(RemoteError, match='no reply within 0.3 s'):
             policy.infer(Observation((IMAGE,), 'late'))
         stub.go.set()
         policy._deadline = 30

@@ -87,7 +87,7 @@ def rows(*shape):
 LIES = [
     *[(rows(*shape), rf'actions: got shape \({shape[0]}, {shape[1]}\), the spec promised')
       for shape in ((1, 8), (1, 1000), (0, 7), (2, 7), (7, 1), (2000, 7))],
-    (rows(100_000, 7), 'an answer of more than 1048576 bytes'),
+    (rows(100_000, 7), 'a reply of more than 1048576 bytes'),
     (rows(7), 'actions: got shape'), (rows(1, 1, 7), 'actions: got shape'),
     ({'actions': [['0.1'] * 7]}, 'actions: got .* it must be an array of floating-point numbers'),
     ({'actions': np.zeros((1, 7), bool)}, 'actions: got bool'),
@@ -144,7 +144,7 @@ def test_a_body_that_is_none_is_refused(answer):
 def test_a_refusal_in_another_form_is_refused_itself(invalid):
     body = json.dumps({'invalid': invalid}).encode()
     with liar(lambda handler, number: handler.reply(422, body)) as url:
-        with pytest.raises(RemoteError, match='not an answer'):
+        with pytest.raises(RemoteError, match='invalid reply'):
             connect(url).infer(OBSERVATION)
     body = json.dumps({'invalid': {'reason': 'a word', 'token_ids': [1], 'positions': [0],
                                    'prompt': 'In:', 'input_ids': [2]}}).encode()
@@ -162,7 +162,7 @@ def test_a_refusal_in_another_form_is_refused_itself(invalid):
 def test_a_spec_that_is_none_is_refused(change):
     (name, _), = change.items()
     with liar(says(), {**asdict(SPEC), **change}) as url:
-        with pytest.raises(RemoteError, match=f'no vla_serve answers there .*{name}'):
+        with pytest.raises(RemoteError, match=f'no vla_serve is there .*{name}'):
             connect(url)
 
 
@@ -202,7 +202,7 @@ def test_one_deadline_holds_for_everything_a_second_try_included(drip):
         policy.infer(OBSERVATION)
         policy._deadline = 2.0
         began = time.monotonic()
-        with pytest.raises(RemoteError, match='no answer within 2 s'):
+        with pytest.raises(RemoteError, match='no reply within 2 s'):
             policy.infer(OBSERVATION)
         # With a deadline for each try it would be 3.5 s.
         assert time.monotonic() - began < 3.4
@@ -223,7 +223,7 @@ def test_a_server_that_stalls_within_the_body_misses_the_deadline(waiting):
         policy = connect(url, deadline_s=0.3)
         policy._deadline = waiting  # the socket keeps its own 0.3 s
         began = time.monotonic()
-        with pytest.raises(RemoteError, match=f'no answer within {waiting:g} s'):
+        with pytest.raises(RemoteError, match=f'no reply within {waiting:g} s'):
             policy.infer(OBSERVATION)
         ended.set()
         assert time.monotonic() - began < 5.0

@@ -137,7 +137,7 @@ def deactivate(bench):
 
 
 def hang(bench):
-    bench.gate.handle(Event.HANG, 'no answer for 9 s')
+    bench.gate.handle(Event.HANG, 'no result for 9 s')
 
 
 def instruct(bench):

@@ -117,7 +117,7 @@ class Policy(Protocol):
         """
 
     def reset(self) -> None:
-        """Forget whatever was kept from earlier observations."""
+        """Forget earlier observations."""
 
 
 class AdaptablePolicy(Policy, Protocol):

@@ -12,9 +12,9 @@ DTYPES = ('auto', 'float32', 'bfloat16')
 ATTENTIONS = ('auto', 'flash_attention_2', 'sdpa', 'eager')
 QUANTIZATIONS = ('none', 'int8', 'int4', 'fp8')
 PROMPTS = ('auto', 'openvla', 'openvla-v01', 'raw')
-#: What a remote policy's server speaks: this project's own protocol, openpi's, or GR00T's.
+#: Protocols of a remote policy: this project's own, openpi's, or GR00T's.
 PROTOCOLS = ('vla', 'openpi', 'gr00t')
-#: What vla_serve speaks.
+#: Protocols of vla_serve.
 SERVED_PROTOCOLS = ('vla', 'openpi')
 #: How the action leaves the network: token by token, or (OpenVLA-OFT) a whole chunk at once, as
 #: tokens, by regression or by diffusion. ``auto`` reads it from the checkpoint folder.

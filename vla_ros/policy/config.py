@@ -58,9 +58,9 @@ class PolicyConfig:
     :param use_proprio: feed the robot's state to a checkpoint that has a projector for it.
     :param chunk_length: actions in a chunk, of a checkpoint that does not say; 0: read it.
     :param url: address of the server that runs the model instead, ``http://host:port`` of a
-        ``vla_serve``, ``ws://host:port`` of a server that speaks openpi's protocol,
+        ``vla_serve``, ``ws://host:port`` of a server with openpi's protocol,
         ``tcp://host:port`` of GR00T's.
-    :param protocol: what that server speaks, one of ``PROTOCOLS``.
+    :param protocol: of that server, one of ``PROTOCOLS``.
     :param keys_file: file of keys of openpi's or GR00T's protocol, or the name of one that comes
         with the package, see :mod:`vla_ros.policy.keys_file`.
     :param deadline_s: seconds in which the result of a remote policy must come.

@@ -50,7 +50,7 @@ class Gr00tPolicy(KeyedPolicy):
     Sends every observation to a server and waits for the actions until a deadline.
 
     Each request carries a number in its envelope, which the server's socket repeats: a late reply,
-    or one that nobody asked for, is an error, and nothing of it is read. After any failure the
+    or an unexpected one, is an error, and nothing of it is read. After any failure the
     connection is closed.
     """
 
@@ -113,7 +113,7 @@ class Gr00tPolicy(KeyedPolicy):
         if self._socket is None:
             self._socket = self._connect()
         elif self._socket.poll(0, zmq.POLLIN):
-            raise RemoteError('a message came that nobody asked for')
+            raise RemoteError('an unexpected message came')
         self._requests += 1
         number = self._requests.to_bytes(8, 'big')
         if not _wait(self._socket, zmq.POLLOUT, end):
@@ -121,14 +121,14 @@ class Gr00tPolicy(KeyedPolicy):
         # The envelope of a REQ socket, whose number the server's REP socket repeats.
         self._socket.send_multipart([number, b'', message], zmq.DONTWAIT)
         if not _wait(self._socket, zmq.POLLIN, end):
-            raise RemoteError(f'no answer within {self._deadline:g} s')
+            raise RemoteError(f'no reply within {self._deadline:g} s')
         frames = [self._socket.recv(zmq.DONTWAIT)]
         while self._socket.getsockopt(zmq.RCVMORE) and len(frames) < 4:
             frames.append(self._socket.recv(zmq.DONTWAIT))
         if frames[:-1] != [number, b'']:
             raise RemoteError('a message came that is no reply to the request')
         if len(frames[-1]) > _MAX_REPLY:
-            raise RemoteError(f'an answer of {len(frames[-1])} bytes, more than {_MAX_REPLY}')
+            raise RemoteError(f'a reply of {len(frames[-1])} bytes, more than {_MAX_REPLY}')
         return frames[-1]
 
     def _connect(self) -> 'zmq.Socket[bytes]':

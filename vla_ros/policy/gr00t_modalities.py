@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Reads what a GR00T server says that it wants and gives; nothing of it is believed."""
+"""Reads and checks the inputs and outputs that a GR00T server declares."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _MOST = 1000
 
 
 class ModalityError(VlaError):
-    """A server's modalities that are not what the protocol says, or not what is needed."""
+    """A server's modalities that violate the protocol or do not fit."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What every policy behind a server of another project has in common, whatever its protocol."""
+"""The common part of policies behind servers of other projects."""
 
 import time
 
@@ -70,7 +70,7 @@ class KeyedPolicy:
         """
         Exchange an observation for a reply, within the deadline as a whole.
 
-        :returns: the reply, which nothing is known of, and the milliseconds that the server says
+        :returns: the unchecked reply, and the milliseconds that the server states
             it took, if it says so.
         :raises ObservationError: the observation does not fit the file of keys.
         :raises RemoteError: it failed or took too long; then the connection is closed.

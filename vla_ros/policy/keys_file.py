@@ -32,7 +32,7 @@ class KeysError(VlaError):
 
 def load_client_keys(file: str, protocol: str) -> ObservationKeys:
     """
-    Read a file of keys that says what a client must know, too.
+    Read a file of keys with the entries that a client needs.
 
     :raises KeysError: it is missing, not valid, or says nothing about the actions.
     """

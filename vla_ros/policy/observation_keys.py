@@ -25,7 +25,7 @@ Key = tuple[str, ...]
 
 
 class ActionsError(VlaError):
-    """Actions that are not what the file of keys says."""
+    """Actions that do not match the file of keys."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ObservationKeys:
     :param binarize: dimensions of which a number above 0.5 becomes 1 and any other one 0.
     :param clip: limits of every number of an action, before it is scaled; None: none.
     :param scale: factor of each dimension, from the policy's units to those of the dataset.
-    :param dataset: key of ``config/datasets.yaml`` that says what the scaled actions mean.
+    :param dataset: key of ``config/datasets.yaml`` that describes the scaled actions.
     """
 
     images: tuple[Key, ...]

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A policy behind a server that speaks openpi's protocol: msgpack over a websocket."""
+"""A policy behind a server with openpi's protocol: msgpack over a websocket."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -40,7 +40,7 @@ class OpenPiPolicy(KeyedPolicy):
     Sends every observation to a server and waits for the actions until a deadline.
 
     The protocol numbers neither requests nor replies. After a missed deadline or an error the
-    connection is closed, so that a late reply goes nowhere, and a message that nobody asked for is
+    connection is closed, so that a late reply goes nowhere, and an unexpected message is
     an error.
     """
 
@@ -66,7 +66,7 @@ class OpenPiPolicy(KeyedPolicy):
         """
         Send a message and give what comes back, all within the deadline.
 
-        :param message: None: only connect, and give what the server says about itself.
+        :param message: None: only connect, and give the metadata of the server.
         :raises RemoteError: it failed or took too long.
         """
         exchange = _Exchange(self._url, self._connection, message)
@@ -116,7 +116,7 @@ class _Exchange:
                 self._is_late = True
             if self.connection is not None:
                 _abort(self.connection)
-            raise RemoteError(f'no answer within {deadline_s:g} s') from None
+            raise RemoteError(f'no reply within {deadline_s:g} s') from None
         if isinstance(outcome, Exception):
             raise RemoteError(_reason(outcome)) from None
         return outcome
@@ -124,7 +124,7 @@ class _Exchange:
     def _run(self, deadline_s: float) -> None:
         try:
             self._outcome.put(self._exchange(deadline_s))
-        except Exception as error:  # whatever it is, who waits must know
+        except Exception as error:  # any error: the waiting thread has to know
             self._outcome.put(error)
 
     def _exchange(self, deadline_s: float) -> bytes:
@@ -168,7 +168,7 @@ def _is_open(connection: ClientConnection) -> bool:
     """
     Check a connection that was kept.
 
-    :raises RemoteError: a message came that nobody asked for.
+    :raises RemoteError: an unexpected message came.
     """
     try:
         connection.recv(timeout=0)
@@ -176,7 +176,7 @@ def _is_open(connection: ClientConnection) -> bool:
         return True
     except ConnectionClosed:
         return False
-    raise RemoteError('a message came that nobody asked for')
+    raise RemoteError('an unexpected message came')
 
 
 def _abort(connection: ClientConnection) -> None:

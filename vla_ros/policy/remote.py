@@ -33,7 +33,7 @@ from vla_ros.policy.remote_reply import read_spec
 from vla_ros.policy.remote_reply import ReplyError
 
 API_KEY_VARIABLE = 'VLA_API_KEY'
-# An answer is some kilobytes; more is not one.
+# A reply has some kilobytes; more is an error.
 _MAX_REPLY = 2**20
 
 
@@ -47,10 +47,10 @@ class _ClosedError(RemoteError):
 
 class RemotePolicy:
     """
-    Sends every observation to a server and waits for the answer until a deadline.
+    Sends every observation to a server and waits for the reply until a deadline.
 
     A request that misses its deadline raises :class:`RemoteError`, and its connection is closed:
-    an answer that comes later goes nowhere. Each request carries a number that its answer repeats.
+    a reply that comes later goes nowhere. Each request carries a number that its reply repeats.
     """
 
     def __init__(self, config: PolicyConfig) -> None:
@@ -58,7 +58,7 @@ class RemotePolicy:
         Ask the server what it runs.
 
         :raises ParameterError: the address is not valid.
-        :raises RemoteError: the server does not answer.
+        :raises RemoteError: the server does not reply.
         """
         self._url = config.url
         self._deadline = config.deadline_s
@@ -72,32 +72,32 @@ class RemotePolicy:
         """
         Answer one observation; see :meth:`vla_ros.policy.base.Policy.infer`.
 
-        :raises RemoteError: no answer came before the deadline.
+        :raises RemoteError: no reply came before the deadline.
         """
         self._requests += 1
         began = time.monotonic()
         body = dumps({'images': [np.ascontiguousarray(image) for image in observation.images],
                       'instruction': observation.instruction, 'proprio': observation.proprio,
                       'request': self._requests, 'deadline_s': self._deadline})
-        status, answer = self._ask('POST', '/infer', body.encode())
-        if status == 422 and 'invalid' in answer:
+        status, reply = self._ask('POST', '/infer', body.encode())
+        if status == 422 and 'invalid' in reply:
             try:
-                raise read_invalid_action(answer['invalid'])
+                raise read_invalid_action(reply['invalid'])
             except ReplyError as error:
-                raise RemoteError(f'remote policy {self._url}: not an answer: {error}') from None
+                raise RemoteError(f'remote policy {self._url}: invalid reply: {error}') from None
         if status == 400:
-            raise ObservationError(f'remote policy: {answer.get("error")}')
+            raise ObservationError(f'remote policy: {reply.get("error")}')
         if status != 200:
             raise RemoteError(f'remote policy {self._url}: status {status}, '
-                              f'{answer.get("error") or answer.get("detail")}')
-        if answer.get('request') != self._requests:
+                              f'{reply.get("error") or reply.get("detail")}')
+        if reply.get('request') != self._requests:
             self._connection = None
-            raise RemoteError(f'remote policy {self._url}: an answer to another request came')
+            raise RemoteError(f'remote policy {self._url}: the reply belongs to another request')
         try:
-            return read_chunk(answer.get('chunk'), self.spec.action_shape,
+            return read_chunk(reply.get('chunk'), self.spec.action_shape,
                               (time.monotonic() - began) * 1e3)
         except ReplyError as error:
-            raise RemoteError(f'remote policy {self._url}: not an answer: {error}') from None
+            raise RemoteError(f'remote policy {self._url}: invalid reply: {error}') from None
 
     def reset(self) -> None:
         """Forget earlier observations: the server keeps none."""
@@ -111,19 +111,19 @@ class RemotePolicy:
         raise ParameterError('adapter', name, 'chosen where vla_serve runs')
 
     def _read_spec(self) -> PolicySpec:
-        status, answer = self._ask('GET', '/spec')
+        status, reply = self._ask('GET', '/spec')
         if status == 401:
             raise RemoteError(f'remote policy {self._url}: it wants a key; set the environment '
                               f'variable {API_KEY_VARIABLE}')
         if status == 409:
-            raise RemoteError(f'remote policy {self._url}: {answer.get("error")}')
+            raise RemoteError(f'remote policy {self._url}: {reply.get("error")}')
         if status != 200:
-            raise RemoteError(f'remote policy {self._url}: no vla_serve answers there '
+            raise RemoteError(f'remote policy {self._url}: no vla_serve is there '
                               f'(status {status})')
         try:
-            return read_spec(answer)
+            return read_spec(reply)
         except ReplyError as error:
-            raise RemoteError(f'remote policy {self._url}: no vla_serve answers there '
+            raise RemoteError(f'remote policy {self._url}: no vla_serve is there '
                               f'({error})') from None
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict]:
@@ -131,7 +131,7 @@ class RemotePolicy:
         Exchange one request, within the deadline as a whole.
 
         Everything that may wait, looking up the name and a second try included, happens in a
-        thread that is left behind at the deadline: a socket's own timeout starts anew with every
+        thread that is left behind at the deadline: a socket's own timeout restarts with every
         byte and every address.
 
         :raises RemoteError: it failed or took too long.
@@ -159,13 +159,13 @@ class RemotePolicy:
              method: str, path: str, body: bytes | None) -> None:
         try:
             if kept is not None:
-                # A server closes what was quiet for long; only a try tells.
+                # A server closes idle connections; only a request shows it.
                 with suppress(_ClosedError):
                     used.append(kept)
                     outcome.put(self._exchange(kept, method, path, body))
                     return
             if late.is_set():
-                return  # nobody waits any more: what is asked now would be asked twice
+                return  # the request has timed out and may have been sent again
             used.append(self._connect())
             outcome.put(self._exchange(used[-1], method, path, body))
         except RemoteError as error:
@@ -181,9 +181,9 @@ class RemotePolicy:
             response = connection.getresponse()
             content = response.read(_MAX_REPLY + 1)
             if len(content) > _MAX_REPLY:
-                raise RemoteError(f'remote policy {self._url}: an answer of more than '
+                raise RemoteError(f'remote policy {self._url}: a reply of more than '
                                   f'{_MAX_REPLY} bytes')
-            answer = loads(content)
+            reply = loads(content)
         except RemoteError:
             raise
         except TimeoutError:
@@ -194,12 +194,12 @@ class RemotePolicy:
         except (OSError, HTTPException, VlaError, ValueError) as error:
             raise RemoteError(f'remote policy {self._url}: {error or type(error).__name__}') \
                 from None
-        if not isinstance(answer, dict):
-            raise RemoteError(f'remote policy {self._url}: not an answer of vla_serve')
-        return response.status, answer
+        if not isinstance(reply, dict):
+            raise RemoteError(f'remote policy {self._url}: not a reply of vla_serve')
+        return response.status, reply
 
     def _late(self) -> RemoteError:
-        return RemoteError(f'remote policy {self._url}: no answer within {self._deadline:g} s')
+        return RemoteError(f'remote policy {self._url}: no reply within {self._deadline:g} s')
 
     def _connect(self) -> HTTPConnection:
         scheme, host, port = self._address

@@ -27,7 +27,7 @@ _TEXTS = ('checkpoint', 'unnorm_key', 'device', 'dtype', 'attention', 'attention
 
 
 class ReplyError(VlaError):
-    """A field of a reply that is missing or not what the protocol says."""
+    """A field of a reply that is missing or violates the protocol."""
 
 
 def read_spec(reply: Mapping[str, Any]) -> PolicySpec:

@@ -65,7 +65,7 @@ def create_app(policy: Policy, *, api_key: str | None = None, max_bytes: int = M
             try:
                 body = await _read_body(request, max_bytes)
             except ClientDisconnect:
-                return Response()  # nobody reads it
+                return Response()  # the client is gone
             client = request.client.host if request.client else ''
             return _response(await run_sync(function, body, client, limiter=threads))
         return endpoint
@@ -101,7 +101,7 @@ def create_app(policy: Policy, *, api_key: str | None = None, max_bytes: int = M
 
 
 def health_route(collector: BatchCollector) -> Route:
-    """Say at ``/healthz`` whether requests are answered; a lost device needs a new process."""
+    """Report at ``/healthz`` whether inference works; a lost device needs a new process."""
     async def report(request: Request) -> Response:
         if collector.lost is not None:
             return PlainTextResponse(f'{collector.lost}\n', 503)
@@ -125,7 +125,7 @@ class _KeyCheck:
         if scope['type'] == 'lifespan' or self._holds_key(scope):
             await self._app(scope, receive, send)
         elif scope['type'] == 'websocket':
-            await WebSocketClose()(scope, receive, send)  # the server says 403
+            await WebSocketClose()(scope, receive, send)  # the server replies 403
         else:
             refusal = JSONResponse({'detail': 'Unauthorized'}, 401, _CLOSE)
             await refusal(scope, receive, send)

@@ -36,7 +36,7 @@ _END_TIMEOUT = 5.0
 
 
 class OverloadedError(VlaError):
-    """A request that the server refuses because it would be answered too late."""
+    """A request that is refused because its result would come too late."""
 
     def __init__(self, problem: str, retry_after_s: float) -> None:
         """
@@ -100,7 +100,7 @@ class BatchCollector:
         self._batch_sizes: Counter[int] = Counter()
         self._refused = self._late = 0
         self._is_closed = False
-        #: Why nothing will be answered any more; None while all is well.
+        #: Why no request can be served any more; None in normal operation.
         self.lost: DeviceLostError | None = None
         self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
@@ -111,7 +111,7 @@ class BatchCollector:
         Wait for the chunk of an observation.
 
         :param client: whose turn it takes.
-        :param deadline: time of ``time.monotonic()`` after which nobody wants the answer.
+        :param deadline: time of ``time.monotonic()`` after which the result is useless.
         :raises OverloadedError: it would be, or is, too late.
         """
         request = _Request(observation, client, deadline)
@@ -156,7 +156,7 @@ class BatchCollector:
         seconds = self._expected_s(ahead)
         if seconds and request.received + seconds > request.deadline:
             self._refused += 1
-            raise OverloadedError(f'{ahead} requests are ahead, the answer would take '
+            raise OverloadedError(f'{ahead} requests are ahead, the result would take '
                                   f'{seconds:.2g} s', seconds)
         if self._count() < self._max_waiting:
             return
@@ -170,7 +170,7 @@ class BatchCollector:
             OverloadedError(problem, self._expected_s(self._max_waiting)))
 
     def _expected_s(self, ahead: int) -> float:
-        """Expect the seconds until an answer; 0 where nothing delays it, so that it is tried."""
+        """Estimate the seconds until a result; 0 if nothing delays it, so that it is tried."""
         if self._batch_s is None or not ahead and self._running_since is None:
             return 0.0
         running = 0.0 if self._running_since is None else max(
@@ -202,7 +202,7 @@ class BatchCollector:
 
     def _hold_end(self) -> float:
         requests = [request for queue in self._waiting.values() for request in queue]
-        # Half of what a deadline leaves: the answer has a way to go, and times vary.
+        # Half of the time to the deadline: the reply has to be sent, and times vary.
         return min(request.received + min(
             self._max_wait,
             (request.deadline - request.received - (self._batch_s or 0.0)) / 2)
@@ -220,7 +220,7 @@ class BatchCollector:
             if time.monotonic() > request.deadline:
                 self._late += 1
                 request.result.set_exception(OverloadedError(
-                    'the deadline passed while earlier requests were answered',
+                    'the deadline passed while earlier requests were served',
                     self._batch_s or 0.0))
             else:
                 batch.append(request)

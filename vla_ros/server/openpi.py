@@ -72,7 +72,7 @@ def create_openpi_app(policy: Policy, keys: ObservationKeys, *, api_key: str | N
                 reply = await run_sync(service.infer, data, client, limiter=threads)
                 await _send(websocket, reply)
         except WebSocketDisconnect:
-            pass  # nobody reads the reply
+            pass  # the client is gone
 
     async def count(request: Request) -> Response:
         return JSONResponse(collector.statistics())
@@ -130,7 +130,7 @@ class _Service:
         except VlaError as error:
             _logger.warning('%s: %s', client, error)
             return str(error)
-        except Exception as error:  # whatever it is, the client must be told in its protocol
+        except Exception as error:  # any error: the client gets it in its protocol
             _logger.error('internal error', exc_info=error)
             return f'internal error ({type(error).__name__})'
 

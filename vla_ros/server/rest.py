@@ -41,7 +41,7 @@ class RequestError(VlaError):
 
 
 class UndecidedError(VlaError):
-    """What the policy says depends on a dataset that nobody has chosen."""
+    """The result depends on a dataset, and the request chooses none."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         """Name the datasets."""
@@ -88,7 +88,7 @@ class Service:
         return _reply(200, asdict(self._policy.spec))
 
     def statistics(self) -> Reply:
-        """Count what was asked and answered."""
+        """Give the counts of requests and results."""
         return _reply(200, self._collector.statistics())
 
     def act(self, body: bytes, client: str) -> Reply:
@@ -105,11 +105,11 @@ class Service:
             answer = self._act(payload, client)
             text = dumps(answer) if encoded else answer
             return _reply(200, text)
-        except Exception as error:  # whatever it is, the client must be told in its protocol
+        except Exception as error:  # any error: the client gets it in its protocol
             return self._fail(error)
 
     def infer(self, body: bytes, client: str) -> Reply:
-        """Answer with everything that the policy says, or why it does not."""
+        """Reply with the whole result of the policy, or with the error."""
         received = time.monotonic()
         try:
             if self._undecided:

@@ -40,8 +40,8 @@ class WebSockets:
     Limits of websockets.
 
     :param max_bytes: of the largest message that is read.
-    :param ping_interval: seconds between two looks at whether the other end is there.
-    :param ping_timeout: seconds in which it has to answer.
+    :param ping_interval: seconds between two pings.
+    :param ping_timeout: seconds within which the client has to reply.
     """
 
     max_bytes: int

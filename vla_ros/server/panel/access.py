@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who may see the page: the token, and requests of no other site."""
+"""Access to the page: the token, and the refusal of requests of other sites."""
 
 import hashlib
 import hmac
@@ -41,7 +41,7 @@ _HEADERS = {
 
 class Access:
     """
-    ASGI middleware: nothing of the application is reached by whoever may not.
+    ASGI middleware: only permitted requests reach the application.
 
     A page of another site, open in the operator's browser, can connect to this server, too, and
     the browser sends the cookie along. What tells it apart is its ``Origin``; a name of that
@@ -63,7 +63,7 @@ class Access:
                                  hashlib.sha256).hexdigest()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or let through."""
+        """Refuse a request, or let it through."""
         if scope['type'] == 'lifespan':
             await self._app(scope, receive, send)
             return

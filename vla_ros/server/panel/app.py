@@ -31,7 +31,7 @@ def create_app(robot: Robot, *, token: str | None = None, is_local: bool = True,
 
     :param token: what a viewer must know; None: nothing.
     :param is_local: the server listens to this machine alone; then only its own names lead to it.
-    :param lost_after: seconds after which a viewer in control who says nothing counts as lost.
+    :param lost_after: seconds after which a silent viewer in control counts as lost.
     """
     panel = Panel(robot, lost_after)
 
@@ -47,7 +47,7 @@ def create_app(robot: Robot, *, token: str | None = None, is_local: bool = True,
 
     async def stop(request: Request) -> Response:
         # Beside the websocket: a stop must not depend on its being there.
-        panel.press_stop(request.client.host if request.client else 'somebody')
+        panel.press_stop(request.client.host if request.client else 'an unknown address')
         return JSONResponse({'pressed': True})
 
     return Starlette(

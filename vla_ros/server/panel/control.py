@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who is in control: one viewer at most, who has asked for it and is still there."""
+"""The viewer in control: at most one, which asked for it and is still connected."""
 
 from vla_ros.server.panel.robot import Outcome
 
@@ -13,11 +13,11 @@ class Control:
         """
         Start with nobody in control.
 
-        :param timeout: seconds after which a viewer who says nothing counts as lost.
+        :param timeout: seconds after which a silent viewer counts as lost.
         """
         self._timeout = timeout
         self._heard = 0.0
-        #: Name of the viewer in control; empty if nobody is.
+        #: Name of the viewer in control; empty if there is none.
         self.holder = ''
 
     def take(self, viewer: str, now: float, force: bool = False) -> Outcome:
@@ -39,7 +39,7 @@ class Control:
         return Outcome(True)
 
     def heard(self, viewer: str, now: float) -> None:
-        """Note that a viewer has said something."""
+        """Note a message of a viewer."""
         if viewer == self.holder:
             self._heard = now
 
@@ -50,7 +50,7 @@ class Control:
         return f'{self.holder} is in control' if self.holder else 'take control first'
 
     def drop_lost(self, now: float) -> bool:
-        """Take control from a viewer who has fallen silent; tell whether there was one."""
+        """Take control from a silent viewer; tell whether there was one."""
         is_lost = bool(self.holder) and now - self._heard > self._timeout
         if is_lost:
             self.holder = ''

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The websocket's messages: what a page may say, and how a picture is packed."""
+"""The websocket's messages: those of a page, and the format of an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class MessageError(VlaError):
 @dataclass(frozen=True)
 class Message:
     """
-    What a page says.
+    A message of a page.
 
-    :param kind: ``seen`` (a state or a picture was drawn), ``stop``, ``release_stop``, ``take``
+    :param kind: ``seen`` (a state or an image was drawn), ``stop``, ``release_stop``, ``take``
         and ``release`` (control), ``instruct`` or ``call``.
     :param number: repeated in the reply.
     :param text: the instruction, the service, or what was seen.
@@ -72,7 +72,7 @@ def read_message(data: str | bytes | None) -> Message:
 
 
 def pack_picture(picture: Picture) -> bytes:
-    """Pack a picture: four bytes with the length of the JSON that follows, then the JPEG."""
+    """Pack an image: four bytes with the length of the JSON that follows, then the JPEG."""
     details = write({'camera': picture.camera, **picture.details}).encode()
     return _LENGTH.pack(len(details)) + details + picture.jpeg
 

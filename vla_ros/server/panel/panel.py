@@ -30,11 +30,11 @@ _logger = logging.getLogger(__name__)
 MAX_VIEWERS = 40
 #: Seconds between two states.
 STATE_PERIOD = 0.1
-#: Seconds after which a viewer in control who says nothing counts as lost: the arm is held.
+#: Seconds after which a silent viewer in control counts as lost: the arm is held.
 LOST_AFTER = 2.0
-#: Seconds in which a service must answer.
+#: Seconds within which a service has to respond.
 CALL_TIMEOUT = 3.0
-#: Seconds in which a hold must be answered; then the software stop is pressed.
+#: Seconds within which a hold has to succeed; then the software stop is pressed.
 _HOLD_TIMEOUT = 0.5
 #: Events that a page shows.
 _EVENTS = 30
@@ -45,7 +45,7 @@ _REFUSED, _FULL = 1008, 1013
 
 
 class Panel:
-    """Takes the viewers' commands to the robot, and the robot's state and pictures to them."""
+    """Sends the viewers' commands to the robot, and its state and images to the viewers."""
 
     def __init__(self, robot: Robot, lost_after: float = LOST_AFTER) -> None:
         self._robot = robot
@@ -57,12 +57,12 @@ class Panel:
         self._events: deque[dict[str, object]] = deque(maxlen=_EVENTS)
 
     async def run(self) -> None:
-        """Show the state, and look after who is in control, until cancelled."""
+        """Send the state and check the viewer in control, until cancelled."""
         while True:
             try:
                 holder = self._control.holder
                 if self._control.drop_lost(time.monotonic()):
-                    self._note(holder, 'is not heard any more')
+                    self._note(holder, 'fell silent')
                     self._start(self._hold(holder))
                 self._show_state()
             except Exception:
@@ -99,7 +99,7 @@ class Panel:
             await asyncio.gather(sender, return_exceptions=True)
 
     def press_stop(self, by: str) -> None:
-        """Press the software stop at once, whoever asks for it."""
+        """Press the software stop at once, for any viewer."""
         is_news = not self._robot.is_stop_pressed
         self._robot.press_stop()
         if is_news:  # a page asks on two ways
@@ -168,10 +168,10 @@ class Panel:
             return await asyncio.wait_for(
                 asyncio.wrap_future(self._robot.call(service)), timeout)
         except asyncio.TimeoutError:
-            return Outcome(False, f'no answer for {timeout:g} s')
+            return Outcome(False, f'no response for {timeout:g} s')
 
     async def _hold(self, holder: str) -> None:
-        """Hold the arm of a viewer who is gone; stop it where that cannot be done."""
+        """Hold the arm of a viewer that is gone; press the stop if that fails."""
         outcome = await self._call('hold', _HOLD_TIMEOUT)
         if outcome.ok:
             self._note(holder, 'was in control and is gone: the arm is held')
@@ -198,7 +198,7 @@ class Panel:
             _logger.error('a command failed', exc_info=task.exception())
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, picture: Picture) -> None:
-        """Take a picture from a thread of the robot."""
+        """Take an image from a thread of the robot."""
         with suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(self._show_picture, picture)
 

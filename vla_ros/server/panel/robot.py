@@ -26,11 +26,11 @@ class Outcome:
 @dataclass(frozen=True)
 class Picture:
     """
-    One picture of one camera.
+    One image of one camera.
 
     :param camera: name of the camera's topic.
     :param jpeg: the file.
-    :param details: what else the page is told of it, as JSON has it.
+    :param details: further JSON values for the page.
     """
 
     camera: str
@@ -72,5 +72,5 @@ class Robot(Protocol):
         """
         Give pictures from now on.
 
-        :param show: called with each, from any thread; None: nobody looks.
+        :param show: called with each, from any thread; None: no page is open.
         """

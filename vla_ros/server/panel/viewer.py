@@ -14,7 +14,7 @@ from vla_ros.server.panel.messages import read_message
 from vla_ros.server.panel.messages import write
 from vla_ros.server.panel.robot import Picture
 
-#: Pictures that may be under way to a viewer: one is drawn while the next one travels.
+#: Images that may be in flight to a viewer: one is drawn while the next one is sent.
 _PICTURES_AHEAD = 2
 #: Replies that wait to be sent; a page that gets none asks for no more.
 _REPLIES = 8
@@ -44,7 +44,7 @@ class Viewer:
         self._news.set()
 
     def show_picture(self, picture: Picture) -> None:
-        """Have a picture sent, unless a newer one of the same camera comes first."""
+        """Send an image, unless a newer one of the same camera comes first."""
         self._pictures[picture.camera] = picture
         self._news.set()
 
