@@ -283,24 +283,24 @@ def test_a_leader_arm_with_a_pedal_is_followed(running):
     node = arm.observer.node
     leader = node.create_publisher(JointState, '/leader/joint_states', 10)
     pedal = node.create_publisher(Joy, '/joy', 10)
-    state = {'buttons': [0], 'offset': 0.0, 'names': [f'motor_{index}' for index in range(6)]}
-    here = arm.vector()  # the person keeps the leader there
+    names = [f'motor_{index}' for index in range(6)]
+    # The person keeps the leader where the arm is, until he leads it.
+    person = {'buttons': [0], 'leads_to': None}
 
     def say():
-        leader.publish(joints(here + state['offset'], state['names']))
-        pedal.publish(Joy(axes=[], buttons=state['buttons']))
+        goal = arm.vector() if person['leads_to'] is None else person['leads_to']
+        leader.publish(joints(goal, names))
+        pedal.publish(Joy(axes=[], buttons=person['buttons']))
 
     node.create_timer(0.02, say)
     with driver(arm, 'leader', 'joy.deadman:=0',
-                f'leader.joints:=[{", ".join(state["names"])}]'):
+                f'leader.joints:=[{", ".join(names)}]'):
         for publisher in (leader, pedal):
             arm.observer.wait_for_match(publisher, arm.node)
-        here = arm.vector()
-        engage(arm, lambda is_held: state.update(buttons=[int(is_held)]))
-        state['offset'] = 0.15
-        arm.observer.wait(lambda: np.abs(arm.vector() - here - 0.15).max() < 1e-3, 'the leader',
-                          arm.node)
-        state['buttons'] = [0]
+        engage(arm, lambda is_held: person.update(buttons=[int(is_held)]))
+        goal = person['leads_to'] = arm.vector() + 0.15
+        arm.observer.wait(lambda: np.abs(arm.vector() - goal).max() < 1e-3, 'the goal', arm.node)
+        person['buttons'] = [0]
         teleoperator.wait_for('PAUSED')
     assert teleoperator.resume().success
     arm.wait_for('RUNNING')
