@@ -59,7 +59,9 @@ class Bench:
             self.observer.listen(kind, topic, qos, heard.append)
         node = self.observer.node
         self.commander = node.create_publisher(JointState, '/arm/joint_command', RELIABLE)
-        self.estop = node.create_publisher(Bool, '/arm/estop', RELIABLE)
+        self.stops = {name: node.create_publisher(Bool, '/arm/estop', profile)
+                      for name, profile in (('reliable', RELIABLE), ('best effort', NEWEST),
+                                            ('transient local', LATCHED))}
         self.resetting = node.create_client(Trigger, '/vla_sim/reset')
         self.success = node.create_client(Trigger, '/vla_sim/success')
 
@@ -135,15 +137,16 @@ def test_arm_follows_and_stops_when_commands_stop(bench):
     bench.drive(target, lambda: np.abs(bench.joints[-1].position - target).max() < 0.01)
 
 
-def test_emergency_stop_is_obeyed_until_it_is_released(bench):
+@pytest.mark.parametrize('qos', ['reliable', 'best effort', 'transient local'])
+def test_emergency_stop_is_obeyed_until_it_is_released(bench, qos):
     target = away(bench)
     bench.drive(target, lambda: bench.speed() > 0.3)
-    bench.estop.publish(Bool(data=True))
+    bench.stops[qos].publish(Bool(data=True))
     bench.drive(target, lambda: bench.speed() < 0.02)
     heard = len(bench.joints)
     bench.drive(target, lambda: len(bench.joints) > heard + 30)
     assert bench.speed() < 0.02, 'it moves on a command during an emergency stop'
-    bench.estop.publish(Bool(data=False))
+    bench.stops[qos].publish(Bool(data=False))
     bench.drive(target, lambda: bench.speed() > 0.3)
 
 

@@ -32,6 +32,7 @@ from vla_ros.ros.arguments import declare
 from vla_ros.ros.arguments import node_parser
 from vla_ros.ros.arguments import start_ros
 from vla_ros.ros.messages import VlaAction
+from vla_ros.ros.qos import ESTOP_PROFILES
 from vla_ros.ros.qos import LATCHED
 from vla_ros.ros.qos import NEWEST
 from vla_ros.ros.qos import RELIABLE
@@ -114,7 +115,8 @@ class SimNode(Node):
         self.create_subscription(JointState, 'arm/joint_command', self._on_command, RELIABLE)
         # The arm's own emergency stop, and in a namespace the one that all arms share.
         for topic in dict.fromkeys(map(self.resolve_topic_name, ('arm/estop', '/arm/estop'))):
-            self.create_subscription(Bool, topic, partial(self._on_estop, topic), RELIABLE)
+            for profile in ESTOP_PROFILES:
+                self.create_subscription(Bool, topic, partial(self._on_estop, topic), profile)
         self.create_subscription(String, 'vla/instruction', self._on_instruction, RELIABLE)
         if VlaAction is not None:
             # Comes with each result; a command comes only after simulated time has advanced.

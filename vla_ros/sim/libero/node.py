@@ -25,6 +25,7 @@ from vla_ros.ros.arguments import node_parser
 from vla_ros.ros.arguments import start_ros
 from vla_ros.ros.messages import nanoseconds
 from vla_ros.ros.messages import VlaAction
+from vla_ros.ros.qos import ESTOP_PROFILES
 from vla_ros.ros.qos import RELIABLE
 from vla_ros.sim.libero.publishers import Publishers
 from vla_ros.sim.libero.schedule import Schedule
@@ -88,7 +89,8 @@ class LiberoNode(Node):
         self._tick = 0
         self._succeeded_after = 0
         self.create_subscription(JointState, '/arm/joint_command', self._on_command, RELIABLE)
-        self.create_subscription(Bool, '/arm/estop', self._on_estop, RELIABLE)
+        for profile in ESTOP_PROFILES:
+            self.create_subscription(Bool, '/arm/estop', self._on_estop, profile)
         if VlaAction is not None:
             self.create_subscription(VlaAction, '/vla/action', self._on_action, RELIABLE)
         self.create_service(Trigger, '~/reset', self._on_reset)
