@@ -133,9 +133,10 @@ class Commanded:
 
     def assert_smooth(self, limits: Any) -> None:
         """Check that positions and velocities never jump, and stay within their limits."""
-        times = np.array([time for time, _ in self.heard])
-        positions = np.array([message.position for _, message in self.heard])
-        velocities = np.array([message.velocity for _, message in self.heard])
+        heard = list(self.heard)  # it goes on growing
+        times = np.array([time for time, _ in heard])
+        positions = np.array([message.position for _, message in heard])
+        velocities = np.array([message.velocity for _, message in heard])
         assert len(times) > 30
         assert (positions >= limits.lower).all() and (positions <= limits.upper).all()
         assert (np.abs(velocities) <= limits.velocity).all()
