@@ -3,6 +3,8 @@
 
 """The common part of policies behind servers of other projects."""
 
+from abc import ABC
+from abc import abstractmethod
 import time
 
 import numpy as np
@@ -18,7 +20,7 @@ from vla_ros.policy.observation_keys import ObservationKeys
 from vla_ros.policy.remote import RemoteError
 
 
-class KeyedPolicy:
+class KeyedPolicy(ABC):
     """
     Asks a server for the actions of an observation, both under the keys of a file.
 
@@ -66,6 +68,7 @@ class KeyedPolicy:
         """
         raise ParameterError('adapter', name, 'chosen where the server runs')
 
+    @abstractmethod
     def _ask(self, observation: Observation) -> tuple[object, object]:
         """
         Exchange an observation for a reply, within the deadline as a whole.
@@ -75,11 +78,10 @@ class KeyedPolicy:
         :raises ObservationError: the observation does not fit the file of keys.
         :raises RemoteError: it failed or took too long; then the connection is closed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _close(self) -> None:
         """Make sure that nothing that comes later is taken for a reply."""
-        raise NotImplementedError
 
     def _error(self, problem: object) -> RemoteError:
         return RemoteError(f'remote policy {self._url}: {problem}')
