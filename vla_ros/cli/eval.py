@@ -6,6 +6,7 @@
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -19,9 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vla_ros.errors import ParameterError
+from vla_ros.evaluation.comparison import compare
+from vla_ros.evaluation.comparison import compare_rows
 from vla_ros.evaluation.pair import BLANK
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import shipped_checkpoint
+from vla_ros.model.checkpoint import open_checkpoint
 from vla_ros.policy.choices import DEVICES
 from vla_ros.sim.real_time_factor import FASTEST
 from vla_ros.transport.local_environment import demo_environment
@@ -64,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Run episodes of the tabletop and print the success rates."""
+    """Run episodes of the tabletop and print the success rates, and how they differ."""
     for name in ('episodes', 'jobs'):
         if getattr(arguments, name) < 1:
             raise ParameterError(f'--{name}', getattr(arguments, name), 'at least 1')
@@ -72,20 +76,58 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.seed <= last:
         raise ParameterError('--seed', arguments.seed, f'a whole number from 0 to {last}')
     pair = _pair(arguments)
+    plan = plan_episodes(arguments.episodes, arguments.seed, arguments.task)
+    results = [_evaluate_one(one, plan, arguments.jobs) for one in _both(pair, arguments.against)]
+    _show(arguments, results, _print, [
+        {(episode['instruction'].split()[0], episode['seed']): episode['success']
+         for episode in result['episodes']} for result in results])
+    return 0
+
+
+def _evaluate_one(pair: Pair, plan: list[tuple[int, Task]], jobs: int) -> dict[str, Any]:
+    """Run the episodes of one checkpoint on the tabletop."""
     try:
         from vla_ros.evaluation.episodes import EpisodeRunner
     except ImportError as error:
         raise missing_package('evaluation', error) from None
-    plan = plan_episodes(arguments.episodes, arguments.seed, arguments.task)
     runner = EpisodeRunner(pair, plan, _Reporter(len(plan), _describe_episode))
-    seconds = _run_plan(runner, min(arguments.jobs, len(plan)))
+    seconds = _run_plan(runner, min(jobs, len(plan)))
     result = score(runner.episodes) | _timing(runner.episodes, runner.ages, seconds)
-    result['holds'] = dict(runner.holds)
+    return {**result, 'checkpoint': pair.checkpoint, 'holds': dict(runner.holds)}
+
+
+def _both(pair: Any, against: str | None) -> list[Any]:
+    """
+    Give the pair, and the same with the checkpoint that it is compared with.
+
+    :raises CheckpointError: one of the two cannot be used, which the second run would find late.
+    """
+    if against is None:
+        return [pair]
+    for location in (pair.checkpoint, against):
+        open_checkpoint(location)
+    return [pair, replace(pair, checkpoint=against)]
+
+
+def _show(arguments: argparse.Namespace, results: list[dict[str, Any]],
+          print_result: Callable[[dict[str, Any]], None],
+          successes: list[dict[tuple[str, int], bool]]) -> None:
+    """
+    Print one result, or two and their paired difference.
+
+    :param successes: of each result, by task and number of the episode.
+    """
+    difference = compare(*successes) if len(results) == 2 else None
     if arguments.json:
-        print(json.dumps(result))
-    else:
-        _print(result)
-    return 0
+        print(json.dumps(results[0] if difference is None else {
+            'difference': difference, 'results': results}))
+        return
+    for result in results:
+        if difference is not None:
+            print(f'{result["checkpoint"]}:')
+        print_result(result)
+    if difference is not None:
+        print('\n'.join(compare_rows(difference)))
 
 
 def evaluate_suite(arguments: argparse.Namespace) -> int:
@@ -102,30 +144,38 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
     except ImportError as error:
         raise missing_package('evaluation', error) from None
     plan = plan_suite(suite, arguments.tasks, arguments.episodes, arguments.seed)
-    pair = SuitePair(
-        '', arguments.policy, arguments.checkpoint or '', arguments.unnorm_key or suite,
-        arguments.controller, arguments.latency, not arguments.running, arguments.steps,
-        arguments.cameras, arguments.proprio, arguments.device)
-    runner = SuiteRunner(pair, plan, _Reporter(arguments.episodes, _describe_suite_episode))
-    seconds = _run_plan(runner, min(arguments.jobs, len(plan)))
-    result = score_suite(runner.episodes) | {
-        'suite': suite, 'policy': arguments.policy, 'controller': arguments.controller,
-        'latency_s': arguments.latency, 'paused': not arguments.running, 'seed': arguments.seed,
-        'wall_s': round(seconds, 1)}
-    if arguments.output:
-        settings = (f'policy {arguments.policy}, controller {arguments.controller}, seed '
-                    f'{arguments.seed}, latency {arguments.latency:g} s, simulated time '
-                    f'{"runs" if arguments.running else "waits for each action"}')
-        result['page'] = str(write_report(Path(arguments.output), suite, settings, result,
-                                          runner.episodes))
-    if arguments.json:
-        print(json.dumps(result))
-        return 0
+    settings = (f'policy {arguments.policy}, controller {arguments.controller}, seed '
+                f'{arguments.seed}, latency {arguments.latency:g} s, simulated time '
+                f'{"runs" if arguments.running else "waits for each action"}')
+    results: list[dict[str, Any]] = []
+    successes: list[dict[tuple[str, int], bool]] = []
+    for pair in _both(SuitePair(
+            '', arguments.policy, arguments.checkpoint or '', arguments.unnorm_key or suite,
+            arguments.controller, arguments.latency, not arguments.running, arguments.steps,
+            arguments.cameras, arguments.proprio, arguments.device), arguments.against):
+        runner = SuiteRunner(pair, plan, _Reporter(arguments.episodes, _describe_suite_episode))
+        seconds = _run_plan(runner, min(arguments.jobs, len(plan)))
+        result = score_suite(runner.episodes) | {
+            'suite': suite, 'policy': arguments.policy, 'controller': arguments.controller,
+            'latency_s': arguments.latency, 'paused': not arguments.running,
+            'seed': arguments.seed, 'checkpoint': pair.checkpoint, 'wall_s': round(seconds, 1)}
+        if arguments.output:
+            folder = Path(arguments.output)
+            if arguments.against is not None:
+                folder /= 'against' if results else 'checkpoint'
+            result['page'] = str(write_report(folder, suite, settings, result, runner.episodes))
+        results.append(result)
+        successes.append({(str(episode.task), episode.state): episode.succeeded
+                          for episode in runner.episodes})
+    _show(arguments, results, _print_suite, successes)
+    return 0
+
+
+def _print_suite(result: dict[str, Any]) -> None:
     for row in (*result['rows'], result['all']):
         low, high = row['interval']
         print(f'{row["task"]:<22} {row["successes"]:>3}/{row["episodes"]:<3} '
               f'(95 %: {100 * low:.1f} to {100 * high:.1f}) {row["instruction"]}')
-    return 0
 
 
 def _run_plan(runner: 'PlanRunner', jobs: int) -> float:
@@ -158,6 +208,9 @@ def _check_suite_options(arguments: argparse.Namespace) -> None:
     if (arguments.policy == 'expert') == bool(arguments.checkpoint):
         raise ParameterError('--checkpoint', arguments.checkpoint, 'given for --policy checkpoint '
                              'or replay, and not for expert')
+    if arguments.against and arguments.policy != 'checkpoint':
+        raise ParameterError('--against', arguments.against, 'left out but with --policy '
+                             'checkpoint')
     for name, least, most in (('jobs', 1, 64), ('steps', 1, 100)):
         if not least <= getattr(arguments, name) <= most:
             raise ParameterError(f'--{name}', getattr(arguments, name),
@@ -252,6 +305,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(prog='vla_eval', description=__doc__)
     parser.add_argument('--checkpoint', metavar='DIR',
                         help='default: the one that comes with the package')
+    parser.add_argument('--against', metavar='DIR', help='another checkpoint, which runs the same '
+                        'episodes: prints the paired difference with its 95 %% interval, too')
     parser.add_argument('--episodes', type=int, default=12, metavar='N')
     parser.add_argument('--seed', type=int, default=10000, help='seed of the first episode')
     parser.add_argument('--task', choices=KINDS, help='default: all three in turn')
