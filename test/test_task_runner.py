@@ -111,6 +111,35 @@ def test_an_arm_that_rests_after_it_was_commanded_has_succeeded(bench):
     assert task.result.outcome is Outcome.SUCCEEDED
 
 
+@pytest.mark.parametrize('reason', [Reason.STALE_IMAGE, Reason.LIMIT, Reason.UNREACHABLE])
+def test_an_arm_that_is_held_for_a_problem_has_not_succeeded(bench, reason):
+    bench.runner.joints('ab', [0.0, 0.0])
+    task = bench.runner.start(replace(GOAL, condition='rest', rest_time=1.0))
+    bench.act()
+    bench.wait(0.5, 0.02)
+    bench.gate.problem(Held(reason, 'for a while'))
+    bench.wait(3.0, 0.0)
+    assert not task.ended.is_set(), 'it rests because it is held'
+    bench.act()
+    bench.wait(0.8, 0.0)
+    assert not task.ended.is_set(), 'the rest of before does not count'
+    bench.wait(0.4, 0.0)
+    assert task.result.outcome is Outcome.SUCCEEDED
+
+
+def test_an_arm_in_shadow_cannot_succeed_by_rest():
+    gate = CommandGate('', dry_start=True)
+    for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
+        gate.handle(event)
+    runner = TaskRunner(gate, lambda: 0, lambda: 0, lambda: None)
+    runner.joints('ab', [0.0, 0.0])
+    goal = replace(GOAL, condition='rest', rest_time=1.0)
+    with pytest.raises(TaskRefused, match='shadow'):
+        runner.start(goal)
+    assert not gate.rearm()
+    runner.start(goal)
+
+
 def test_joints_that_are_not_measured_do_not_rest(bench):
     goal = replace(GOAL, condition='rest')
     with pytest.raises(TaskRefused, match='joint_states'):

@@ -71,6 +71,9 @@ class TaskRunner:
         if goal.condition == 'rest' and not self._rest.is_measured(time.monotonic()):
             return 'no joint_states are received, and success by rest needs them'
         context = self._gate.context
+        if goal.condition == 'rest' and context.state.shadow:
+            return ('the arm is in shadow and never moves: choose another success than rest, or '
+                    'call ~/rearm first to take the arm')
         if context.state.control is not ControlMode.AUTONOMOUS:
             return (f'{context.state.control} by a teleoperator: call ~/resume once the deadman '
                     'is released')
@@ -141,7 +144,9 @@ class TaskRunner:
             return Outcome.PREEMPTED, f'another instruction: {context.instruction}'
         if task.success:
             return Outcome.SUCCEEDED, task.success
-        if not self.actions or context.state.control is not ControlMode.AUTONOMOUS:
+        # An arm that is held, or that a person moves, does not rest because its work is done.
+        if not self.actions or context.state.mode is not Mode.RUNNING \
+                or context.state.control is not ControlMode.AUTONOMOUS:
             self._rest.begin(now)
         rested = self._rest.duration(now)
         if task.goal.condition == 'rest' and rested >= rest_time(task.goal):
