@@ -66,8 +66,23 @@ def clock_set_back(topic, seconds, arrival, stamp, value):
     return arrival - back, stamp - back, value
 
 
+def held(topic, seconds, arrival, stamp, value):
+    # From an image, as after a hold, whose commands have the stamp of the present.
+    return arrival, stamp - 200_000_000 if topic == COMMAND and seconds > 1.5 else stamp, value
+
+
+def beyond(topic, seconds, arrival, stamp, value):
+    return arrival, stamp, [value[0], value[1] - 1e-3] if topic == STATE else value
+
+
 def frozen(topic, seconds, arrival, stamp, value):
     return arrival, stamp, 40 if topic == FRONT and seconds > 1.3 else value
+
+
+def at_rest(topic, seconds, arrival, stamp, value):
+    if topic in (COMMAND, STATE) and seconds > 1.2:
+        value = [0.1, 0.02]
+    return frozen(topic, seconds, arrival, stamp, value)
 
 
 def skewed(topic, seconds, arrival, stamp, value):
@@ -92,6 +107,22 @@ def slow(topic, seconds, arrival, stamp, value):
     return None if topic == FRONT and value % 6 else (arrival, stamp, value)
 
 
+def robot_file(folder, most):
+    """Describe the arm of the bags, whose first joint turns so far."""
+    robot = folder / 'robot.yaml'
+    (folder / 'robot.urdf').write_text(
+        '<robot name="r"><link name="a"/><link name="b"/><link name="c"/>'
+        '<joint name="joint_1" type="revolute"><parent link="a"/><child link="b"/>'
+        f'<axis xyz="0 0 1"/><limit lower="-{most}" upper="{most}" velocity="1" effort="1"/>'
+        '</joint>'
+        '<joint name="gripper" type="prismatic"><parent link="b"/><child link="c"/>'
+        '<axis xyz="0 0 1"/><limit lower="0" upper="0.1" velocity="1" effort="1"/></joint>'
+        '</robot>')
+    robot.write_text('urdf: robot.urdf\nbase_frame: a\ntip_frame: b\njoints: [joint_1, gripper]\n'
+                     'acceleration: [1, 1]\njerk: [10, 10]\n')
+    return robot
+
+
 @pytest.mark.parametrize(('change', 'status', 'finding'), [
     (nothing, 1, 'error: empty: .* it has no complete frame'),
     (nothing, 1, f'error: missing-stream: nothing on {FRONT}'),
@@ -103,6 +134,7 @@ def slow(topic, seconds, arrival, stamp, value):
     (clock_set_back, 1, f'error: clock: the clock was set back 1 times while {STATE}'),
     (clock_set_back, 1, f'error: clock: 1 stamps on {FRONT} are before the one'),
     (frozen, 1, f'error: frozen: the pictures on {FRONT} repeat for up to 1.6'),
+    (at_rest, 0, 'warning: still: .* ends with|warning: jump'),
     (skewed, 1, 'error: empty: .* the images of an observation are 0.0.* s apart, max_skew'),
     (still, 0, 'warning: still: the action does not change in the whole episode'),
     (jumping, 0, 'warning: jump: action joint_1 jumps by 2'),
@@ -113,6 +145,20 @@ def test_a_fault_is_named(tmp_path, capsys, change, status, finding):
     found_status, findings = check(write_bag(tmp_path / 'bag', change=change), capsys)
     assert any(re.match(finding, line) for line in findings), findings
     assert found_status == status
+
+
+@pytest.mark.parametrize('change', [held, beyond])
+def test_what_is_usual_is_no_fault(tmp_path, capsys, change):
+    bag = write_bag(tmp_path / 'bag', change=change)
+    status, findings = check(bag, capsys, '--robot', str(robot_file(tmp_path, 0.6)))
+    assert status == 0, findings
+
+
+def test_what_the_node_saw_before_the_recording_began_is_no_fault(tmp_path, capsys):
+    def late(topic, seconds, arrival, stamp, value):
+        return None if topic == STATE and seconds < 0.15 else (arrival, stamp, value)
+    status, findings = check(write_bag(tmp_path / 'bag', answers=True, change=late), capsys)
+    assert status == 0 and not any('parity' in line for line in findings), findings
 
 
 def test_an_episode_without_messages_or_sentence_is_named(tmp_path, capsys):
@@ -149,16 +195,7 @@ def test_a_bag_that_was_cut_anywhere_is_read_and_named(tmp_path, capsys, share):
 
 
 def test_limits_are_those_of_the_robot(tmp_path, capsys):
-    robot = tmp_path / 'robot.yaml'
-    (tmp_path / 'robot.urdf').write_text(
-        '<robot name="r"><link name="a"/><link name="b"/><link name="c"/>'
-        '<joint name="joint_1" type="revolute"><parent link="a"/><child link="b"/>'
-        '<axis xyz="0 0 1"/><limit lower="-0.3" upper="0.3" velocity="1" effort="1"/></joint>'
-        '<joint name="gripper" type="prismatic"><parent link="b"/><child link="c"/>'
-        '<axis xyz="0 0 1"/><limit lower="0" upper="0.1" velocity="1" effort="1"/></joint>'
-        '</robot>')
-    robot.write_text('urdf: robot.urdf\nbase_frame: a\ntip_frame: b\njoints: [joint_1, gripper]\n'
-                     'acceleration: [1, 1]\njerk: [10, 10]\n')
+    robot = robot_file(tmp_path, 0.3)
     bag = write_bag(tmp_path / 'bag')
     assert check(bag, capsys)[0] == 0
     status, findings = check(bag, capsys, '--robot', str(robot))

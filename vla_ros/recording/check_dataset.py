@@ -49,7 +49,7 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
         check_numbers(report, limits, names, actions[rows.start:rows.stop],
                       dataset.metadata.fps, 'action', where)
         if has_pictures:
-            _check_pictures(dataset, rows, where, report)
+            _check_pictures(dataset, rows, limits, where, report)
     if has_pictures:
         _show(dataset, report)
     return report
@@ -76,7 +76,8 @@ def _check_contract(folder: Path, report: Report) -> None:
                                    'a node observes the same cannot be checked')
 
 
-def _check_pictures(dataset: LeRobotDataset, rows: range, where: str, report: Report) -> None:
+def _check_pictures(dataset: LeRobotDataset, rows: range, limits: Limits, where: str,
+                    report: Report) -> None:
     """Find repeated images in a run of frames from the middle of an episode."""
     middle = range(max(rows.start, (rows.start + rows.stop - _LOOKED_AT) // 2), rows.stop)
     looked_at = middle[:_LOOKED_AT]
@@ -87,7 +88,8 @@ def _check_pictures(dataset: LeRobotDataset, rows: range, where: str, report: Re
                 picture = dataset.picture(row, camera)
                 run = run + 1 if before is not None and np.array_equal(before, picture) else 0
                 before = picture
-                if run >= max(3, dataset.metadata.fps / 2):
+                if run >= max(3, dataset.metadata.fps / 2) and _has_moved(
+                        dataset.states, row - run, row, limits.moved):
                     report.error('frozen', f'{where}the pictures of {camera} repeat, up to frame '
                                            f'{row - rows.start}')
                     break
@@ -96,6 +98,11 @@ def _check_pictures(dataset: LeRobotDataset, rows: range, where: str, report: Re
             return
         if before is not None and before.max() < 8:
             report.warn('dark', f'{where}the pictures of {camera} are black')
+
+
+def _has_moved(states: np.ndarray | None, first: int, last: int, moved: float) -> bool:
+    """Tell whether the arm moves between two frames; where nothing tells, that it does."""
+    return states is None or bool(np.abs(states[last] - states[first]).max() > moved)
 
 
 def _show(dataset: LeRobotDataset, report: Report) -> None:

@@ -234,6 +234,8 @@ class _Planner:
 
     def _compare(self, stamp: int, observed: Mapping[str, int], stamps: Mapping[str, int],
                  reason: str) -> None:
+        if not stamps and not any(isinstance(found, PlannedFrame) for _, found in self._found):
+            return  # what the node observed had come before the recording began
         self._plan.answered += 1
         if not stamps:
             self._plan.unlike.append((stamp, f'the node saw it, here {reason}'))

@@ -101,6 +101,7 @@ class Limits:
 
     :param gap: times the usual distance of two messages, that a gap is longer than.
     :param frozen: s for which images may repeat while the arm moves.
+    :param moved: rad or m that a joint has moved by when the arm counts as moving.
     :param jump: times the 90th percentile of the steps, that a jump is longer than.
     :param still: s at an end of an episode for which nothing may move.
     :param lower: smallest value of each number of the action by its name; rad or m.
@@ -109,6 +110,7 @@ class Limits:
 
     gap: float = 4.0
     frozen: float = 0.5
+    moved: float = 0.005
     jump: float = 8.0
     still: float = 3.0
     lower: dict[str, float] = field(default_factory=dict)
