@@ -6,11 +6,14 @@
 import json
 from pathlib import Path
 import signal
+import threading
 
 import pytest
 
 pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
 pytest.importorskip('mcap_ros2', reason='mcap-ros2-support is not installed')
+from node_harness import DEADLINE  # noqa: E402, I100
+from rclpy.serialization import serialize_message  # noqa: E402
 from record_harness import call  # noqa: E402
 from record_harness import recording  # noqa: E402
 from record_harness import wait_until  # noqa: E402
@@ -18,6 +21,10 @@ from std_msgs.msg import String  # noqa: E402
 from vla_ros.data.contract import load_contract  # noqa: E402
 from vla_ros.data.contract import read_contract  # noqa: E402
 from vla_ros.recording.bag_reader import Bag  # noqa: E402
+from vla_ros.recording.bag_writer import BagWriter  # noqa: E402
+from vla_ros.recording.bag_writer import RecordedTopic  # noqa: E402
+from vla_ros.recording.episode_recorder import EpisodeRecorder  # noqa: E402
+from vla_ros.recording.message_definitions import definition  # noqa: E402
 import yaml  # noqa: E402
 
 
@@ -197,6 +204,30 @@ def test_a_full_file_system_ends_the_episode_and_the_bag_is_whole(tmp_path):
         check_whole(folder)
     finally:
         subprocess.run(['umount', str(small)], check=True)
+
+
+def test_what_comes_after_the_end_is_no_dropped_message(tmp_path, monkeypatch):
+    writes, may_write, write = threading.Event(), threading.Event(), BagWriter.write
+
+    def wait(self, *words):
+        writes.set()
+        assert may_write.wait(DEADLINE)
+        write(self, *words)
+    monkeypatch.setattr(BagWriter, 'write', wait)
+    topic, kind = '/spoken', 'std_msgs/msg/String'
+    recorder = EpisodeRecorder(tmp_path, {topic: kind}, 'none', 10**6, 0, 0.5, print)
+    bag = recorder.start([RecordedTopic(topic, kind, definition('std_msgs', 'String'), '')], {})
+    message = bytes(serialize_message(String(data='here')))
+    recorder.take(topic, message, 1, 1)
+    assert writes.wait(DEADLINE)
+    end = threading.Thread(target=recorder.stop, args=('success', {}))
+    end.start()
+    wait_until(lambda: not recorder.is_recording, 'the end')
+    recorder.take(topic, message, 2, 2)
+    may_write.set()
+    end.join()
+    said = json.loads(Bag(bag).metadata['counts'])[topic]
+    assert (said['messages'], said['dropped']) == ('1', '0')
 
 
 def check_whole(folder):

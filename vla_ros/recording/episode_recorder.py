@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from copy import copy
 from datetime import datetime
 import json
 import logging
@@ -73,6 +74,7 @@ class EpisodeRecorder:
         self._lock = threading.Lock()
         #: Of the episode, and before the first one of what has come so far.
         self.counters = self._new_counters()
+        self._counted = self.counters
         #: The bag that was written last, None where there is none or it was discarded.
         self.last: Path | None = None
 
@@ -196,6 +198,9 @@ class EpisodeRecorder:
 
     def _close(self, verdict: Mapping[str, str]) -> None:
         with self._changed:
+            if self._is_open:
+                # Messages that come while the rest is written are no part of the episode.
+                self._counted = {name: copy(one) for name, one in self.counters.items()}
             self._is_open = False
             self._verdict = {**verdict, **self._verdict}
             self._changed.notify()
@@ -206,7 +211,7 @@ class EpisodeRecorder:
             self._thread = None
 
     def _run(self) -> None:
-        bag, counters, reason = self._bag, self.counters, ''
+        bag, reason = self._bag, ''
         assert bag is not None
         try:
             self._write_all(bag)
@@ -219,7 +224,8 @@ class EpisodeRecorder:
         ended_by = self._verdict.get('ended_by', '')
         try:
             written = bag.finish()
-            counts = {name: counter.facts(written[name]) for name, counter in counters.items()}
+            counts = {name: counter.facts(written[name])
+                      for name, counter in self._counted.items()}
             bag.close({**self._verdict, 'counts': json.dumps(counts)})
         except OSError as error:
             _logger.error('the bag %s could not be finished: %s', bag.folder, error.strerror)
