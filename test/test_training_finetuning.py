@@ -3,6 +3,7 @@
 
 """Fine-tuning on a dataset: the official loss, and an adapter that the engine loads."""
 
+from dataclasses import replace
 import json
 import sys
 
@@ -19,6 +20,10 @@ pytest.importorskip('vla_ros.worlds.world')
 from vla_ros.cli.train import main  # noqa: E402
 from vla_ros.data.actions import ActionStatistics  # noqa: E402
 from vla_ros.data.lerobot_dataset import LeRobotDataset  # noqa: E402
+from vla_ros.data.lerobot_writer import DatasetLayout  # noqa: E402
+from vla_ros.data.lerobot_writer import EpisodeNumbers  # noqa: E402
+from vla_ros.data.lerobot_writer import LeRobotWriter  # noqa: E402
+from vla_ros.errors import CheckpointError  # noqa: E402
 from vla_ros.model.checkpoint import open_checkpoint  # noqa: E402
 from vla_ros.policy.base import Observation  # noqa: E402
 from vla_ros.policy.config import PolicyConfig  # noqa: E402
@@ -28,6 +33,7 @@ from vla_ros.training.finetuning import FineTuning  # noqa: E402
 from vla_ros.training.finetuning import FineTuningPlan  # noqa: E402
 from vla_ros.training.record import Demonstration  # noqa: E402
 from vla_ros.training.record import write_dataset  # noqa: E402
+from vla_ros.training.resumable import TrainingError  # noqa: E402
 from vla_ros.util.packages import install_command  # noqa: E402
 
 PLAN = FineTuningPlan(steps=6, batch=4, rank=8, learning_rate=5e-3)
@@ -42,6 +48,24 @@ def dataset(tmp_path_factory):
         Demonstration(text, rng.integers(0, 256, (3, 48, 64, 3), np.uint8),
                       np.zeros((3, 7), np.float32), rng.normal(size=(3, 7)).astype(np.float32))
         for text in ('wave', 'pick up the cup and wave')]))
+    return LeRobotDataset(folder)
+
+
+@pytest.fixture(scope='module')
+def taken_over(tmp_path_factory):
+    """Write three episodes; in the middle one nobody takes over, in the others half of it."""
+    folder = tmp_path_factory.mktemp('data') / 'taken_over'
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    writer = LeRobotWriter(folder, DatasetLayout(
+        {'camera': (48, 64)}, (), tuple('abcdefg'), 10.0, storage='images'))
+    for tags in ([0, 0, 1, 1], [0, 0], [1, 0]):
+        for _ in tags:
+            writer.add_image('camera', rng.integers(0, 256, (48, 64, 3), np.uint8))
+        writer.save_episode(EpisodeNumbers(
+            ['wave'] * len(tags), None, rng.normal(size=(len(tags), 7)).astype(np.float32),
+            np.array(tags, bool)))
+    writer.close()
     return LeRobotDataset(folder)
 
 
@@ -147,3 +171,31 @@ def test_what_is_missing_is_named(dataset, monkeypatch, capsys, tmp_path, golden
                      str(tmp_path), '--device', 'cpu']) == 2
         error = capsys.readouterr().err.splitlines()
         assert len(error) == 1 and error[0].endswith(said)
+
+
+def test_only_interventions_are_trained_on_with_the_scale_of_the_base(golden_checkpoints, dataset,
+                                                                      taken_over, tmp_path):
+    base = open_checkpoint(str(golden_checkpoints['float32']))
+    key = next(iter(base.norm_stats))
+    plan = replace(PLAN, steps=1, only='interventions', unnorm_key=key, validation=0.5)
+    tuning = FineTuning(plan, base, taken_over, tmp_path / 'out', make_accelerator())
+    assert sorted([*tuning.split.train, *tuning.split.validation]) == [2, 3, 6]
+    assert {*tuning.split.train} in ({2, 3}, {6})
+    scale = ActionStatistics.from_dataset(base.norm_stats[key])
+    encoded = tuning.batch(np.array([2]))[1][0]
+    tokens = tuning._encoder.actions.encode(scale.normalize(taken_over.actions[2]))
+    assert encoded[-8:-1].tolist() == tokens.tolist()
+    tuning.run(lambda step, losses: None)
+    written = json.loads((tmp_path / 'out' / 'dataset_statistics.json').read_text())
+    assert written == {key: base.norm_stats[key]}
+    card = (tmp_path / 'out' / 'README.md').read_text()
+    assert f'unnorm_key:={key}' in card and '3 episodes, 3 frames' in card
+    with pytest.raises(TrainingError, match='no frame of .* is tagged as an intervention'):
+        FineTuning(plan, base, dataset, tmp_path / 'none', make_accelerator())
+    with pytest.raises(CheckpointError, match="no statistics under 'nobody'"):
+        FineTuning(replace(plan, unnorm_key='nobody'), base, taken_over, tmp_path / 'none',
+                   make_accelerator())
+    narrow = LeRobotDataset(taken_over.folder)
+    narrow.actions = taken_over.actions[:, :3]
+    with pytest.raises(CheckpointError, match='are of 7 numbers, an action of the dataset has 3'):
+        FineTuning(plan, base, narrow, tmp_path / 'none', make_accelerator())

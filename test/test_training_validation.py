@@ -76,6 +76,15 @@ def test_whole_episodes_are_held_out():
         split_episodes([3], 0.1, 0)
 
 
+def test_frames_that_are_not_used_are_in_no_part_of_the_split():
+    used = np.array([True] * 3 + [False] * 4 + [True, False, True, True, True])
+    split = split_episodes([3, 4, 5], 0.5, 0, used)
+    assert sorted([*split.train, *split.validation]) == np.flatnonzero(used).tolist()
+    assert {*split.train} in ({0, 1, 2}, {7, 9, 10, 11})
+    with pytest.raises(ParameterError, match='the dataset has 1 episode'):
+        split_episodes([3, 4, 5], 0.5, 0, np.arange(12) < 3)
+
+
 def test_errors_are_those_of_action_tokens_only():
     tokenizer = ActionTokenizer(1000, 256)
     actions = np.array([-0.5, 0.0, 0.5])

@@ -31,7 +31,7 @@ _DATASET = 'the folder of a LeRobot dataset'
 _USES = ('ship', 'record', 'merge', 'dataset', 'dagger')
 #: Options that say something only with --dataset.
 _OF_DATASET = ('camera', 'augment', 'validation', 'patience', 'gradient_checkpointing',
-               'proprio')
+               'proprio', 'only', 'unnorm_key')
 #: Options that count something.
 _COUNTS = ('samples', 'steps', 'batch', 'threads', 'episodes', 'workers', 'lora_rank',
            'validate_every', 'chunk')
@@ -138,6 +138,9 @@ def _train_on_dataset(arguments: argparse.Namespace) -> None:
     elif arguments.proprio or len(arguments.camera) > 1:
         raise VlaError('--proprio and a second --camera need --head l1: action tokens are '
                        'predicted from one image; add --head l1 or leave them out')
+    if arguments.unnorm_key and (not arguments.finetune or arguments.head == 'l1'):
+        raise VlaError('--unnorm-key needs --finetune and action tokens: it names statistics of '
+                       'the checkpoint that is trained further; leave it out')
     accelerator, out = _accelerator(arguments), Path(arguments.out)
     dataset = _open_dataset(arguments)
     with accelerator.main_process_first():
@@ -171,7 +174,8 @@ def _finetuning(arguments: argparse.Namespace) -> tuple[Any, Any]:
         'batch': arguments.batch, 'learning_rate': arguments.learning_rate or 5e-4,
         'rank': arguments.lora_rank if arguments.finetune else 0, 'seed': arguments.seed,
         'augment': arguments.augment, 'validation': arguments.validation,
-        'validate_every': arguments.validate_every, 'patience': arguments.patience}
+        'validate_every': arguments.validate_every, 'patience': arguments.patience,
+        'only': arguments.only, 'unnorm_key': arguments.unnorm_key}
     if arguments.head == 'l1':
         return OftPlan(**settings, chunk=arguments.chunk, cameras=tuple(arguments.camera),
                        proprio=arguments.proprio), OftFineTuning
@@ -322,6 +326,11 @@ def _parser() -> argparse.ArgumentParser:
                           help='train a LoRA adapter of it, in --out (default: train the small '
                                'model from scratch)')
     recorded.add_argument('--lora-rank', type=int, default=32, metavar='R')
+    recorded.add_argument('--only', choices=('interventions',), default='',
+                          help='train on the frames in which a person moved the arm')
+    recorded.add_argument('--unnorm-key', metavar='KEY', default='',
+                          help="scale actions by the checkpoint's statistics of this name, for "
+                               "the robot that it was trained on (default: the dataset's own)")
     recorded.add_argument('--head', choices=('tokens', 'l1'), default='tokens',
                           help='l1: chunks of actions by the L1 head of OpenVLA-OFT '
                                '(default: %(default)s)')

@@ -29,7 +29,7 @@ Trained by `vla_train` of vla_ros on the dataset `{dataset}`: {episodes} episode
 
 {use}
 
-`dataset_statistics.json` in this folder holds the scale of the actions under `{dataset}`. {crop}
+`dataset_statistics.json` in this folder holds the scale of the actions under `{key}`. {crop}
 What the actions mean (frame, units, period) is a property of the dataset: describe it in a file
 for the parameter `datasets_file` before an arm moves.
 
@@ -38,12 +38,12 @@ These figures are errors on recorded frames. They do not say how often a robot s
 
 
 _USE = """\
-    ros2 launch vla_ros vla_inference.launch.py checkpoint:={base} unnorm_key:={dataset} ...
+    ros2 launch vla_ros vla_inference.launch.py checkpoint:={base} unnorm_key:={key} ...
 
 with `adapters: [NAME=FOLDER]` in the parameter file."""
 
 _USE_OFT = """    vla_train --merge FOLDER --finetune {base} --out CHECKPOINT
-    ros2 launch vla_ros vla_inference.launch.py checkpoint:=CHECKPOINT unnorm_key:={dataset} ...
+    ros2 launch vla_ros vla_inference.launch.py checkpoint:=CHECKPOINT unnorm_key:={key} ...
 
 with `chunk_length: {chunk}` in the parameter file. The action head is part of a checkpoint, so the
 adapter has to be merged first. Cameras, in this order: {cameras}."""
@@ -55,6 +55,7 @@ def write_adapter_card(base: str, dataset: str, episodes: int, frames: int,
     """
     Write the text of a card.
 
+    :param frames: that were trained on or held out.
     :param plan: the settings of the training, by name.
     :param curve: losses and validation errors of each step.
     :param step: of the saved weights, from 1.
@@ -69,6 +70,7 @@ def write_adapter_card(base: str, dataset: str, episodes: int, frames: int,
     settings = '\n'.join(f'| {name} | {value} |' for name, value in plan.items())
     use = _USE_OFT if 'chunk' in plan else _USE
     cameras = ', '.join(plan.get('cameras') or ()) or 'the first one of the dataset'
-    use = use.format(base=base, dataset=dataset, chunk=plan.get('chunk'), cameras=cameras)
-    return _CARD.format(base=base, dataset=dataset, episodes=episodes, frames=frames, crop=crop,
-                        settings=settings, result=result, use=use)
+    key = plan.get('unnorm_key') or dataset
+    use = use.format(base=base, key=key, chunk=plan.get('chunk'), cameras=cameras)
+    return _CARD.format(base=base, dataset=dataset, key=key, episodes=episodes, frames=frames,
+                        crop=crop, settings=settings, result=result, use=use)

@@ -8,6 +8,7 @@ As ``vla-scripts/finetune.py`` of openvla/openvla: AdamW with a constant learnin
 cross-entropy of the action tokens and EOS. Every step is a function of seed and step number.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from vla_ros.training.learner import initialise
 from vla_ros.training.resumable import check_folder
 from vla_ros.training.resumable import Report
 from vla_ros.training.resumable import ResumableTraining
+from vla_ros.training.resumable import TrainingError
 from vla_ros.training.trainable import ExampleEncoder
 from vla_ros.training.trainable import IGNORED
 from vla_ros.training.trainable import load_trainable
@@ -57,6 +59,9 @@ if TYPE_CHECKING:
 _LINEAR = (r'.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|qkv|attn\.proj'
            r'|fc1|fc2|fc3)')
 
+#: Frames that a training can be confined to: those in which a person moved the arm.
+FRAMES = ('interventions',)
+
 
 @dataclass(frozen=True)
 class FineTuningPlan:
@@ -68,6 +73,8 @@ class FineTuningPlan:
     :param validation: part of the episodes that is held out; the best weights are kept.
     :param validate_every: steps between two validations.
     :param patience: validations without improvement after which training stops; 0: never.
+    :param only: part of the frames that is used: one of :data:`FRAMES`, empty for all.
+    :param unnorm_key: statistics of the base that scale the actions; empty for the dataset's own.
     """
 
     steps: int = 1000
@@ -79,6 +86,8 @@ class FineTuningPlan:
     validation: float = 0.0
     validate_every: int = 100
     patience: int = 0
+    only: str = ''
+    unnorm_key: str = ''
 
     def __post_init__(self) -> None:
         """Reject settings that do not fit together."""
@@ -87,6 +96,8 @@ class FineTuningPlan:
         if self.patience and not self.validation:
             raise ParameterError('--patience', self.patience, '0 without --validation: early '
                                                               'stopping needs held-out episodes')
+        if self.only not in ('', *FRAMES):
+            raise ParameterError('--only', self.only, f'one of {", ".join(FRAMES)}')
 
 
 class FineTuning(ResumableTraining):
@@ -104,14 +115,17 @@ class FineTuning(ResumableTraining):
         :param folder: becomes the adapter, or the checkpoint if all weights are trained.
         :param gradient_checkpointing: compute activations of the language model twice, to save
             memory.
-        :raises TrainingError: the folder holds a training of another plan.
+        :raises TrainingError: the folder holds a training of another plan, or the dataset has no
+            frame to train on.
+        :raises CheckpointError: the base lacks the statistics of the plan, or they do not fit.
         :raises UnsupportedError: peft is missing.
         """
         super().__init__(plan, folder, accelerator)
         self.dataset = dataset
         self.split = split_episodes([episode.length for episode in dataset.metadata.episodes],
-                                    plan.validation, plan.seed)
+                                    plan.validation, plan.seed, _used_frames(dataset, plan.only))
         self._base = checkpoint.name
+        self._base_statistics = checkpoint.norm_stats
         self._processor = checkpoint.image_processor
         self._statistics = self._read_statistics()
         config = checkpoint.config
@@ -164,8 +178,9 @@ class FineTuning(ResumableTraining):
         if self.plan.rank:
             self.vla.save_pretrained(str(self.folder), save_embedding_layers=False)
             (self.folder / 'README.md').write_text(write_adapter_card(
-                self._base, self.dataset.name, self.dataset.episode_count, len(self.dataset),
-                asdict(self.plan), self.curve, self.step), encoding='utf-8')
+                self._base, self.dataset.name, self.dataset.episode_count,
+                len(self.split.train) + len(self.split.validation), asdict(self.plan),
+                self.curve, self.step), encoding='utf-8')
         else:
             save_file({name: p.detach().to(torch.bfloat16).cpu().contiguous()
                        for name, p in self._trained.items()},
@@ -233,8 +248,11 @@ class FineTuning(ResumableTraining):
 
     def _read_statistics(self) -> dict[str, Any]:
         """Give the content of dataset_statistics.json, and set the scale of the actions."""
-        stats = action_statistics(self.dataset)
-        self._scale = ActionStatistics.from_dataset(stats[self.dataset.name])
+        key = self.plan.unnorm_key
+        stats = (base_statistics(self._base, self._base_statistics, key,
+                                 self.dataset.actions.shape[1]) if key else
+                 action_statistics(self.dataset))
+        self._scale = ActionStatistics.from_dataset(stats[key or self.dataset.name])
         return stats
 
     def _make_network(self, checkpoint: Checkpoint) -> Any:
@@ -256,6 +274,35 @@ def check_base(checkpoint: Checkpoint) -> None:
     for path in find_module_files(checkpoint.folder).values():
         raise CheckpointError(checkpoint.folder, f'{path.name} makes it OpenVLA-OFT, whose heads '
                                                  'cannot be trained further; give its base')
+
+
+def base_statistics(name: str, found: Mapping[str, Mapping], key: str,
+                    width: int) -> dict[str, Any]:
+    """
+    Give the statistics of a base under a name, as dataset_statistics.json has them.
+
+    :param name: of the base, for the errors.
+    :param width: numbers of an action of the dataset.
+    :raises CheckpointError: it has none under that name, or of another width.
+    """
+    if key not in found:
+        raise CheckpointError(name, f'it has no statistics under {key!r}, which --unnorm-key '
+                                    f'names; it has {", ".join(sorted(found)[:5]) or "none"}')
+    count = ActionStatistics.from_dataset(found[key]).dim
+    if count != width:
+        raise CheckpointError(name, f'its statistics under {key!r} are of {count} numbers, an '
+                                    f'action of the dataset has {width}')
+    return {key: dict(found[key])}
+
+
+def _used_frames(dataset: LeRobotDataset, only: str) -> np.ndarray | None:
+    if not only:
+        return None
+    if not dataset.interventions.any():
+        raise TrainingError(f'--only {only}: no frame of {dataset.folder} is tagged as an '
+                            'intervention; record takeovers (docs/takeover.md) or leave --only '
+                            'out')
+    return dataset.interventions
 
 
 def start_small(dataset: LeRobotDataset, folder: Path) -> Checkpoint:

@@ -29,22 +29,28 @@ class Split:
     validation: np.ndarray
 
 
-def split_episodes(lengths: Sequence[int], share: float, seed: int) -> Split:
+def split_episodes(lengths: Sequence[int], share: float, seed: int,
+                   used: np.ndarray | None = None) -> Split:
     """
     Hold out whole episodes, chosen by seed.
 
     :param lengths: frames of each episode, in the order of the dataset.
     :param share: part of the episodes that is held out, at least one; 0 holds out none.
+    :param used: bool (N,), frames that are trained on or held out; None for all.
     :raises ParameterError: fewer than two episodes cannot be split.
     """
-    count = len(lengths)
+    episodes: np.ndarray = np.repeat(np.arange(len(lengths)), lengths)
+    if used is None:
+        used = np.ones(len(episodes), bool)
+    candidates = np.unique(episodes[used])
+    count = len(candidates)
     if share and count < 2:
         raise ParameterError('--validation', share, f'0: the dataset has {count} episode, and '
                                                     'validation holds out whole episodes')
     held = round(min(max(share * count, 1), count - 1)) if share else 0
-    chosen = np.random.default_rng([19, seed]).permutation(count)[:held]
-    is_held: np.ndarray = np.repeat(np.isin(np.arange(count), chosen), lengths)
-    return Split(np.flatnonzero(~is_held), np.flatnonzero(is_held))
+    chosen = candidates[np.random.default_rng([19, seed]).permutation(count)[:held]]
+    is_held = np.isin(episodes, chosen)
+    return Split(np.flatnonzero(used & ~is_held), np.flatnonzero(used & is_held))
 
 
 def sum_errors(logits: torch.Tensor, targets: torch.Tensor,
