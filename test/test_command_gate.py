@@ -185,6 +185,61 @@ def test_dry_start_and_shadow():
         assert gate.context.state.mode is mode
 
 
+def test_shadow_is_entered_and_left_through_a_hold():
+    gate = open_gate()
+    gate.send(gate.context, lambda: None)
+    old = gate.context
+    assert gate.set_shadow(True) == ''
+    state = gate.context.state
+    # The arm brakes first, on its own topic.
+    assert (state.mode, state.reason, state.shadow) == (Mode.HOLD, Reason.OPERATOR, False)
+    assert not gate.send(old, pytest.fail)
+    assert not gate.send(gate.context, pytest.fail)
+    for _ in range(2):
+        assert gate.rearm() == ''
+        gate.send(gate.context, lambda: None)
+        assert gate.context.state.mode is Mode.SHADOW
+        # No second press of the same button takes the arm.
+        assert 'call ~/shadow with false' in gate.rearm()
+        stop(gate)
+        release(gate)
+    assert gate.rearm() == ''
+    gate.send(gate.context, lambda: None)
+    assert gate.set_shadow(False) == ''
+    state = gate.context.state
+    assert (state.mode, state.shadow) == (Mode.HOLD, False)
+    assert not gate.send(gate.context, pytest.fail)
+    assert gate.rearm() == ''
+    gate.send(gate.context, lambda: None)
+    assert gate.context.state.mode is Mode.RUNNING
+
+
+def test_a_node_that_is_not_active_begins_in_the_shadow_that_was_asked_for():
+    gate = CommandGate('task')
+    assert gate.set_shadow(True) == ''
+    for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
+        gate.handle(event)
+    gate.send(gate.context, lambda: None)
+    assert gate.context.state.mode is Mode.SHADOW
+    assert 'call ~/shadow' in gate.rearm()
+
+
+def test_a_dry_start_that_was_asked_to_stay_is_not_ended_by_rearm():
+    gate = CommandGate('task', dry_start=True)
+    for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
+        gate.handle(event)
+    gate.send(gate.context, lambda: None)
+    epoch = gate.context.epoch
+    assert gate.set_shadow(True) == '' and gate.context.epoch == epoch
+    assert 'call ~/shadow' in gate.rearm()
+
+
+def test_the_parameter_keeps_it_in_shadow():
+    gate = CommandGate('task', is_shadow=True)
+    assert 'safety.shadow is set' in gate.set_shadow(False)
+    assert gate.set_shadow(True) == ''
+
+
 def test_a_change_waits_for_what_is_being_sent():
     """So when the change has returned, nothing of before is still on its way out."""
     gate = open_gate()

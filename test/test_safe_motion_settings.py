@@ -11,7 +11,13 @@ pytest.importorskip('ruckig', reason='ruckig is not installed: pip install rucki
 
 from arm_harness import assert_held  # noqa: E402, I100
 from arm_harness import HOME  # noqa: E402
+from arm_harness import NODE  # noqa: E402
 from arm_harness import robot  # noqa: E402
+from node_harness import DEADLINE  # noqa: E402
+from node_harness import RELIABLE  # noqa: E402
+import numpy as np  # noqa: E402
+from sensor_msgs.msg import JointState  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
 
 
 def test_an_arm_that_is_stuck_holds():
@@ -52,6 +58,38 @@ def test_a_hanging_inference_is_a_fault_and_holds(tmp_path):
     assert {'event', 'frame', 'result', '/arm/joint_command', '/joint_states'} <= {
         moment.what for moment in moments}
     assert 'FAULT inference hangs' in [m.text for m in moments if m.what == 'event'][-1]
+
+
+def test_shadow_is_switched_on_and_off_with_an_arm_that_rests():
+    with robot() as (arm, _):
+        shadow = []
+        arm.observer.listen(JointState, '/arm/joint_command/shadow', RELIABLE, shadow.append)
+
+        def switch(data):
+            return arm.observer.call(SetBool, f'{NODE}/shadow', SetBool.Request(data=data),
+                                     arm.node)
+
+        arm.wait_for('RUNNING')
+        arm.wait_for_motion()
+        assert switch(True).success
+        arm.wait_for('HOLD', '~/shadow was called, the arm goes on in shadow')
+        assert_held(arm)
+        assert not shadow
+        assert arm.call('rearm').success
+        arm.wait_for('SHADOW')
+        with arm.observer.changed:
+            count, rest = len(arm.commands), arm.vector()
+            assert arm.observer.changed.wait_for(lambda: len(shadow) > 50, DEADLINE)
+            assert len(arm.commands) == count
+        assert not arm.call('rearm').success
+        assert switch(False).success
+        arm.wait_for('HOLD', 'out of shadow')
+        held = arm.wait_for_commands(20)
+        # The shadow's positions have gone elsewhere; the arm is held where it is.
+        assert np.abs(np.array([one.position[:6] for one in held]) - rest).max() < 1e-6
+        assert arm.call('rearm').success
+        arm.wait_for('RUNNING')
+        arm.wait_for_motion()
 
 
 def test_a_dry_start_moves_nothing_until_it_is_taken():

@@ -82,8 +82,8 @@ class CommandGate:
         """
         self._lock = threading.Lock()
         self._context = CommandContext(instruction, state=State(awaiting=stop is not None))
-        self._dry_start = dry_start or is_shadow
-        self._is_shadow = is_shadow
+        self._dry_start = dry_start
+        self._is_shadow = self._is_always_shadow = is_shadow
         self._stop = EmergencyStop(tuple) if stop is None else stop
         self._deadman = Deadman(tuple, 0.0) if deadman is None else deadman
         self._has_sent = False
@@ -219,7 +219,7 @@ class CommandGate:
                 state = replace(state, pressed=False)
             refusal = refusal or refuse_rearm(state)
             if not refusal and self._is_shadow and state.mode is Mode.SHADOW:
-                refusal = 'safety.shadow is set: the arm stays in shadow'
+                refusal = self._refuse_live() or 'call ~/shadow with false first'
             if not refusal:
                 self._stop.rearm(view)
                 if self._context.state.pressed:
@@ -228,6 +228,31 @@ class CommandGate:
                 if self._is_shadow:
                     self._renew(state=replace(self._context.state, shadow=True))
             return refusal
+
+    def set_shadow(self, is_shadow: bool) -> str:
+        """
+        Hold the arm; re-armed, it goes on in shadow, or out of it.
+
+        The switch itself moves nothing: into the shadow the arm first brakes within its limits,
+        and out of it, it is held where it is measured.
+
+        :returns: why that is refused; empty if it was done.
+        """
+        with self._lock:
+            self._poll()
+            if self._is_always_shadow and not is_shadow:
+                return self._refuse_live()
+            was_shadow = self._context.state.shadow
+            if (self._is_shadow, was_shadow) == (is_shadow, is_shadow):
+                return ''
+            self._is_shadow = is_shadow
+            if is_shadow and was_shadow:
+                return ''  # by a dry start: ~/rearm ends it no more
+            self._advance(Event.PROBLEM, Reason.OPERATOR, '~/shadow was called, the arm goes on '
+                          f'{"in" if is_shadow else "out of"} shadow')
+            if was_shadow:
+                self._renew(state=replace(self._context.state, shadow=False))
+            return ''
 
     def resume(self) -> str:
         """
@@ -303,6 +328,9 @@ class CommandGate:
         """Poll stop and deadman once more, as the last thing before sending; in a tick only."""
         return not self._poll()
 
+    def _refuse_live(self) -> str:
+        return 'safety.shadow is set: the arm stays in shadow' if self._is_always_shadow else ''
+
     def _poll(self) -> bool:
         is_changed = False
         for event in self._stop.poll():
@@ -317,7 +345,7 @@ class CommandGate:
         return is_changed
 
     def _advance(self, event: Event, reason: Reason | None = None, detail: str = '') -> bool:
-        state = advance(self._context.state, event, reason, self._dry_start)
+        state = advance(self._context.state, event, reason, self._dry_start or self._is_shadow)
         if state == self._context.state:
             if reason is None or reason is not state.reason or detail == self._context.detail:
                 return False

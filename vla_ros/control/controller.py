@@ -172,9 +172,7 @@ class Controller:
         :returns: why that is refused; empty if it was done.
         """
         self.observe_stop()
-        refusal = self._gate.activate()
-        self.publish_changes()
-        return refusal
+        return self._publish_after(self._gate.activate())
 
     def deactivate(self) -> None:
         """Send nothing more."""
@@ -297,13 +295,15 @@ class Controller:
 
     def rearm(self) -> str:
         """
-        Go on after an emergency stop or a hold, or take the arm out of the shadow.
+        Go on after an emergency stop or a hold, or end a dry start.
 
         :returns: why not; empty if it was done.
         """
-        refusal = self._gate.rearm(self._ros.find_stop_publishers())
-        self.publish_changes()
-        return refusal
+        return self._publish_after(self._gate.rearm(self._ros.find_stop_publishers()))
+
+    def set_shadow(self, is_shadow: bool) -> str:
+        """Hold the arm; re-armed it goes on in shadow, or out of it. Give why not, or nothing."""
+        return self._publish_after(self._gate.set_shadow(is_shadow))
 
     def resume(self) -> str:
         """
@@ -311,7 +311,9 @@ class Controller:
 
         :returns: why not; empty if it was done.
         """
-        refusal = self._gate.resume()
+        return self._publish_after(self._gate.resume())
+
+    def _publish_after(self, refusal: str) -> str:
         self.publish_changes()
         return refusal
 

@@ -230,7 +230,8 @@ class NodeStatus:
             return mode, f'{state.reason}: {context.detail}{call}'
         if state.is_moving:
             return mode, ('' if state.mode is Mode.RUNNING else
-                          'commands go to arm/joint_command/shadow; call ~/rearm to take the arm')
+                          'commands go to arm/joint_command/shadow; ~/shadow with false, then '
+                          '~/rearm, takes the arm')
         if not state.active and progress.stop_problem:
             return mode, ('activation is refused, an emergency stop cannot be received: '
                           f'{progress.stop_problem}; change or end that publisher, then activate')

@@ -21,6 +21,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
+from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
 try:
@@ -121,6 +122,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._subscribe(String, 'vla/instruction', self._on_instruction, RELIABLE)
         self.create_service(Trigger, '~/rearm', self._on_rearm)
         self.create_service(Trigger, '~/hold', self._on_hold)
+        self.create_service(SetBool, '~/shadow', self._on_shadow)
 
     def _subscribe(self, message_type: Any, topic: str, callback: Callable[[Any], None],
                    qos: QoSProfile, group: CallbackGroup | None = None) -> None:
@@ -176,6 +178,11 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
     def _on_hold(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._controller.hold(Reason.OPERATOR, '~/hold was called')
         response.success = True
+        return response
+
+    def _on_shadow(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.message = self._controller.set_shadow(request.data)
+        response.success = not response.message
         return response
 
     def _on_mismatch(self, topic: str, event: Any) -> None:
