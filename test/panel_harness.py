@@ -55,6 +55,13 @@ class FakeRobot:
 
     def call(self, service):
         self._do('call', service)
+        return self._answer(service)
+
+    def start_task(self, task):
+        self._do('start_task', task)
+        return self._answer('start_task')
+
+    def _answer(self, service):
         future = Future()
         answer = self.answers.get(service, Outcome(True, service))
         if answer is not None:

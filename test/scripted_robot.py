@@ -11,7 +11,8 @@ from vla_ros.server.panel.robot import Picture
 
 CAMERA = 'camera/image_raw'
 STATUS = {
-    'state': 'RUNNING', 'reason': '', 'instruction': 'push the red block', 'version': 2,
+    'state': 'RUNNING', 'reason': '', 'control_mode': 'AUTONOMOUS',
+    'instruction': 'push the red block', 'version': 2,
     'loading': 100.0, 'camera_rate': 29.8, 'inference_rate': 4.9, 'command_rate': 100.1,
     'age': 0.183, 'dropped': 120, 'failed': 0, 'commands': 1201, 'attention': 'sdpa',
     'device': 'cuda', 'dtype': 'bfloat16', 'adapter': '', 'limits': [['velocity', 19]]}

@@ -15,14 +15,18 @@ from panel_harness import DEADLINE
 from panel_harness import panel
 from panel_harness import picture
 import pytest
+from scripted_robot import ScriptedRobot
 from vla_ros.server.panel.control import Control
 from vla_ros.server.panel.messages import Message
 from vla_ros.server.panel.messages import MessageError
 from vla_ros.server.panel.messages import read_message
 from vla_ros.server.panel.panel import MAX_VIEWERS
 from vla_ros.server.panel.robot import Outcome
+from vla_ros.server.panel.robot import TaskRequest
 import websockets.exceptions
 
+TASK = ('{"type": "start_task", "instruction": "a", "timeout": %s, "success": "rest", '
+        '"success_name": "", "rest_time": 0}')
 HANDSHAKE = (b'GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n'
              b'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
              b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
@@ -64,6 +68,43 @@ def test_only_one_viewer_is_in_control():
         assert robot.done[1:] == [('instruct', 'push')]
         for viewer in (first, second):
             viewer.close()
+
+
+def test_rearm_ends_a_hold_and_never_a_shadow():
+    with panel(ScriptedRobot()) as (robot, port):
+        viewer = Client(port)
+        viewer.ask('take')
+        for state in ('SHADOW', 'RUNNING', 'WAITING'):
+            robot.status.update(state=state)
+            done, refusal = viewer.ask('call', service='rearm')
+            assert not done and state in refusal
+        assert robot.done == []
+        robot.status.update(state='HOLD')
+        robot.answers['rearm'] = Outcome(False, 'pressed')
+        for _ in range(2):  # what was refused may be tried again at once
+            assert viewer.ask('call', service='rearm') == (False, 'pressed')
+        del robot.answers['rearm']
+        assert viewer.ask('call', service='rearm') == (True, 'rearm')
+        # A double click; the state of before the first one is still shown.
+        assert 'just now' in viewer.ask('call', service='rearm')[1]
+        assert robot.done == [('call', 'rearm')] * 3
+        viewer.close()
+
+
+def test_a_task_is_started_by_the_viewer_in_control():
+    task = {'instruction': ' push ', 'timeout': 20, 'success': 'topic', 'success_name': '/judge',
+            'rest_time': 0.5}
+    with panel() as (robot, port):
+        viewer = Client(port)
+        assert viewer.ask('start_task', **task) == (False, 'take control first')
+        viewer.ask('take')
+        assert 'no service' in viewer.ask('start_task', **task)[1]
+        robot.services = ('hold', 'start_task')
+        assert viewer.ask('start_task', **task) == (True, 'start_task')
+        # A call has no goal, and starts none.
+        assert 'no service' in viewer.ask('call', service='start_task')[1]
+        assert robot.done == [('start_task', TaskRequest('push', 20, 'topic', '/judge', 0.5))]
+        viewer.close()
 
 
 def test_every_viewer_may_stop_and_hold():
@@ -235,7 +276,9 @@ def _frame(payload):
     '{"type": "stop", "more": 1}', '{"type": "take", "force": 1}', '{"type": "call"}',
     '{"type": "call", "service": 3}', '{"type": "release", "force": true}',
     '{"type": "seen"}', '[' * 10000, '{"type": "stop", "id": ' + '9' * 5000 + '}',
-    '{"type": "stop", "id": NaN}'])
+    '{"type": "stop", "id": NaN}', '{"type": "start_task", "instruction": "a"}',
+    TASK % '"3"', TASK % 'true', TASK % 'null', TASK % ('9' * 400),
+    TASK.replace('"rest"', '3') % 3, TASK.replace('"success": ', '"luck": ') % 3])
 def test_an_invalid_message_is_refused(data):
     with pytest.raises(MessageError):
         read_message(data)
@@ -247,6 +290,7 @@ def test_messages():
         'take', 4, force=True)
     assert read_message('{"type": "instruct", "instruction": " stay "}').text == 'stay'
     assert read_message('{"type": "call", "service": "rearm"}').text == 'rearm'
+    assert read_message(TASK % 2.5).task == TaskRequest('a', 2.5, 'rest')
 
 
 def test_a_bad_message_ends_the_connection_and_says_why():

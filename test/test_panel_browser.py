@@ -16,6 +16,8 @@ from panel_harness import DEADLINE
 from panel_harness import panel
 import pytest
 from scripted_robot import ScriptedRobot
+from vla_ros.server.panel.robot import Outcome
+from vla_ros.server.panel.robot import TaskRequest
 
 api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed: '
                           'pip install -r requirements-browser.txt')
@@ -147,11 +149,11 @@ def test_stale_status_and_images_are_marked_or_hidden(opened):
         expect_text(page, '#state', 'RUNNING')
         robot.silence = 4.0
         expect_text(page, '#state', 'NO STATUS')
-        expect_text(page, '#reason', 'said nothing for 4 s')
+        expect_text(page, '#reason', 'no status of the inference node for 4 s')
         api.expect(page.locator('.overlay')).to_be_hidden()
         expect_text(page, 'figcaption', 'no picture for')
         robot.changes['status'] = None
-        expect_text(page, '#reason', 'was not heard yet')
+        expect_text(page, '#reason', 'has come yet')
         save_screenshot(page, 'no_status')
 
 
@@ -184,6 +186,7 @@ def test_one_page_has_control_and_takeover_needs_a_second_press(opened):
         second.click('#take')
         expect_text(second, '#holder', 'You are in control')
         expect_text(first, '#holder', 'viewer 2 is in control')
+        robot.status.update(state='HOLD', reason='operator: ~/hold was called')
         second.click('[data-call=rearm]')
         robot.wait_for('call', 'rearm')
         second.close()
@@ -250,7 +253,7 @@ def test_an_unconfirmed_stop_is_shown_as_unconfirmed(opened):
         page = opened(port)
         expect_text(page, '#stop-note', 'not a certified emergency stop')
         robot.listeners = 0
-        expect_text(page, '#stop-note', 'Nobody would hear this stop')
+        expect_text(page, '#stop-note', 'No node receives this stop')
         page.click('#stop')
         expect_text(page, '#stop-note',
                     'not confirmed by the node: use the hardware emergency stop')
@@ -272,12 +275,85 @@ def test_buttons_of_missing_services_are_hidden(opened):
         save_screenshot(page, 'services')
 
 
+def test_the_control_mode_is_shown_and_a_takeover_is_ended_by_two_presses(opened):
+    with panel(ScriptedRobot()) as (robot, port):
+        page = opened(port)
+        for mode in ('AUTONOMOUS', 'TAKEOVER', 'PAUSED'):
+            robot.status.update(control_mode=mode)
+            expect_text(page, '#control-mode', mode)
+        save_screenshot(page, 'paused')
+        height = 'e => parseFloat(getComputedStyle(e).fontSize)'
+        assert page.locator('#control-mode').evaluate(height) >= 22
+        api.expect(page.locator('[data-group=takeover]')).to_be_hidden()
+        robot.services = ('hold', 'resume')
+        resume = page.locator('[data-call=resume]')
+        api.expect(resume).to_be_disabled()
+        page.click('#take')
+        resume.click()
+        expect_text(page, '[data-call=resume]', 'Press again')
+        assert ('call', 'resume') not in robot.done
+        resume.click()
+        robot.wait_for('call', 'resume')
+
+
+def test_going_live_takes_control_two_presses_and_a_rearm(opened):
+    with panel(ScriptedRobot()) as (robot, port):
+        page = opened(port)
+        robot.services = ('hold', 'rearm', 'shadow', 'live')
+        api.expect(page.locator('[data-call=shadow]')).to_be_disabled()
+        page.click('#take')
+        page.click('[data-call=shadow]')
+        robot.wait_for('call', 'shadow')
+        robot.status.update(state='SHADOW', reason='commands go to the shadow topic')
+        expect_text(page, '#state', 'SHADOW')
+        save_screenshot(page, 'shadow')
+        page.click('[data-call=rearm]')
+        expect_text(page, '#reply', 'nothing to re-arm in the state SHADOW')
+        assert ('call', 'rearm') not in robot.done
+        live = page.locator('[data-call=live]')
+        live.click()
+        expect_text(page, '[data-call=live]', 'Press again to go live')
+        # Who does not press again has not meant it.
+        expect_text(page, '[data-call=live]', 'Go live')
+        assert ('call', 'live') not in robot.done
+        live.click()
+        live.click()
+        robot.wait_for('call', 'live')
+
+
+def test_a_task_is_started_with_its_timeout_and_success(opened):
+    with panel(ScriptedRobot()) as (robot, port):
+        page = opened(port)
+        robot.services = ('hold', 'start_task', 'cancel_task')
+        start = page.locator('[data-service=start_task]')
+        api.expect(start).to_be_disabled()
+        page.click('#take')
+        page.fill('#instruction', 'push the red block')
+        page.fill('#timeout', '12.5')
+        start.click()
+        robot.wait_for('start_task', TaskRequest('push the red block', 12.5, 'timeout'))
+        page.select_option('#success', 'rest')
+        page.fill('#rest-time', '2')
+        start.click()
+        robot.wait_for('start_task', TaskRequest('push the red block', 12.5, 'rest', '', 2))
+        page.select_option('#success', 'topic')
+        expect_text(page, '#success-name-field', 'std_msgs/Bool')
+        start.click()  # the browser wants the topic's name
+        page.fill('#success-name', '/judge')
+        save_screenshot(page, 'task')
+        robot.answers['start_task'] = Outcome(False, 'emergency stop: release it')
+        start.click()
+        robot.wait_for('start_task', TaskRequest('push the red block', 12.5, 'topic', '/judge'))
+        expect_text(page, '#reply', 'emergency stop: release it')
+        assert len([one for one in robot.done if one[0] == 'start_task']) == 3
+
+
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('width, height', [(360, 740), (768, 1024), (1280, 900), (1920, 1080)])
 def test_the_page_fits_every_screen(opened, scheme, width, height):
     with panel(ScriptedRobot()) as (robot, port):
-        robot.services = ('hold', 'rearm', 'cancel_task', 'record/start',
-                          'record/stop')
+        robot.services = ('hold', 'rearm', 'shadow', 'live', 'resume', 'start_task',
+                          'cancel_task', 'record/start', 'record/stop')
         page = opened(port, width, height, scheme)
         robot.take_picture((120, 100, 80))
         expect_text(page, '.tokens', '31650')
@@ -290,7 +366,7 @@ def test_the_page_fits_every_screen(opened, scheme, width, height):
         assert page.evaluate('document.documentElement.scrollWidth') <= width
         # State and stop are in sight wherever the page is scrolled to.
         for _ in range(2):
-            for selector in ('#state', '#stop', '#stop-note'):
+            for selector in ('#state', '#control-mode', '#stop', '#stop-note'):
                 box = page.locator(selector).bounding_box()
                 assert box['y'] >= 0 and box['y'] + box['height'] <= height, selector
                 assert box['x'] >= 0 and box['x'] + box['width'] <= width, selector
@@ -328,7 +404,7 @@ def test_text_has_enough_contrast(opened, scheme):
         for state in ('RUNNING', 'HOLD', 'FAULT', 'SHADOW', 'WAITING', 'ESTOP'):
             robot.status.update(state=state, reason='why')
             expect_text(page, '#state', state)
-            check(page, '#state', '#reason')
+            check(page, '#state', '#reason', '#control-mode')
         robot.listeners = 0
         page.keyboard.press('Escape')
         robot.status.update(state='RUNNING')

@@ -94,6 +94,31 @@ def test_the_arm_is_held_when_a_page_in_control_ends():
         arm.wait_for('HOLD', 'operator')
 
 
+def test_shadow_and_tasks_of_the_page_reach_the_node():
+    with robot() as (arm, _), panel_process(arm.observer.context.get_domain_id()) as port:
+        viewer = Client(port)
+        wait_for_state(viewer, 'RUNNING')
+        wait_for_service(viewer, 'rearm', 'shadow', 'live', 'start_task')
+        viewer.ask('take')
+        for service, shown in (('shadow', 'SHADOW'), ('live', 'RUNNING')):
+            assert viewer.ask('call', service=service) == (True, '')
+            wait_for_state(viewer, 'HOLD', '~/shadow was called')
+            arm.observer.poll(lambda: viewer.ask('call', service='rearm')[0], 're-armed',
+                              arm.node)
+            wait_for_state(viewer, shown)
+        arm.wait_for_motion()
+        task = {'instruction': 'swing', 'timeout': 2.0, 'success': 'timeout', 'success_name': '',
+                'rest_time': 0.0}
+        assert viewer.ask('start_task', **task) == (True, '')
+        arm.wait_for_motion()
+        state = wait_for_state(viewer, 'HOLD', 'task ended: succeeded')
+        assert state['status']['control_mode'] == 'AUTONOMOUS'
+        done, refusal = viewer.ask('start_task', **{**task, 'success': 'luck'})
+        assert not done and 'luck' in refusal
+        viewer.ask('release')
+        viewer.close()
+
+
 def test_a_read_only_page_is_no_emergency_stop():
     with robot(safety__require_estop='true') as (arm, _), \
             panel_process(arm.observer.context.get_domain_id()) as port:

@@ -27,13 +27,14 @@ from vla_ros.ros.arguments import declare
 from vla_ros.ros.panel_path import PathOverlay
 from vla_ros.ros.panel_pictures import Pictures
 from vla_ros.ros.panel_pictures import PictureSettings
-from vla_ros.ros.panel_services import TriggerServices
+from vla_ros.ros.panel_services import PanelServices
 from vla_ros.ros.panel_stop import StopButton
 from vla_ros.ros.qos import LATCHED
 from vla_ros.ros.qos import NEWEST
 from vla_ros.ros.qos import RELIABLE
 from vla_ros.server.panel.robot import Outcome
 from vla_ros.server.panel.robot import Picture
+from vla_ros.server.panel.robot import TaskRequest
 
 #: Parameters of the inference node that the page needs, too: one file serves both.
 _SHARED = ('image.source', 'image.extra_topics', 'robot.file', 'robot.urdf', 'datasets_file',
@@ -53,9 +54,6 @@ PARAMETERS = (
               'smaller.', minimum=64, maximum=4096),
     Parameter('picture.quality', 80, 'Quality of the JPEG.', minimum=1, maximum=95))
 
-#: Services by the page's name: of the inference node, and of the recorder.
-_NODE_SERVICES = ('hold', 'rearm', 'cancel_task')
-_RECORDER_SERVICES = ('start', 'stop', 'success', 'failure', 'discard')
 #: Seconds between two looks at which services are there.
 _LOOK_PERIOD = 1.0
 
@@ -82,16 +80,14 @@ class PanelNode(Node):
         self._commanded: dict[str, float] = {}
         self._action: dict[str, object] | None = None
         self._button = StopButton(self)
-        self._triggers = TriggerServices(self, {
-            **{name: f'{values["node"]}/{name}' for name in _NODE_SERVICES},
-            **{f'record/{name}': f'{values["recorder"]}/{name}' for name in _RECORDER_SERVICES}})
+        self._panel_services = PanelServices(self, values['node'], values['recorder'])
         self._instructions = self.create_publisher(String, 'vla/instruction', RELIABLE)
         self._pictures = Pictures(self, self._config.image_source, self._config.extra_topics,
                                   PictureSettings(values['picture.rate'], values['picture.width'],
                                                   values['picture.quality']))
         self._subscribe()
         self._path = PathOverlay(self, self._config, values['camera.pose'])
-        self.create_timer(_LOOK_PERIOD, self._triggers.look,
+        self.create_timer(_LOOK_PERIOD, self._panel_services.look,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
@@ -116,7 +112,11 @@ class PanelNode(Node):
 
     def call(self, service: str) -> 'Future[Outcome]':
         """Call a service that is there."""
-        return self._triggers.call(service)
+        return self._panel_services.call(service)
+
+    def start_task(self, task: TaskRequest) -> 'Future[Outcome]':
+        """Start a task; the service is there."""
+        return self._panel_services.start_task(task)
 
     def watch(self, show: Callable[[Picture], None] | None) -> None:
         """Give pictures from now on; None: nobody looks."""
@@ -141,7 +141,7 @@ class PanelNode(Node):
                 'action': self._action, 'path_problem': self._path.problem}
         return {**state, 'stop': {'pressed': self._button.is_pressed,
                                   'listeners': self._button.count_listeners()},
-                'services': self._triggers.available}
+                'services': self._panel_services.available}
 
     def _subscribe(self) -> None:
         self.create_subscription(messages.VlaStatus, 'vla/status', self._on_status, LATCHED)
@@ -177,7 +177,8 @@ class PanelNode(Node):
 
 def _status(status: Any) -> dict[str, object]:
     return {
-        'state': status.state, 'reason': status.reason, 'instruction': status.instruction,
+        'state': status.state, 'reason': status.reason, 'control_mode': status.control_mode,
+        'instruction': status.instruction,
         'version': status.instruction_version, 'loading': _number(status.loading_percent),
         'camera_rate': _number(status.camera_rate),
         'inference_rate': _number(status.inference_rate),

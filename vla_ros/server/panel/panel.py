@@ -6,9 +6,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Coroutine
+from collections.abc import Mapping
 from contextlib import suppress
 import itertools
 import logging
+import math
 import time
 from typing import Any
 
@@ -22,6 +24,7 @@ from vla_ros.server.panel.messages import write
 from vla_ros.server.panel.robot import Outcome
 from vla_ros.server.panel.robot import Picture
 from vla_ros.server.panel.robot import Robot
+from vla_ros.server.panel.robot import TaskRequest
 from vla_ros.server.panel.viewer import Viewer
 
 _logger = logging.getLogger(__name__)
@@ -40,6 +43,11 @@ _HOLD_TIMEOUT = 0.5
 _EVENTS = 30
 #: Services that every viewer may call: they only ever bring the arm to rest.
 _FOR_ALL = ('hold',)
+#: States that re-arming ends; in others it could only end a shadow, which ``live`` is for.
+_REARMED = ('HOLD', 'ESTOP', 'FAULT')
+#: Seconds for which a second re-arming is refused: the first one of a double click may have been
+#: done before the state that it led to has arrived here.
+_REARM_PAUSE = 1.0
 #: Websocket close codes: policy violation, try again later.
 _REFUSED, _FULL = 1008, 1013
 
@@ -53,6 +61,7 @@ class Panel:
         self._viewers: dict[str, Viewer] = {}
         self._numbers = itertools.count(1)
         self._busy: set[str] = set()
+        self._rearmed = -math.inf
         self._tasks: set[asyncio.Task[None]] = set()
         self._events: deque[dict[str, object]] = deque(maxlen=_EVENTS)
 
@@ -138,6 +147,8 @@ class Panel:
                    else self._control.refuse(viewer.name))
         if viewer.name in self._busy and not refusal:
             refusal = 'the command before this one is not done yet'
+        if message.kind == 'call' and message.text == 'rearm' and not refusal:
+            refusal = self._refuse_rearm()
         if refusal:
             self._reply(viewer, message, Outcome(False, refusal))
         else:
@@ -151,22 +162,38 @@ class Panel:
                 outcome = Outcome(True)
             elif message.kind == 'instruct':
                 outcome = self._robot.instruct(message.text)
+            elif message.task is not None:
+                outcome = await self._call('start_task', CALL_TIMEOUT, message.task)
             else:
                 outcome = await self._call(message.text, CALL_TIMEOUT)
+                if message.text == 'rearm' and outcome.ok:
+                    self._rearmed = time.monotonic()
         finally:
             self._busy.discard(viewer.name)
-        what = {'call': message.text, 'instruct': f'instruction {message.text!r}'}.get(
-            message.kind, 'release the stop')
+        what = {'call': message.text, 'instruct': f'instruction {message.text!r}',
+                'start_task': f'task {message.text!r}'}.get(message.kind, 'release the stop')
         self._note(viewer.name, f'{what}: {"done" if outcome.ok else "refused"}'
                    + (f': {outcome.message}' if outcome.message else ''))
         self._reply(viewer, message, outcome)
 
-    async def _call(self, service: str, timeout: float) -> Outcome:
-        if service not in self._robot.state().get('services', ()):  # type: ignore[operator]
+    def _refuse_rearm(self) -> str:
+        status = self._robot.state().get('status')
+        state = status['state'] if isinstance(status, Mapping) else None
+        if time.monotonic() < self._rearmed + _REARM_PAUSE:
+            return 'the arm was re-armed just now: check the state first'
+        if state is not None and state not in _REARMED:
+            return f'there is nothing to re-arm in the state {state}'
+        return ''
+
+    async def _call(self, service: str, timeout: float,
+                    task: TaskRequest | None = None) -> Outcome:
+        services = self._robot.state().get('services', ())
+        if service not in services or (  # type: ignore[operator]
+                service == 'start_task' and task is None):
             return Outcome(False, f'there is no service {service[:80]!r} on the graph')
         try:
-            return await asyncio.wait_for(
-                asyncio.wrap_future(self._robot.call(service)), timeout)
+            future = self._robot.call(service) if task is None else self._robot.start_task(task)
+            return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
         except asyncio.TimeoutError:
             return Outcome(False, f'no response for {timeout:g} s')
 

@@ -24,6 +24,24 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class TaskRequest:
+    """
+    A task to start, with the fields of vla_ros_msgs/StartTask; the node checks their ranges.
+
+    :param timeout: seconds.
+    :param success: the condition.
+    :param success_name: topic or service of the condition, if it has one.
+    :param rest_time: seconds at rest; 0 for the node's default.
+    """
+
+    instruction: str
+    timeout: float
+    success: str
+    success_name: str = ''
+    rest_time: float = 0.0
+
+
+@dataclass(frozen=True)
 class Picture:
     """
     One image of one camera.
@@ -62,8 +80,11 @@ class Robot(Protocol):
         """
         Call a service.
 
-        :param service: one of the names in ``state()['services']``.
+        :param service: one of the names in ``state()['services']`` that take no task.
         """
+
+    def start_task(self, task: TaskRequest) -> 'Future[Outcome]':
+        """Start a task; ``start_task`` is in ``state()['services']``."""
 
     def state(self) -> Mapping[str, object]:
         """Give what the page shows, as JSON has it: no NaN."""

@@ -9,7 +9,7 @@ export class Cameras {
   constructor(element) {
     this.element = element;
     this.figures = new Map();
-    setInterval(() => this.watch(), 250);
+    setInterval(() => this.checkAges(), 250);
   }
 
   show(details, bitmap) {
@@ -24,7 +24,7 @@ export class Cameras {
     this.label(one);
   }
 
-  // Draws what the policy has said of the newest image; null where it moves nothing.
+  // Draws the policy's result over the newest image; null where it moves nothing.
   annotate(status, action) {
     const one = [...this.figures.values()][0];
     if (!one) return;
@@ -80,7 +80,7 @@ export class Cameras {
     }
   }
 
-  watch() {
+  checkAges() {
     for (const one of this.figures.values()) this.label(one);
   }
 }

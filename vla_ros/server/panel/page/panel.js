@@ -1,14 +1,13 @@
 // Copyright 2026 The vla_ros Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Shows the state, and turns buttons into commands. Nothing is shown as true that was not heard
-// just now.
+// Shows the state, and turns buttons into commands. What is out of date is not shown as true.
 
 import { Cameras } from './cameras.js';
 import { Connection } from './connection.js';
 import { Plots } from './plots.js';
 
-const STATUS_SILENCE_S = 3;
+const STATUS_TIMEOUT_S = 3;
 const CONFIRM_MS = 1000;
 const SECOND_PRESS_MS = 4000;
 const EMPTY = '–';
@@ -28,7 +27,7 @@ const connection = new Connection({
   picture: (details, bitmap) => cameras.show(details, bitmap),
   lost: () => {
     isConnected = false;
-    showBanner('none', 'NOT CONNECTED', 'nothing below is up to date');
+    showBanner('none', 'NOT CONNECTED', 'nothing below is up to date', '');
     enable();
   },
 });
@@ -37,30 +36,31 @@ function showState(state) {
   last = state;
   isConnected = true;
   const { status } = state;
-  const isHeard = status && state.silence < STATUS_SILENCE_S;
-  if (isHeard) {
+  const isFresh = status && state.silence < STATUS_TIMEOUT_S;
+  if (isFresh) {
     const loading = status.state === 'LOADING' ? ` ${Math.round(status.loading ?? 0)} %` : '';
     showBanner(status.state, status.state + loading,
-      status.reason || status.instruction);
+      status.reason || status.instruction, status.control_mode);
   } else {
     showBanner('none', 'NO STATUS', status
-      ? `the inference node has said nothing for ${state.silence.toFixed(0)} s`
-      : 'the inference node was not heard yet');
+      ? `no status of the inference node for ${state.silence.toFixed(0)} s`
+      : 'no status of the inference node has come yet', '');
   }
-  setText($('in-force'), isHeard ? status.instruction : '');
-  const isMoving = isHeard && ['RUNNING', 'SHADOW'].includes(status.state);
-  cameras.annotate(isHeard ? status : null, isMoving ? state.action : null);
+  setText($('in-force'), isFresh ? status.instruction : '');
+  const isMoving = isFresh && ['RUNNING', 'SHADOW'].includes(status.state);
+  cameras.annotate(isFresh ? status : null, isMoving ? state.action : null);
   showControl(state);
-  showStop(state, isHeard ? status.state : '');
-  showNumbers(state, isHeard ? status : null);
+  showStop(state, isFresh ? status.state : '');
+  showNumbers(state, isFresh ? status : null);
   showEvents(state.events);
   enable();
 }
 
-function showBanner(kind, title, reason) {
+function showBanner(kind, title, reason, controlMode) {
   $('banner').dataset.state = kind;
   // Written only when it changes: a screen reader reads out each change.
   setText($('state'), title);
+  setText($('control-mode'), controlMode ?? '');
   setText($('reason'), reason);
   const word = `${title} – vla_panel`;
   if (document.title !== word) document.title = word;
@@ -86,7 +86,7 @@ function showStop(state, mode) {
     setText(note, 'Pressed. Release it, then re-arm. This is a software stop, not a certified '
       + 'emergency stop.');
   } else if (!state.stop.listeners) {
-    setText(note, 'Nobody would hear this stop. Use the hardware emergency stop.');
+    setText(note, 'No node receives this stop. Use the hardware emergency stop.');
   } else {
     setText(note, 'Software stop (key Esc). It is not a certified emergency stop: keep the '
       + 'hardware emergency stop in reach.');
@@ -118,10 +118,10 @@ function showNumbers(state, status) {
   });
   plots.add('age [ms]', '', scaled(status?.age, 1000), null);
   plots.add('inference [Hz]', '', status?.inference_rate ?? null, null);
-  const isFresh = state.joints_age !== null && state.joints_age < 1;
+  const isMeasured = state.joints_age !== null && state.joints_age < 1;
   for (const joint of state.joints) {
-    plots.add(joint.name, isFresh ? unit(joint.measured, 1, 3, '') : 'not measured',
-      isFresh ? joint.measured : null, joint.commanded);
+    plots.add(joint.name, isMeasured ? unit(joint.measured, 1, 3, '') : 'not measured',
+      isMeasured ? joint.measured : null, joint.commanded);
   }
 }
 
@@ -149,7 +149,7 @@ function enable() {
   const services = isConnected && last ? last.services : [];
   const isMine = isConnected && last && last.control === me;
   for (const button of document.querySelectorAll('[data-call], [data-needs]')) {
-    const service = button.dataset.call;
+    const service = serviceOf(button);
     const isThere = !service || services.includes(service);
     button.disabled = !isConnected || !isThere || (button.dataset.needs === 'control' && !isMine);
     button.title = !isThere ? 'this service is not on the graph'
@@ -158,16 +158,20 @@ function enable() {
   $('release-stop').disabled ||= !last?.stop.pressed;
   $('take').disabled = !isConnected;
   for (const group of document.querySelectorAll('[data-group]')) {
-    group.hidden = ![...group.querySelectorAll('[data-call]')].some(
-      (button) => services.includes(button.dataset.call));
+    group.hidden = ![...group.querySelectorAll('button')].some(
+      (button) => services.includes(serviceOf(button)));
   }
 }
 
+function serviceOf(button) {
+  return button.dataset.call ?? button.dataset.service;
+}
+
 async function command(what, message) {
-  const reply = await connection.ask(message);
-  const answer = $('answer');
-  answer.classList.toggle('refused', !reply.ok);
-  setText(answer, `${what}${reply.ok ? ': done' : ''}${reply.message ? `: ${reply.message}` : ''}`);
+  const reply = await connection.request(message);
+  const line = $('reply');
+  line.classList.toggle('refused', !reply.ok);
+  setText(line, `${what}${reply.ok ? ': done' : ''}${reply.message ? `: ${reply.message}` : ''}`);
 }
 
 // Over the websocket and beside it: whichever is there first.
@@ -196,6 +200,47 @@ function take() {
   }
 }
 
+// Returns a listener that acts on the second of two presses.
+function confirmed(button, act) {
+  const label = button.textContent;
+  let timer = null;
+  const reset = () => {
+    clearTimeout(timer);
+    timer = null;
+    setText(button, label);
+  };
+  return () => {
+    if (timer) {
+      reset();
+      act();
+    } else {
+      setText(button, button.dataset.twice);
+      timer = setTimeout(reset, SECOND_PRESS_MS);
+    }
+  };
+}
+
+function showTaskFields() {
+  const success = $('success').value;
+  const isNamed = ['topic', 'service'].includes(success);
+  $('rest-time-field').hidden = success !== 'rest';
+  $('rest-time').disabled = success !== 'rest'; // what is hidden must not be validated
+  $('success-name-field').hidden = !isNamed;
+  $('success-name').required = isNamed;
+  setText($('success-name-field').firstElementChild,
+    success === 'topic' ? 'Topic (std_msgs/Bool)' : 'Service (std_srvs/Trigger)');
+}
+
+function startTask(event) {
+  event.preventDefault();
+  const success = $('success').value;
+  command('Start task', {
+    type: 'start_task', instruction: $('instruction').value, timeout: Number($('timeout').value),
+    success, success_name: $('success-name-field').hidden ? '' : $('success-name').value.trim(),
+    rest_time: success === 'rest' ? Number($('rest-time').value) : 0,
+  });
+}
+
 function unit(value, factor, digits, name) {
   return value === null || value === undefined ? EMPTY
     : `${(factor * value).toFixed(digits)} ${name}`.trim();
@@ -219,11 +264,15 @@ $('take').addEventListener('click', take);
 $('release-stop').addEventListener('click',
   () => command('Release stop', { type: 'release_stop' }));
 for (const button of document.querySelectorAll('[data-call]')) {
-  button.addEventListener('click', () => command(
-    button.textContent, { type: 'call', service: button.dataset.call }));
+  const label = button.textContent;
+  const call = () => command(label, { type: 'call', service: button.dataset.call });
+  button.addEventListener('click', button.dataset.twice ? confirmed(button, call) : call);
 }
 $('instruct').addEventListener('submit', (event) => {
   event.preventDefault();
   command('Instruction', { type: 'instruct', instruction: $('instruction').value });
 });
+$('success').addEventListener('change', showTaskFields);
+$('task').addEventListener('submit', startTask);
+showTaskFields();
 enable();
