@@ -317,13 +317,34 @@ def test_raw_actions_of_an_old_image_are_sent_with_a_warning(age, max_age, words
     """They move nothing by themselves; the status says how old the image is."""
     controller, ros = make(Policy(), max_age=max_age)
     taken = ros.now() - round(1e9 * age)
-    ros.stamp_of = lambda image: taken
+    ros.stamp_of, ros.robot_description = lambda image: taken, str
     controller.configure()
     controller.activate()
     controller.frame(picture(1))
     assert ros.results.get(timeout=DEADLINE).command.positions[0] == 1.0
     reason = ros.wait_for_state('RUNNING').reason
     assert words in reason and bool(words) == bool(reason) == ('was 37.' in reason)
+    assert controller.stop(DEADLINE)
+
+
+def test_a_chunk_belongs_to_the_time_at_which_its_image_was_taken(monkeypatch):
+    pytest.importorskip('ruckig')
+    from vla_ros.motion.executor import TrajectoryExecutor
+    policy, observed = Policy(replace(SPEC, action_shape=(1, 7))), queue.Queue()
+    policy.infer = lambda observation: ActionChunk(
+        np.zeros((1, 7)), np.zeros((1, 7)), (), (), np.zeros(0, np.float32), '', (), {})
+    controller, ros = make(policy, robot_file='six_axis_arm', action_space='joint_delta',
+                           action_period=0.1, action_gripper=(6.0, 1.0, 0.0))
+    start = TrajectoryExecutor.plan_start
+    monkeypatch.setattr(TrajectoryExecutor, 'plan_start', lambda self, now, seen=None: (
+        observed.put(seen), start(self, now, seen))[1])
+    ros.stamp_of, ros.robot_description = lambda image: taken, str
+    controller.configure()
+    controller.joints([f'joint_{number}' for number in range(1, 7)], [0.0] * 6, 0)
+    controller.activate()
+    taken = time.monotonic_ns() - 300_000_000
+    controller.frame(picture(3))
+    assert observed.get(timeout=DEADLINE) == pytest.approx(taken / 1e9, abs=0.1)
     assert controller.stop(DEADLINE)
 
 

@@ -75,7 +75,7 @@ def test_no_output_violates_a_joint_limit(choices, steps):
     space, policy = dice.of(['joint_delta', 'joint_position']), dice.of(['clamp', 'hold'])
     period = dice.of([0.02, 0.2])
     timing = Timing(period, dice.of([0.0, 0.1]), dice.of([0.0, 0.4]),
-                    dice.of(['drop', 'blend']))
+                    dice.of(['drop', 'blend', 'align']))
     limit_settings = ActionLimitSettings(policy, policy, policy, policy, policy, jump=10.0)
     executor, _, _ = make_executor(SMALL, joint_space(space, period), timing, limit_settings)
     random = np.random.default_rng(steps[0])
@@ -89,7 +89,8 @@ def test_no_output_violates_a_joint_limit(choices, steps):
             if kind == 'poison':
                 actions[-1, -1] = np.nan
             try:
-                executor.execute(plan(executor, actions, now))
+                start = executor.plan_start(now, now - 0.01 * random.integers(80))
+                executor.execute(executor.plan(actions, start))
             except Held:
                 executor.hold(now)
         measured = positions[-1] + 0.1 if positions else None

@@ -72,7 +72,7 @@ class InputChecks:
 
         :raises Held: they are not.
         """
-        age = self._age(frame)
+        age = self.age(frame)
         if 0.0 < self._config.max_age < age and not self.is_raw:
             raise Held(Reason.STALE_IMAGE, f'the image was {age:.3f} s old when its inference '
                                            f'ended, max_age is {self._config.max_age:g} s')
@@ -87,7 +87,7 @@ class InputChecks:
 
     def find_stale_input(self) -> Held | None:
         """Give why the arm may not move on: the newest image or joint states are too old."""
-        age = self._age(self._newest) if self._newest is not None else 0.0
+        age = self.age(self._newest) if self._newest is not None else 0.0
         if 0.0 < self._config.max_age < age:
             return Held(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '
                                             f'{self._config.max_age:g} s')
@@ -96,7 +96,7 @@ class InputChecks:
     def due(self) -> float:
         """Give the monotonic seconds at which an input gets too old; infinity for never."""
         frame, most = self._newest, self._config.max_age
-        left = most - (0.0 if frame is None else self._age(frame)) if most > 0.0 else math.inf
+        left = most - (0.0 if frame is None else self.age(frame)) if most > 0.0 else math.inf
         return min(time.monotonic() + max(0.0, left) + _TOLERANCE, self.joints_due())
 
     def joints_due(self) -> float:
@@ -118,7 +118,8 @@ class InputChecks:
                 f'{self._config.max_age:g} s: raw numbers are sent all the same; set the '
                 "camera's clock, or make the reader check header.stamp")
 
-    def _age(self, frame: Frame) -> float:
+    def age(self, frame: Frame) -> float:
+        """Give the seconds since an image was taken, or since it arrived if it does not tell."""
         if self.is_raw:
             # Raw numbers move nothing by themselves, and are tried with a recording or a camera
             # with a clock of its own. What counts is whether images still come; the status

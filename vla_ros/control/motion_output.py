@@ -185,7 +185,9 @@ class MotionOutput:
                                            self._inputs.measurements.positions)
             return partial(self._publish_command, command, result)
         now = self._motion_time()
-        trajectory = arm.plan(result.chunk, self._gate.read(lambda _: arm.plan_start(now)))
+        observed = self._ros.motion_time() - self._inputs.age(result.frame)
+        trajectory = arm.plan(result.chunk,
+                              self._gate.read(lambda _: arm.plan_start(now, observed)))
         return partial(self._execute, arm, trajectory, result.frame)
 
     def _publish_command(self, command: JointCommand, result: InferenceResult) -> None:

@@ -67,15 +67,17 @@ class ActionReader:
         """Whether an action moves the tip rather than joints."""
         return str(self.dataset.space).startswith('eef')
 
-    def pose(self, action: np.ndarray, reference: Pose) -> Pose:
+    def pose(self, action: np.ndarray, reference: Pose, share: float = 1.0) -> Pose:
         """
         Give the target pose of an action.
 
         :param action: float64 (D,), of an end-effector space.
         :param reference: the pose that a delta starts from.
+        :param share: of a delta that is left to do.
         """
         numbers = action[self._arm_indices]
-        gain = (self.dataset.delta_gain or 1.0) if self.dataset.space == 'eef_delta' else 1.0
+        is_delta = self.dataset.space == 'eef_delta'
+        gain = share * (self.dataset.delta_gain or 1.0) if is_delta else 1.0
         translation = numbers[:3] * gain * (self.dataset.position_unit_m or 1.0)
         turn = rotations.BY_NAME[str(self.dataset.rotation)]
         rotation = turn(numbers[3:] * gain * (self.dataset.rotation_unit_rad or 1.0))
@@ -86,17 +88,20 @@ class ActionReader:
         return Pose(reference.position + reference.rotation @ translation,
                     reference.rotation @ rotation)
 
-    def joints(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    def joints(self, action: np.ndarray, reference: np.ndarray,
+               share: float = 1.0) -> np.ndarray:
         """
         Give the target joint positions of an action.
 
         :param action: float64 (D,), of a joint space.
         :param reference: float64 (J,), what a delta starts from, rad.
+        :param share: of a delta that is left to do.
         """
         numbers = action[self._arm_indices]
-        return reference + numbers if self.dataset.space == 'joint_delta' else numbers
+        return reference + share * numbers if self.dataset.space == 'joint_delta' else numbers
 
-    def grippers(self, action: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    def grippers(self, action: np.ndarray, reference: np.ndarray,
+                 share: float = 1.0) -> np.ndarray:
         """
         Give the target positions of the robot's G gripper joints.
 
@@ -105,11 +110,13 @@ class ActionReader:
         :param action: float64 (D,).
         :param reference: float64 (G,), their last targets; grippers that the dataset does not
             move keep them.
+        :param share: of a delta that is left to do.
         """
         positions = reference.copy()
         for index, (gripper, joint) in enumerate(zip(self._grippers, self._robot.grippers)):
-            share = action[gripper.index] / (gripper.open - gripper.closed)
-            opening = (joint.opening(float(reference[index])) + share if gripper.command == 'delta'
+            change = share * action[gripper.index] / (gripper.open - gripper.closed)
+            opening = (joint.opening(float(reference[index])) + change
+                       if gripper.command == 'delta'
                        else (action[gripper.index] - gripper.closed)
                        / (gripper.open - gripper.closed))
             positions[index] = joint.position(min(max(opening, 0.0), 1.0))

@@ -125,10 +125,11 @@ class Arm:
         positions = self.measurements.vector(self.joints)
         return None if np.isnan(positions).any() else positions
 
-    def plan_start(self, now: float) -> PlanStart:
+    def plan_start(self, now: float, observed: float | None = None) -> PlanStart:
         """
         Give what new actions start from.
 
+        :param observed: seconds at which their image was taken; None for now.
         :raises Held: it is not known where the arm is, or it is beyond its limits.
         """
         if not self._executor.is_started:
@@ -137,7 +138,7 @@ class Arm:
                 raise Held(Reason.STALE_JOINTS, f'no measured position of {", ".join(missing)}: '
                                                 'joint_states must give every joint of the arm')
             self._executor.start(self._measured(), now)
-        return self._executor.plan_start(now)
+        return self._executor.plan_start(now, observed)
 
     def plan(self, chunk: ActionChunk, plan_start: PlanStart) -> ActionTrajectory:
         """

@@ -13,6 +13,8 @@ from vla_ros.motion.action_check import ActionCheck
 from vla_ros.motion.action_space import ActionReader
 from vla_ros.motion.action_space import Pose
 from vla_ros.motion.coverage import CoverageMeter
+from vla_ros.motion.execution_times import ExecutionTimes
+from vla_ros.motion.execution_times import split_past
 from vla_ros.motion.kinematics import Kinematics
 from vla_ros.motion.kinematics import Unreachable
 from vla_ros.motion.lookahead import look_ahead
@@ -70,17 +72,24 @@ class ActionTrajectory:
     :param duration: seconds of each action.
     :param waypoints: start and end of each of the T actions, T + 1 in all.
     :param actions: float64 (T, D), the actions of the waypoints; (1, 0) of a teleoperator.
+    :param past: seconds of the first action that were past when it began.
     """
 
     began: float
     duration: float
     waypoints: tuple[Waypoint, ...]
     actions: np.ndarray
+    past: float = 0.0
+
+    @property
+    def ended(self) -> float:
+        """Seconds at which the last action is to have ended."""
+        return self.end(len(self.actions) - 1)
 
     def index(self, now: float) -> int:
         """Give the action that is due, T after the last one."""
         # With a tolerance: a tick meant for the boundary may come just before it.
-        passed = int((now - self.began) / self.duration + 1e-6)
+        passed = int((now - self.began + self.past) / self.duration + 1e-6)
         return min(max(passed, 0), len(self.actions))
 
     def reference(self, now: float) -> tuple[Waypoint, np.ndarray]:
@@ -90,13 +99,14 @@ class ActionTrajectory:
             return self.waypoints[-1], np.zeros(self.waypoints[-1].joints.shape)
         start, end = self.waypoints[index:index + 2]
         step = end.joints - start.joints
-        share = min(max((now - self.began) / self.duration - index, 0.0), 1.0)
+        duration = self.duration if index else self.duration - self.past
+        share = min(max(1.0 - (self.end(index) - now) / duration, 0.0), 1.0)
         pose = start.pose and end.pose and start.pose.towards(end.pose, share)
-        return Waypoint(start.joints + share * step, pose), step / self.duration
+        return Waypoint(start.joints + share * step, pose), step / duration
 
     def end(self, index: int) -> float:
         """Give the time at which an action is to have ended."""
-        return self.began + (index + 1) * self.duration
+        return self.began - self.past + (index + 1) * self.duration
 
 
 @dataclass(frozen=True)
@@ -108,12 +118,14 @@ class PlanStart:
     :param waypoint: where the actions so far have led by then; without a pose if the arm rests.
     :param speeds: float64 (N,), mean speeds of the action under way.
     :param rest: float64 (K, D), the actions not yet ended, if any are being executed.
+    :param executed: seconds since the observation in which actions were executed.
     """
 
     now: float
     waypoint: Waypoint
     speeds: np.ndarray
     rest: np.ndarray | None
+    executed: float = 0.0
 
 
 class TrajectoryExecutor:
@@ -154,6 +166,7 @@ class TrajectoryExecutor:
         #: Where the controller brakes by itself, and from when on.
         self._braking: tuple[float, BoundedTrajectory] | None = None
         self._plan: ActionTrajectory | None = None
+        self._times = ExecutionTimes()
         self._current = -1
         self._is_held = True
         self._is_settled = True
@@ -181,22 +194,29 @@ class TrajectoryExecutor:
         self._trajectory = BoundedTrajectory(limits, len(self._robot.joints), inside, now)
         self._braking = None
         self._plan = None
+        self._times.clear()
         self._is_held = self._is_settled = True
 
     def reset(self) -> None:
         """Forget everything: the next motion starts from measured positions."""
         self._trajectory = self._braking = None
         self._plan = None
+        self._times.clear()
 
-    def plan_start(self, now: float) -> PlanStart:
-        """Give the state from which actions of this moment start."""
+    def plan_start(self, now: float, observed: float | None = None) -> PlanStart:
+        """
+        Give the state from which actions of this moment start.
+
+        :param observed: seconds at which the actions' observation was made; None for now.
+        """
         assert self._trajectory is not None, 'started'
         if self._plan is None:
             rest = self._trajectory.destination
             return PlanStart(now, Waypoint(rest), np.zeros(rest.shape), None)
         waypoint, speeds = self._plan.reference(now)
         rest = self._plan.actions[self._plan.index(now):]
-        return PlanStart(now, waypoint, speeds, rest if rest.size else None)
+        return PlanStart(now, waypoint, speeds, rest if rest.size else None,
+                         0.0 if observed is None else self._executed(observed, now))
 
     def plan(self, actions: np.ndarray, plan_start: PlanStart) -> ActionTrajectory:
         """
@@ -212,26 +232,31 @@ class TrajectoryExecutor:
         first = plan_start.waypoint
         waypoints = [first if first.pose else self._waypoint(first.joints)]
         rows: list[np.ndarray] = []
-        wanted = len(actions)
+        actions, past = self._aligned(actions, plan_start.executed)
+        wanted, left = len(actions), self._timing.duration - past
         for action in self._repeated(self._blended(actions, plan_start.rest)):
             try:
-                end = self._end(action, waypoints[-1], speeds)
+                end = self._end(action, waypoints[-1], speeds, left)
             except Held:
                 if len(rows) >= wanted:
                     break  # only a repetition fails: the result itself is complete
                 raise
-            speeds = (end.joints - waypoints[-1].joints) / self._timing.duration
+            speeds = (end.joints - waypoints[-1].joints) / left
+            left = self._timing.duration
             waypoints.append(end)
             rows.append(action)
         return ActionTrajectory(plan_start.now, self._timing.duration, tuple(waypoints),
-                                np.array(rows))
+                                np.array(rows), past)
 
     def execute(self, trajectory: ActionTrajectory) -> None:
         """Replace the trajectory that was being executed."""
         before = self._plan
-        if before is not None and self._is_delta and before.actions.size and \
-                trajectory.actions.size:
-            self.meter.note(trajectory.began - before.began, len(before.actions) * before.duration)
+        if before is not None and before.actions.size and trajectory.actions.size:
+            self._times.add(before.began, min(before.ended, trajectory.began))
+            if self._is_delta:
+                self.meter.note(trajectory.began - before.began, before.ended - before.began)
+        else:
+            self._times.clear()
         self._plan = trajectory
         self._current = -1
         self._is_held = False
@@ -239,6 +264,7 @@ class TrajectoryExecutor:
     def hold(self, now: float) -> None:
         """Drop all actions and come to rest as soon as the limits allow."""
         self._plan = None
+        self._times.clear()
         if self._trajectory is not None and not self._is_held:
             self._trajectory.brake(now)
             self._is_held = True
@@ -289,6 +315,21 @@ class TrajectoryExecutor:
             return Waypoint(joints)
         return Waypoint(joints, self._kinematics.pose(joints[self._arm]))
 
+    def _executed(self, since: float, until: float) -> float:
+        """Give the seconds between two times in which actions were executed."""
+        executed = self._times.seconds(since, until)
+        plan = self._plan
+        if plan is not None and plan.actions.size:
+            executed += max(0.0, min(until, plan.ended) - max(since, plan.began))
+        return executed
+
+    def _aligned(self, actions: np.ndarray, executed: float) -> tuple[np.ndarray, float]:
+        """Give the actions that are not past, and the seconds of the first one that are."""
+        if self._timing.remainder != 'align':
+            return actions, 0.0
+        skipped, past = split_past(executed, self._timing.duration, len(actions))
+        return actions[skipped:], past
+
     def _repeated(self, actions: np.ndarray) -> np.ndarray:
         if not self._is_delta:
             return actions
@@ -296,26 +337,30 @@ class TrajectoryExecutor:
         return np.concatenate([actions, np.repeat(actions[-1:], times, axis=0)])
 
     def _blended(self, actions: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
-        if self._timing.remainder == 'drop' or rest is None:
+        if self._timing.remainder != 'blend' or rest is None:
             return actions
         rest = rest[:len(actions)]
         shares = np.arange(1, len(rest) + 1)[:, None] / (len(rest) + 1)
         return np.concatenate([shares * actions[:len(rest)] + (1.0 - shares) * rest,
                                actions[len(rest):]])
 
-    def _end(self, action: np.ndarray, start: Waypoint, speeds: np.ndarray) -> Waypoint:
-        arm, pose = self._arm_end(action, start)
-        hand = self._reader.grippers(action, start.joints[self._hand])
+    def _end(self, action: np.ndarray, start: Waypoint, speeds: np.ndarray,
+             left: float) -> Waypoint:
+        """Give where an action ends, of which so many seconds are left."""
+        share = left / self._timing.duration
+        arm, pose = self._arm_end(action, start, share)
+        hand = self._reader.grippers(action, start.joints[self._hand], share)
         wanted = np.concatenate([arm, hand])
-        joints = self._check.target(wanted, start.joints, speeds, self._timing.duration)
+        joints = self._check.target(wanted, start.joints, speeds, left)
         is_as_wanted = np.array_equal(joints[self._arm], arm)
         return Waypoint(joints, pose) if is_as_wanted else self._waypoint(joints)
 
-    def _arm_end(self, action: np.ndarray, start: Waypoint) -> tuple[np.ndarray, Pose | None]:
+    def _arm_end(self, action: np.ndarray, start: Waypoint,
+                 share: float) -> tuple[np.ndarray, Pose | None]:
         joints = start.joints[self._arm]
         if self._kinematics is None or start.pose is None:
-            return self._reader.joints(action, joints), None
-        pose = self._reader.pose(action, start.pose)
+            return self._reader.joints(action, joints, share), None
+        pose = self._reader.pose(action, start.pose, share)
         pose = replace(pose, position=self._check.tip(pose.position))
         try:
             return self._kinematics.solve(pose, joints), pose

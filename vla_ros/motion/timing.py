@@ -9,7 +9,7 @@ import math
 from vla_ros.data.datasets import DatasetDescription
 from vla_ros.errors import ParameterError
 
-REMAINDERS = ('drop', 'blend')
+REMAINDERS = ('drop', 'blend', 'align')
 
 #: Share by which a rate may exceed what is allowed: 5 Hz of a period of 0.2 s must not fail by
 #: rounding.
@@ -31,7 +31,8 @@ class Timing:
     :param repeat: seconds that the last delta of a result is repeated while no fresher one
         comes. 0: the arm stops where the result ends.
     :param remainder: what becomes of the rest of a chunk when a fresher one arrives: ``drop`` it,
-        or ``blend`` it into the fresher one, in shares that fall from action to action.
+        ``blend`` it into the fresher one, in shares that fall from action to action, or ``align``
+        the fresher one in time: its actions that are past by then are skipped.
     """
 
     duration: float

@@ -1,0 +1,160 @@
+# Copyright 2026 The vla_ros Authors
+# SPDX-License-Identifier: Apache-2.0
+
+"""A chunk belongs to the time of its observation: what is past when it arrives is skipped."""
+
+from dataclasses import replace
+
+import arms
+from executor_harness import BRIDGE
+from executor_harness import HOME
+from executor_harness import joint_space
+from executor_harness import make_executor
+from executor_harness import plan
+from executor_harness import SMALL
+from executor_harness import TICK
+import numpy as np
+import pytest
+from vla_ros.motion.execution_times import ExecutionTimes
+from vla_ros.motion.execution_times import split_past
+from vla_ros.motion.timing import Timing
+
+pytest.importorskip('ruckig', reason='ruckig is not installed: pip install ruckig')
+
+#: Seconds of an action, and the time constant with which the policy approaches its goal.
+PERIOD, CONSTANT = 0.1, 2.0
+CHUNK = 8
+
+
+def approach(space, remainder, latency, seconds=3.0):
+    """
+    Let a policy that sees where the arm is approach a goal in chunks.
+
+    :returns: the way that is left at each tick, float64 (K,), from 1 at the start.
+    """
+    is_eef = space.startswith('eef')
+    dataset = (replace(BRIDGE, space=space, period_s=PERIOD, rotation='axis_angle') if is_eef else
+               joint_space(space, PERIOD))
+    robot, start = (arms.six_axis_arm(), HOME) if is_eef else (SMALL, np.zeros(3))
+    executor, kinematics, limits = make_executor(robot, dataset,
+                                                 Timing(PERIOD, remainder=remainder))
+    executor.start(start, 0.0)
+    first = kinematics.pose(start[:6]) if is_eef else None
+
+    def where(now):
+        waypoint = executor.plan_start(now).waypoint
+        if not is_eef:
+            return waypoint.joints[0]
+        return kinematics.pose(waypoint.joints[:6]).position[1] - first.position[1]
+
+    goal = 0.2 if is_eef else 1.0
+    left, due, chunk, observed = [], 0.0, None, 0.0
+    for tick in range(round(seconds / TICK)):
+        now = tick * TICK
+        if now >= due - 1e-9:
+            if chunk is not None:
+                executor.execute(executor.plan(chunk, executor.plan_start(now, observed)))
+            # One inference at a time: the next one sees the arm as it is now.
+            ways = goal + (where(now) - goal) * np.exp(-np.arange(CHUNK + 1) * PERIOD / CONSTANT)
+            chunk, observed, due = actions_of(space, ways, first), now, now + latency
+        executor.sample(now)
+        left.append(1.0 - where(now) / goal)
+    assert remainder != 'align' or limits.violations.keys() <= {'gripper'}
+    return np.array(left)
+
+
+def actions_of(space, ways, first):
+    """Give the chunk that leads along the ways, float64 (CHUNK + 1,), of a joint or the tip."""
+    actions = np.zeros((CHUNK, 7 if space.startswith('eef') else 3))
+    if space == 'eef_pose':
+        from vla_ros.motion import rotations
+        actions[:, :3], actions[:, 3:6] = first.position, rotations.vector(first.rotation)
+        actions[:, 1] += ways[1:]
+    else:
+        column = 1 if space == 'eef_delta' else 0
+        actions[:, column] = np.diff(ways) if space.endswith('delta') else ways[1:]
+    return actions
+
+
+@pytest.mark.parametrize('space', ['joint_delta', 'joint_position', 'eef_delta', 'eef_pose'])
+@pytest.mark.parametrize('latency', [0.05, 0.2, 0.33])
+def test_an_aligned_chunk_goes_on_as_if_it_had_no_latency(space, latency):
+    left = approach(space, 'align', latency)
+    times = np.arange(len(left)) * TICK
+    # The first chunk finds the arm at rest, and all of it is still to be done.
+    wanted = np.exp(-np.maximum(times - latency, 0.0) / CONSTANT)
+    np.testing.assert_allclose(left, wanted, atol=0.012)
+
+
+@pytest.mark.parametrize('space', ['joint_delta', 'joint_position'])
+def test_a_chunk_that_is_not_aligned_repeats_what_is_past(space):
+    left = approach(space, 'drop', 0.4)
+    wanted = np.exp(-np.maximum(np.arange(len(left)) * TICK - 0.4, 0.0) / CONSTANT)
+    # Deltas that were executed are executed again, which is too far; positions lead back.
+    assert (left - wanted).min() < -0.05 if space == 'joint_delta' else np.diff(left).max() > 0.001
+
+
+def test_nothing_is_past_for_an_arm_that_rested_and_the_last_action_never_is():
+    executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
+                                   Timing(0.2, remainder='align'))
+    executor.start(np.zeros(3), 0.0)
+    actions = np.array([[0.01, 0.0, 1.0], [0.02, 0.0, 1.0], [0.04, 0.0, 1.0]])
+
+    def arrive(now, observed):
+        executor.execute(executor.plan(actions, executor.plan_start(now, observed)))
+        rest = executor.plan_start(now + 5.0).waypoint.joints[0]
+        return rest - executor.plan_start(now).waypoint.joints[0]
+
+    assert arrive(1.0, 0.0) == pytest.approx(0.07)
+    # Of the second since the image the arm has moved for 0.3 s: one action and a half.
+    assert arrive(1.3, 0.3) == pytest.approx(0.05)
+    assert arrive(1.4, 1.4) == pytest.approx(0.07)
+    assert arrive(5.0, 1.5) == pytest.approx(0.02)
+    assert arrive(9.0, 1.4) == pytest.approx(0.04)  # all of it is past, but for the last action
+    executor.hold(9.1)
+    assert arrive(9.2, 8.0) == pytest.approx(0.07)
+
+
+def test_an_aligned_chunk_begins_where_the_arm_is():
+    executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
+                                   Timing(0.2, remainder='align'))
+    executor.start(np.zeros(3), 0.0)
+    executor.execute(plan(executor, np.linspace(0.0, 0.4, 9)[1:, None] * [1.0, 0.0, 0.0], 0.0))
+    before = [executor.sample(tick * TICK).positions for tick in range(45)]
+    # It wants to be elsewhere, and most of its first action is past.
+    chunk = np.linspace(0.2, 0.6, 9)[1:, None] * [1.0, 0.0, 0.0]
+    executor.execute(executor.plan(chunk, executor.plan_start(0.44, 0.1)))
+    path = np.array([*before, *(executor.sample(tick * TICK).positions
+                                for tick in range(45, 300))])
+    steps = np.diff(path[:, 0])
+    assert steps.min() > -1e-9 and steps.max() <= SMALL.limits.velocity[0] * TICK
+    assert np.abs(np.diff(steps)).max() <= SMALL.limits.acceleration[0] * TICK**2 * 1.001
+    assert path[-1, 0] == pytest.approx(0.6)
+
+
+def test_a_coverage_of_aligned_chunks_counts_what_is_left_of_them():
+    executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
+                                   Timing(0.2, remainder='align'))
+    executor.start(np.zeros(3), 0.0)
+    for step in range(1, 40):
+        executor.execute(executor.plan(np.full((4, 3), 0.001),
+                                       executor.plan_start(0.5 * step, 0.5 * (step - 1))))
+    # Chunks of 0.8 s every 0.5 s, which are 0.5 s old: 0.3 s are left of each.
+    assert executor.meter.coverage.coverage == pytest.approx(0.7, abs=0.15)
+    assert executor.meter.coverage.coverage < 0.98
+
+
+def test_times_of_execution_leave_rests_out():
+    times = ExecutionTimes()
+    for number in range(100):
+        times.add(0.1 * number, 0.1 * (number + 1))
+    times.add(12.0, 13.0)
+    times.add(14.0, 14.0)
+    assert times.seconds(0.0, 20.0) == pytest.approx(11.0)
+    assert times.seconds(9.5, 12.25) == pytest.approx(0.75)
+    times.clear()
+    assert times.seconds(0.0, 20.0) == 0.0
+    assert split_past(0.25, 0.1, 8) == (2, pytest.approx(0.05))
+    assert split_past(0.195, 0.1, 8) == (2, 0.0)
+    assert split_past(0.3, 0.1, 8) == (3, 0.0)
+    assert split_past(5.0, 0.1, 8) == (7, 0.0)
