@@ -4,13 +4,16 @@
 """A plan that is interrupted ends what its threads have started."""
 
 import signal
+import tempfile
 import threading
 
 import pytest
 
 pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
 
-from vla_ros.evaluation.plan_runner import PlanRunner  # noqa: E402, I100
+from vla_ros.cli.eval import main  # noqa: E402, I100
+from vla_ros.errors import VlaError  # noqa: E402
+from vla_ros.evaluation.plan_runner import PlanRunner  # noqa: E402
 
 
 class Waiting(PlanRunner):
@@ -56,3 +59,18 @@ def test_a_failure_of_one_thread_is_raised_once_all_have_ended(tmp_path):
         runner.run(2, tmp_path / 'logs', {})
     thread.join()
     assert len(runner.cleaned_up) == 2
+
+
+@pytest.mark.parametrize(('error', 'status'), [(KeyboardInterrupt(), 130),
+                                               (VlaError('it failed'), 2)])
+def test_the_logs_of_an_evaluation_stay_if_it_fails_and_not_if_it_is_interrupted(
+        error, status, monkeypatch, tmp_path):
+    def run(self, jobs, logs, environment):
+        assert logs.parent == tmp_path
+        (logs / 'node.log').touch()
+        raise error
+
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.setattr(PlanRunner, 'run', run)
+    assert main(['--episodes', '1']) == status
+    assert len(list(tmp_path.glob('vla_eval_*/node.log'))) == (status == 2)

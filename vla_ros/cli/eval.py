@@ -185,7 +185,11 @@ def _run_plan(runner: 'PlanRunner', jobs: int) -> float:
     # The logs stay if a process fails: the error names them.
     logs = Path(tempfile.mkdtemp(prefix='vla_eval_'))
     began = time.monotonic()
-    runner.run(jobs, logs, environment)
+    try:
+        runner.run(jobs, logs, environment)
+    except KeyboardInterrupt:
+        shutil.rmtree(logs)  # nothing has failed, and nothing names them
+        raise
     seconds = time.monotonic() - began
     shutil.rmtree(logs)
     return seconds
