@@ -75,7 +75,7 @@ def test_no_output_violates_a_joint_limit(choices, steps):
     space, policy = dice.of(['joint_delta', 'joint_position']), dice.of(['clamp', 'hold'])
     period = dice.of([0.02, 0.2])
     timing = Timing(period, dice.of([0.0, 0.1]), dice.of([0.0, 0.4]),
-                    dice.of(['drop', 'blend', 'align']))
+                    dice.of(['drop', 'blend', 'align', 'align_blend']))
     limit_settings = ActionLimitSettings(policy, policy, policy, policy, policy, jump=10.0)
     executor, _, _ = make_executor(SMALL, joint_space(space, period), timing, limit_settings)
     random = np.random.default_rng(steps[0])

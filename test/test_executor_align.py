@@ -15,8 +15,9 @@ from executor_harness import SMALL
 from executor_harness import TICK
 import numpy as np
 import pytest
+from vla_ros.motion.chunk_alignment import shift
+from vla_ros.motion.chunk_alignment import split_past
 from vla_ros.motion.execution_times import ExecutionTimes
-from vla_ros.motion.execution_times import split_past
 from vla_ros.motion.timing import Timing
 
 pytest.importorskip('ruckig', reason='ruckig is not installed: pip install ruckig')
@@ -59,7 +60,7 @@ def approach(space, remainder, latency, seconds=3.0):
             chunk, observed, due = actions_of(space, ways, first), now, now + latency
         executor.sample(now)
         left.append(1.0 - where(now) / goal)
-    assert remainder != 'align' or limits.violations.keys() <= {'gripper'}
+    assert remainder == 'drop' or limits.violations.keys() <= {'gripper'}
     return np.array(left)
 
 
@@ -76,10 +77,13 @@ def actions_of(space, ways, first):
     return actions
 
 
-@pytest.mark.parametrize('space', ['joint_delta', 'joint_position', 'eef_delta', 'eef_pose'])
+@pytest.mark.parametrize(('space', 'remainder'), [
+    ('joint_delta', 'align'), ('joint_position', 'align'), ('eef_delta', 'align'),
+    ('eef_pose', 'align'), ('joint_delta', 'align_blend'), ('joint_position', 'align_blend'),
+    ('eef_delta', 'align_blend')])
 @pytest.mark.parametrize('latency', [0.05, 0.2, 0.33])
-def test_an_aligned_chunk_goes_on_as_if_it_had_no_latency(space, latency):
-    left = approach(space, 'align', latency)
+def test_an_aligned_chunk_goes_on_as_if_it_had_no_latency(space, remainder, latency):
+    left = approach(space, remainder, latency)
     times = np.arange(len(left)) * TICK
     # The first chunk finds the arm at rest, and all of it is still to be done.
     wanted = np.exp(-np.maximum(times - latency, 0.0) / CONSTANT)
@@ -132,6 +136,20 @@ def test_an_aligned_chunk_begins_where_the_arm_is():
     assert path[-1, 0] == pytest.approx(0.6)
 
 
+def test_blending_in_time_softens_the_change_to_a_chunk_that_wants_to_be_elsewhere():
+    def change(remainder):
+        executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
+                                       Timing(0.2, remainder=remainder))
+        executor.start(np.zeros(3), 0.0)
+        chunk = np.linspace(0.0, 0.4, 9)[1:, None] * [1.0, 0.0, 0.0]
+        executor.execute(plan(executor, chunk, 0.0))
+        speeds = executor.plan_start(0.44).speeds
+        executor.execute(executor.plan(chunk + [0.08, 0.0, 0.0], executor.plan_start(0.44, 0.0)))
+        return executor.plan_start(0.45).speeds[0] - speeds[0]
+
+    assert 0.0 < change('align_blend') < 0.5 * change('align')
+
+
 def test_a_coverage_of_aligned_chunks_counts_what_is_left_of_them():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
                                    Timing(0.2, remainder='align'))
@@ -154,7 +172,14 @@ def test_times_of_execution_leave_rests_out():
     assert times.seconds(9.5, 12.25) == pytest.approx(0.75)
     times.clear()
     assert times.seconds(0.0, 20.0) == 0.0
+
+
+def test_what_is_past_of_a_chunk_is_split_off_and_its_rest_shifted():
     assert split_past(0.25, 0.1, 8) == (2, pytest.approx(0.05))
     assert split_past(0.195, 0.1, 8) == (2, 0.0)
     assert split_past(0.3, 0.1, 8) == (3, 0.0)
     assert split_past(5.0, 0.1, 8) == (7, 0.0)
+    rows = np.array([[0.0], [1.0], [2.0], [4.0]])
+    np.testing.assert_allclose(shift(rows, 0.0), rows[1:])
+    np.testing.assert_allclose(shift(rows, -0.25), [[0.75], [1.75], [3.5]])
+    np.testing.assert_allclose(shift(rows, 0.5), [[1.5], [3.0], [4.0]])

@@ -197,8 +197,8 @@ class NodeConfig:
         '0: the arm stops.', minimum=0.0, maximum=LONGEST_REPEAT)
     remainder: str = _parameter(
         'action.remainder', 'drop', 'What becomes of the rest of a chunk when a fresher one '
-        'arrives: drop it, blend it into the fresher one, or align: skip the actions of the '
-        'fresher one that are past.', choices=REMAINDERS)
+        'arrives: drop it, blend it into the fresher one, align: skip the actions of the '
+        'fresher one that are past, or align_blend, which is both.', choices=REMAINDERS)
     robot_file: str = _parameter(
         'robot.file', '', 'Robot that is moved, smoothly and within its limits: a YAML file as in '
         'config/robots, or the name of one there; empty: commands go out as they come.')

@@ -9,8 +9,6 @@ from collections import deque
 _MOST = 64
 #: Seconds between two intervals that still follow one another.
 _TOLERANCE = 1e-6
-#: Share of an action that is not worth a motion of its own.
-_SHORTEST = 0.1
 
 
 class ExecutionTimes:
@@ -41,22 +39,3 @@ class ExecutionTimes:
         """Give the seconds between two times in which actions were executed."""
         return sum(max(0.0, min(ended, until) - max(began, since))
                    for began, ended in self._intervals)
-
-
-def split_past(executed: float, duration: float, count: int) -> tuple[int, float]:
-    """
-    Split a chunk at the present.
-
-    The last action is never past: a policy that is slower than its chunk is long would otherwise
-    not move the arm at all.
-
-    :param executed: seconds since the observation in which actions were executed.
-    :param duration: seconds of an action.
-    :param count: actions of the chunk, at least 1.
-    :returns: number of actions that are past, and seconds of the next one that are past.
-    """
-    past = int(executed / duration + 1e-6)
-    begun = max(0.0, executed - past * duration)
-    if begun > (1.0 - _SHORTEST) * duration:
-        past, begun = past + 1, 0.0
-    return (past, begun) if past < count else (count - 1, 0.0)

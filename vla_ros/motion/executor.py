@@ -12,9 +12,11 @@ from vla_ros.errors import ParameterError
 from vla_ros.motion.action_check import ActionCheck
 from vla_ros.motion.action_space import ActionReader
 from vla_ros.motion.action_space import Pose
+from vla_ros.motion.chunk_alignment import blend
+from vla_ros.motion.chunk_alignment import shift
+from vla_ros.motion.chunk_alignment import split_past
 from vla_ros.motion.coverage import CoverageMeter
 from vla_ros.motion.execution_times import ExecutionTimes
-from vla_ros.motion.execution_times import split_past
 from vla_ros.motion.kinematics import Kinematics
 from vla_ros.motion.kinematics import Unreachable
 from vla_ros.motion.lookahead import look_ahead
@@ -117,7 +119,9 @@ class PlanStart:
     :param now: seconds at which they begin.
     :param waypoint: where the actions so far have led by then; without a pose if the arm rests.
     :param speeds: float64 (N,), mean speeds of the action under way.
-    :param rest: float64 (K, D), the actions not yet ended, if any are being executed.
+    :param rest: float64 (K + 1, D), the action before and those not yet ended, if any are being
+        executed.
+    :param left: seconds that are left of the action under way.
     :param executed: seconds since the observation in which actions were executed.
     """
 
@@ -125,6 +129,7 @@ class PlanStart:
     waypoint: Waypoint
     speeds: np.ndarray
     rest: np.ndarray | None
+    left: float = 0.0
     executed: float = 0.0
 
 
@@ -146,10 +151,10 @@ class TrajectoryExecutor:
         :param kinematics: of the robot; needed for end-effector actions.
         :raises ParameterError: timing and action space do not fit each other.
         """
-        if timing.remainder == 'blend' and reader.dataset.space == 'eef_pose':
-            raise ParameterError('action.remainder', 'blend',
-                                 'drop where action.space is eef_pose: the mean of two rotations '
-                                 'written as angles is not the rotation between them')
+        if timing.is_blended and reader.dataset.space == 'eef_pose':
+            raise ParameterError('action.remainder', timing.remainder,
+                                 'drop or align where action.space is eef_pose: the mean of two '
+                                 'rotations written as angles is not the rotation between them')
         if reader.is_cartesian and kinematics is None:
             raise ParameterError('kinematics', None, 'given for end-effector actions')
         self._robot = robot
@@ -214,9 +219,14 @@ class TrajectoryExecutor:
             rest = self._trajectory.destination
             return PlanStart(now, Waypoint(rest), np.zeros(rest.shape), None)
         waypoint, speeds = self._plan.reference(now)
-        rest = self._plan.actions[self._plan.index(now):]
-        return PlanStart(now, waypoint, speeds, rest if rest.size else None,
-                         0.0 if observed is None else self._executed(observed, now))
+        index, actions = self._plan.index(now), self._plan.actions
+        is_over = index == len(actions) or not actions.size
+        return PlanStart(
+            now, waypoint, speeds,
+            None if is_over else np.concatenate([actions[max(index - 1, 0), None],
+                                                 actions[index:]]),
+            self._plan.end(index) - now,
+            0.0 if observed is None else self._executed(observed, now))
 
     def plan(self, actions: np.ndarray, plan_start: PlanStart) -> ActionTrajectory:
         """
@@ -232,9 +242,9 @@ class TrajectoryExecutor:
         first = plan_start.waypoint
         waypoints = [first if first.pose else self._waypoint(first.joints)]
         rows: list[np.ndarray] = []
-        actions, past = self._aligned(actions, plan_start.executed)
+        actions, past = self._continued(actions, plan_start)
         wanted, left = len(actions), self._timing.duration - past
-        for action in self._repeated(self._blended(actions, plan_start.rest)):
+        for action in self._repeated(actions):
             try:
                 end = self._end(action, waypoints[-1], speeds, left)
             except Held:
@@ -323,26 +333,24 @@ class TrajectoryExecutor:
             executed += max(0.0, min(until, plan.ended) - max(since, plan.began))
         return executed
 
-    def _aligned(self, actions: np.ndarray, executed: float) -> tuple[np.ndarray, float]:
-        """Give the actions that are not past, and the seconds of the first one that are."""
-        if self._timing.remainder != 'align':
-            return actions, 0.0
-        skipped, past = split_past(executed, self._timing.duration, len(actions))
-        return actions[skipped:], past
+    def _continued(self, actions: np.ndarray, start: PlanStart) -> tuple[np.ndarray, float]:
+        """Give the actions that continue those before, and the seconds of the first one past."""
+        timing, rest, past = self._timing, start.rest, 0.0
+        if timing.is_aligned:
+            skipped, past = split_past(start.executed, timing.duration, len(actions))
+            actions = actions[skipped:]
+        if not timing.is_blended or rest is None:
+            return actions, past
+        if not timing.is_aligned:
+            return blend(actions, rest[1:]), past
+        offset = (timing.duration - past - start.left) / timing.duration
+        return blend(actions, shift(rest, offset)), past
 
     def _repeated(self, actions: np.ndarray) -> np.ndarray:
         if not self._is_delta:
             return actions
         times = int(self._timing.repeat / self._timing.duration + 1e-6)
         return np.concatenate([actions, np.repeat(actions[-1:], times, axis=0)])
-
-    def _blended(self, actions: np.ndarray, rest: np.ndarray | None) -> np.ndarray:
-        if self._timing.remainder != 'blend' or rest is None:
-            return actions
-        rest = rest[:len(actions)]
-        shares = np.arange(1, len(rest) + 1)[:, None] / (len(rest) + 1)
-        return np.concatenate([shares * actions[:len(rest)] + (1.0 - shares) * rest,
-                               actions[len(rest):]])
 
     def _end(self, action: np.ndarray, start: Waypoint, speeds: np.ndarray,
              left: float) -> Waypoint:

@@ -9,7 +9,7 @@ import math
 from vla_ros.data.datasets import DatasetDescription
 from vla_ros.errors import ParameterError
 
-REMAINDERS = ('drop', 'blend', 'align')
+REMAINDERS = ('drop', 'blend', 'align', 'align_blend')
 
 #: Share by which a rate may exceed what is allowed: 5 Hz of a period of 0.2 s must not fail by
 #: rounding.
@@ -31,14 +31,24 @@ class Timing:
     :param repeat: seconds that the last delta of a result is repeated while no fresher one
         comes. 0: the arm stops where the result ends.
     :param remainder: what becomes of the rest of a chunk when a fresher one arrives: ``drop`` it,
-        ``blend`` it into the fresher one, in shares that fall from action to action, or ``align``
-        the fresher one in time: its actions that are past by then are skipped.
+        ``blend`` it into the fresher one, in shares that fall from action to action, ``align``
+        the fresher one in time: its actions that are past by then are skipped, or both.
     """
 
     duration: float
     smoothing: float = 0.1
     repeat: float = 0.0
     remainder: str = 'drop'
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether actions that are past are skipped."""
+        return self.remainder.startswith('align')
+
+    @property
+    def is_blended(self) -> bool:
+        """Whether the rest of the chunk before is blended in."""
+        return self.remainder.endswith('blend')
 
     def __post_init__(self) -> None:
         """Reject values that are no times."""
