@@ -3,24 +3,34 @@
 
 """What of LIBERO needs no benchmark: names, plan, schedule, grasps, expert, replay."""
 
+from dataclasses import replace
 import json
 import math
 import os
 import subprocess
 import sys
 
+import arms
+from executor_harness import HOME
+from executor_harness import make_executor
+from executor_harness import plan
 import numpy as np
 import pytest
 from vla_ros.cli.eval import main
 from vla_ros.data.actions import ActionTokenizer
+from vla_ros.data.datasets import find_dataset
+from vla_ros.data.transforms import transform_description
 from vla_ros.errors import ObservationError
 from vla_ros.errors import ParameterError
 from vla_ros.errors import VlaError
+from vla_ros.motion import rotations
 from vla_ros.policy.base import Observation
 from vla_ros.policy.config import PolicyConfig
+from vla_ros.policy.load import load_policy
 from vla_ros.sim.libero.expert_policy import ExpertPolicy
 from vla_ros.sim.libero.replay import make as make_replay
 from vla_ros.sim.libero.schedule import Schedule
+from vla_ros.util.share import find_share
 from vla_ros.worlds.libero.expert import Expert
 from vla_ros.worlds.libero.expert import Situation
 from vla_ros.worlds.libero.grasps import Boxes
@@ -29,6 +39,7 @@ from vla_ros.worlds.libero.grasps import turn
 from vla_ros.worlds.libero.suites import step_limit
 from vla_ros.worlds.libero.suites import SUITES
 from vla_ros.worlds.libero.suites import TaskName
+import yaml
 
 NOTHING = Boxes(np.zeros((0, 3)), np.zeros((0, 3, 3)), np.zeros((0, 3)))
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -145,6 +156,68 @@ def test_the_action_that_leaves_the_policy_is_the_experts_within_a_bin():
     assert chunk.actions[0, 6] == pytest.approx(1.0, abs=2 / 255)  # open
     tokenizer = ActionTokenizer(32000)
     np.testing.assert_array_equal(tokenizer.decode(chunk.token_ids), chunk.normalized[0])
+
+
+def expert_episode(length=150):
+    """Give situations of a hand that goes where the expert asks, float64 (length, 20)."""
+    expert, now, found = Expert(), situation(), []
+    for _ in range(length):
+        found.append(now.copy())
+        action = expert.act(Situation.read(now))
+        now[:3] += action[:3] * 0.05 * 0.26
+        now[6:8] += (1.0, -1.0) * np.array(0.004 if action[6] else -0.004)
+        now[6:8] = np.clip(now[6:8], (0.02, -0.04), (0.04, -0.02))
+        if now[6] < 0.03 and np.abs(now[:3] - now[8:11]).max() < 0.02:
+            now[8:11] = now[11:14] = now[:3]
+    return np.array(found)
+
+
+def robot_actions():
+    """Give what a robot gets for each situation of an episode, and what the expert wants."""
+    file = find_share() / 'config' / 'libero.yaml'
+    transforms = yaml.safe_load(file.read_text())['/**']['ros__parameters']['action']['transforms']
+    policy = load_policy(PolicyConfig(
+        policy='vla_ros.sim.libero.expert_policy:make', checkpoint='', unnorm_key='libero_spatial',
+        action_transforms=tuple(transforms)))
+    expert = Expert()
+    for now in expert_episode():
+        wanted = expert.act(Situation.read(now))
+        # LIBERO closes by 1 and opens by -1.
+        wanted[6] = 1.0 - 2.0 * wanted[6]
+        yield policy.infer(Observation((IMAGE,), 'pick up', now)).actions, wanted, transforms
+
+
+def test_the_action_that_reaches_the_benchmarks_controller_is_the_experts_within_a_bin():
+    pairs = [(actions[0], wanted) for actions, wanted, _ in robot_actions()]
+    got, wanted = map(np.array, zip(*pairs))
+    np.testing.assert_allclose(got[:, :6], wanted[:, :6], rtol=0.0, atol=2 / 255)
+    np.testing.assert_array_equal(got[:, 6], wanted[:, 6])
+    assert np.abs(wanted[:, :3]).max(0).min() > 0.3 and set(got[:, 6]) == {-1.0, 1.0}
+
+
+def test_the_way_that_the_node_leads_the_arm_is_the_experts_within_a_bin():
+    pytest.importorskip('ruckig')
+    pytest.importorskip('pinocchio')
+    libero, robot = find_dataset('libero_spatial'), arms.six_axis_arm()
+    # The limits are those of a stronger arm: here only the way counts that is asked for.
+    robot = replace(robot, limits=replace(robot.limits, velocity=100.0 * robot.limits.velocity,
+                                          acceleration=1e4 * robot.limits.acceleration))
+    bin_m, bin_rad = (2 / 255 * libero.delta_gain * unit
+                      for unit in (libero.position_unit_m, libero.rotation_unit_rad))
+    executor = None
+    for actions, wanted, transforms in robot_actions():
+        if executor is None:
+            executor, kinematics, limits = make_executor(
+                robot, transform_description(libero, transforms))
+            start = kinematics.pose(HOME[:6])
+        executor.start(HOME, 0.0)
+        end = plan(executor, actions, 0.0).waypoints[-1]
+        np.testing.assert_allclose(end.pose.position - start.position, 127.5 * bin_m * wanted[:3],
+                                   rtol=0.0, atol=bin_m)
+        np.testing.assert_allclose(rotations.vector(end.pose.rotation @ start.rotation.T),
+                                   127.5 * bin_rad * wanted[3:6], rtol=0.0, atol=bin_rad)
+        assert (end.joints[6] > HOME[6]) == (wanted[6] < 0.0)
+    assert limits.violations.keys() <= {'gripper'}
 
 
 def test_the_expert_needs_the_situation():
