@@ -139,9 +139,9 @@ def watch(port: int) -> None:
         while True:
             client.hear()
 
+    clients[0].wait(lambda message: message['type'] == 'picture')
     for client in clients[:-1]:
         threading.Thread(target=look, args=(client,), daemon=True).start()
-    clients[0].wait(lambda message: message['type'] == 'picture')
     print('watching', flush=True)
     threading.Event().wait()
 
