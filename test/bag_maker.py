@@ -97,7 +97,8 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
     :param change: called with topic, seconds since the beginning, arrival, stamp and value of each
         message; gives arrival, stamp and value, or None to leave the message out.
     :param takeovers: beginning and end of each, in seconds.
-    :param answers: whether the policy answers every third image of the front camera.
+    :param answers: whether the policy answers every third image of the front camera; the number of
+        an image instead: and its answer to that one is not finite.
     """
     topics = [RecordedTopic(topic, kind, definition(*kind.split('/')[::2]))
               for topic, kind in TYPES.items()]
@@ -119,7 +120,8 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
         if topic in (FRONT, WRIST):
             write(bag, topic, arrival, image(topic, stamp, value, size))
             if answers and topic == FRONT and value % 3 == 0 and value:
-                write(bag, ACTION, arrival + 20_000_000, answer(stamp))
+                action = (math.nan, 0.0) if value == answers else (0.0, 0.0)
+                write(bag, ACTION, arrival + 20_000_000, answer(stamp, action))
         else:
             write(bag, topic, arrival, joint_state(stamp, value))
     bag.finish()
@@ -127,9 +129,9 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
     return folder
 
 
-def answer(stamp):
+def answer(stamp, action=(0.0, 0.0)):
     """Make the account of an answer, which observed as the contract says."""
-    message = VlaAction(instruction='pick up the red block', action=[0.0, 0.0])
+    message = VlaAction(instruction='pick up the red block', action=list(action))
     message.header.stamp = stamp_of(stamp)
     number = round((stamp - START) * 1e-9 * 30)
     wrist = START + round((number - 1) * 1e9 / 30) + 5_000_000

@@ -161,6 +161,12 @@ def test_what_the_node_saw_before_the_recording_began_is_no_fault(tmp_path, caps
     assert status == 0 and not any('parity' in line for line in findings), findings
 
 
+def test_an_answer_of_the_policy_that_is_no_number_is_named(tmp_path, capsys):
+    status, findings = check(write_bag(tmp_path / 'bag', answers=30), capsys)
+    assert status == 1
+    assert findings == ['error: not-finite: 1 actions on /vla/action are not finite']
+
+
 def test_an_episode_without_messages_or_sentence_is_named(tmp_path, capsys):
     def all_gone(topic, seconds, arrival, stamp, value):
         return None

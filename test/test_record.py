@@ -23,7 +23,9 @@ from vla_ros.data.contract import read_contract  # noqa: E402
 from vla_ros.recording.bag_reader import Bag  # noqa: E402
 from vla_ros.recording.bag_writer import BagWriter  # noqa: E402
 from vla_ros.recording.bag_writer import RecordedTopic  # noqa: E402
+from vla_ros.recording.check_bag import check_bag  # noqa: E402
 from vla_ros.recording.episode_recorder import EpisodeRecorder  # noqa: E402
+from vla_ros.recording.findings import Limits  # noqa: E402
 from vla_ros.recording.message_definitions import definition  # noqa: E402
 import yaml  # noqa: E402
 
@@ -113,6 +115,7 @@ def test_a_recording_survives_kill_9_and_the_next_start_completes_it(tmp_path):
         assert before['/camera/image_raw'] == before['/joint_states'] == 40
         assert cut.metadata['outcome'] == 'recording'
         assert metadata_yaml(folder)['custom_data']['outcome'] == 'recording'
+        assert 'the bag was cut short (its recorder was killed?)' in named(folder, 'unfinished')
     with recording(tmp_path) as (process, robot):
         wait_until(lambda: Bag(folder).is_complete, 'the index')
         assert process.end() == 0
@@ -230,11 +233,18 @@ def test_what_comes_after_the_end_is_no_dropped_message(tmp_path, monkeypatch):
     assert (said['messages'], said['dropped']) == ('1', '0')
 
 
+def named(folder, name):
+    """Give the sentence by which a check of a bag names a fault."""
+    report = check_bag(folder, Limits(), has_pictures=False)
+    return next(finding.text for finding in report.findings if finding.name == name)
+
+
 def check_whole(folder):
     """Check a bag whose disk was full: all that was written is there, and the reason."""
     bag = Bag(folder)
     assert bag.is_complete
     assert bag.metadata['ended_by'].startswith('disk full')
+    assert 'the episode ended by itself: disk full' in named(folder, 'unfinished')
     counts = counts_of(bag)
     assert counts['/camera/image_raw'] >= 4
     assert metadata_yaml(folder)['message_count'] == sum(counts.values())

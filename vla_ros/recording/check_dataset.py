@@ -30,7 +30,7 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
     try:
         dataset = LeRobotDataset(folder)
     except DatasetError as error:
-        report.error('format', str(error))
+        report.error('not-finite' if 'is not finite' in str(error) else 'format', str(error))
         return report
     names = dataset.action_names
     report.facts = {'version': dataset.metadata.version, 'frames': str(len(dataset)),
@@ -42,6 +42,7 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
     actions: np.ndarray = dataset.actions.astype(np.float64)
     if np.isfinite(actions).all():
         report.dimensions = dimensions_of(names, actions)
+    _check_states(dataset, report)
     _check_statistics(dataset, actions, report)
     _check_contract(folder, report)
     for number, rows in enumerate(dataset.episode_rows):
@@ -53,6 +54,15 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
     if has_pictures:
         _show(dataset, report)
     return report
+
+
+def _check_states(dataset: LeRobotDataset, report: Report) -> None:
+    if dataset.states is None:
+        return
+    bad = np.flatnonzero(~np.isfinite(dataset.states).all(1))
+    if len(bad):
+        report.error('not-finite', f'the state of frame {bad[0]} is not finite, {len(bad)} frames '
+                                   'in all')
 
 
 def _check_statistics(dataset: LeRobotDataset, actions: np.ndarray, report: Report) -> None:
