@@ -115,7 +115,8 @@ class Loop:
         options = self.arguments
         tool('train', '--dataset', dataset, '--finetune', weak, '--out', adapter, '--only',
              'interventions', '--unnorm-key', DATASET, '--steps', options.steps, '--batch', 32,
-             '--learning-rate', options.learning_rate, '--validation', 0.1, '--device', 'cpu')
+             '--learning-rate', options.learning_rate, '--validation', 0.1,
+             '--validate-every', 20, '--device', 'cpu')
         tool('train', '--merge', adapter, '--finetune', weak, '--out', tuned)
 
     def compare(self, tuned, weak, found):
@@ -146,8 +147,8 @@ def main():
     parser.add_argument('--episodes', type=int, default=60, help='recorded (%(default)s)')
     parser.add_argument('--compared', type=int, default=120, help='compared (%(default)s)')
     parser.add_argument('--noise', type=float, default=0.3)
-    parser.add_argument('--steps', type=int, default=600)
-    parser.add_argument('--learning-rate', type=float, default=1e-3)
+    parser.add_argument('--steps', type=int, default=120)
+    parser.add_argument('--learning-rate', type=float, default=5e-4)
     parser.add_argument('--jobs', type=int, default=2)
     loop = Loop(parser.parse_args())
     gain = loop.run()

@@ -42,7 +42,7 @@ CONTRACT = 'tabletop_leader'
 #: Distance of the policy's goal from the expert's, m, and of their grippers, m, that is wrong.
 _WRONG, _WRONG_GRIPPER = 0.03, 0.02
 #: Simulated seconds for which it has to be wrong, and after which the operator helps anyway.
-_PATIENCE, _MOST_PATIENCE = 0.5, 8.0
+_PATIENCE, _MOST_PATIENCE = 0.3, 8.0
 #: Simulated seconds between two goals, and of wall time between two messages of the deadman.
 _GOAL_PERIOD, _DEADMAN_PERIOD = 0.03, 0.05
 _TELEOP = {'teleop.enabled': True, 'teleop.timeout': 1.0, 'teleop.max_distance': 2.0}
