@@ -53,7 +53,8 @@ def change(folder, name, edit):
 
 def refusal(folder, capsys, tmp_path):
     """Train on a folder; give the one line that it is refused with."""
-    assert main(['--dataset', str(folder), '--out', str(tmp_path / 'out'), '--steps', '1',
+    assert main(['--dataset', str(folder), '--decoders', '0',
+                 '--out', str(tmp_path / 'out'), '--steps', '1',
                  '--batch', '2', '--device', 'cpu']) == 2
     shown = capsys.readouterr()
     assert shown.out == '' and len(shown.err.splitlines()) == 1
@@ -169,6 +170,7 @@ def test_the_camera_with_images_is_taken_and_named(tmp_path, capsys):
     edit_json(folder / INFO, features={'front': {'dtype': 'video', 'shape': [4, 4, 3]},
                                        **info['features']})
     assert LeRobotDataset(folder).camera == 'observation.image'
-    assert main(['--dataset', str(folder), '--camera', 'front', '--out', str(tmp_path / 'out'),
+    assert main(['--dataset', str(folder), '--decoders', '0',
+                 '--camera', 'front', '--out', str(tmp_path / 'out'),
                  '--device', 'cpu']) == 2
     assert 'it cannot be read as a video' in capsys.readouterr().err

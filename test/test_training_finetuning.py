@@ -101,7 +101,7 @@ def plain_loss(policy, dataset):
 def test_the_loss_is_that_of_the_network_that_infers(golden_checkpoints, dataset, tmp_path):
     folder = golden_checkpoints['float32']
     tuning = FineTuning(PLAN, open_checkpoint(str(folder)), dataset, tmp_path, make_accelerator())
-    inputs = tuning.batch(np.arange(len(dataset)))
+    inputs = tuning.reader.read(np.arange(len(dataset)))
     assert (inputs[2] != -100).sum(1).tolist() == [8] * len(dataset)
     with torch.no_grad():
         ours = float(tuning.vla(*inputs))
@@ -111,7 +111,8 @@ def test_the_loss_is_that_of_the_network_that_infers(golden_checkpoints, dataset
 
 def test_an_adapter_is_trained_resumed_and_loaded(golden_checkpoints, dataset, tmp_path):
     folder, out = golden_checkpoints['float32'], tmp_path / 'adapter'
-    command = ['--finetune', str(folder), '--dataset', str(dataset.folder), '--out', str(out),
+    command = ['--finetune', str(folder), '--dataset', str(dataset.folder), '--decoders', '0',
+               '--out', str(out),
                '--lora-rank', '8', '--steps', '6', '--batch', '4', '--learning-rate', '5e-3',
                '--threads', '1', '--device', 'cpu']
     checkpoint = open_checkpoint(str(folder))
@@ -146,12 +147,13 @@ def test_an_adapter_is_trained_resumed_and_loaded(golden_checkpoints, dataset, t
     assert base.infer(seen).token_ids != tokens
     # The engine's network, the adapter merged into it, agrees with what was trained.
     with torch.no_grad():
-        trained = float(whole.model(*whole.batch(np.arange(len(dataset)))))
+        trained = float(whole.model(*whole.reader.read(np.arange(len(dataset)))))
     assert plain_loss(adapted, dataset) == pytest.approx(trained, rel=1e-3)
 
 
 def test_the_small_model_learns_a_dataset_from_nothing(dataset, tmp_path, capsys):
-    assert main(['--dataset', str(dataset.folder), '--out', str(tmp_path), '--steps', '6',
+    assert main(['--dataset', str(dataset.folder), '--decoders', '0',
+                 '--out', str(tmp_path), '--steps', '6',
                  '--batch', '4', '--threads', '1', '--precision', 'bf16']) == 0
     state = torch.load(tmp_path / 'training_state.pt', weights_only=True)
     assert state['curve'][-1]['action'] < state['curve'][0]['action']
@@ -167,7 +169,8 @@ def test_what_is_missing_is_named(dataset, monkeypatch, capsys, tmp_path, golden
                 f'{install_command("requirements-train.txt")}')
         monkeypatch.setitem(sys.modules, module, None)
         capsys.readouterr()
-        assert main(['--finetune', folder, '--dataset', str(dataset.folder), '--out',
+        assert main(['--finetune', folder, '--dataset', str(dataset.folder), '--decoders', '0',
+                     '--out',
                      str(tmp_path), '--device', 'cpu']) == 2
         error = capsys.readouterr().err.splitlines()
         assert len(error) == 1 and error[0].endswith(said)
@@ -182,7 +185,7 @@ def test_only_interventions_are_trained_on_with_the_scale_of_the_base(golden_che
     assert sorted([*tuning.split.train, *tuning.split.validation]) == [2, 3, 6]
     assert {*tuning.split.train} in ({2, 3}, {6})
     scale = ActionStatistics.from_dataset(base.norm_stats[key])
-    encoded = tuning.batch(np.array([2]))[1][0]
+    encoded = tuning.reader.read(np.array([2]))[1][0]
     tokens = tuning._encoder.actions.encode(scale.normalize(taken_over.actions[2]))
     assert encoded[-8:-1].tolist() == tokens.tolist()
     tuning.run(lambda step, losses: None)

@@ -84,19 +84,21 @@ def test_training_and_runtime_compute_the_same(golden_checkpoints, folder, tmp_p
         unnorm_key='two_cameras'))
     rows = np.array([0, 3, 11])
     with torch.no_grad():
-        expected = tuning.network.predict(*tuning.batch(rows)).numpy()
+        expected = tuning.network.predict(*tuning.reader.read(rows)).numpy()
     for row, chunk in zip(rows.tolist(), expected):
         found = policy.infer(Observation(tuple(dataset.images(row)),
                                          dataset.main.instruction(row), dataset.states[row]))
         np.testing.assert_allclose(found.normalized, chunk, rtol=1e-3, atol=1e-4)
     # Its own heads cannot be trained further.
-    assert main(['--finetune', str(merged), '--dataset', str(folder), '--out',
+    assert main(['--finetune', str(merged), '--dataset', str(folder), '--decoders', '0', '--out',
                  str(tmp_path / 'again'), '--device', 'cpu']) == 2
     assert 'makes it OpenVLA-OFT' in capsys.readouterr().err
 
 
 def test_the_command_trains_chunks_of_one_camera(golden_checkpoints, folder, tmp_path, capsys):
-    words = ['--finetune', str(golden_checkpoints['float32']), '--dataset', str(folder), '--out',
+    words = ['--finetune', str(golden_checkpoints['float32']),
+             '--dataset', str(folder), '--decoders', '0',
+             '--out',
              str(tmp_path), '--steps', '2', '--batch', '4', '--threads', '1', '--device', 'cpu',
              '--lora-rank', '4']
     assert main([*words, '--head', 'l1', '--chunk', '2', '--augment', '--precision', 'bf16',
@@ -107,5 +109,6 @@ def test_the_command_trains_chunks_of_one_camera(golden_checkpoints, folder, tmp
     capsys.readouterr()
     assert main([*words, '--proprio']) == 2
     assert 'need --head l1' in capsys.readouterr().err
-    assert main(['--dataset', str(folder), '--out', str(tmp_path / 'x'), '--head', 'l1']) == 2
+    assert main(['--dataset', str(folder), '--decoders', '0',
+                 '--out', str(tmp_path / 'x'), '--head', 'l1']) == 2
     assert '--head l1 needs --finetune' in capsys.readouterr().err

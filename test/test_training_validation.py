@@ -195,7 +195,8 @@ def test_augmentation_crops_and_changes_colours():
 def test_a_merged_adapter_is_the_checkpoint_that_adapter_and_base_make(base, dataset, tmp_path,
                                                                        capsys):
     folder = str(base.folder)
-    assert main(['--finetune', folder, '--dataset', str(dataset.folder), '--out',
+    assert main(['--finetune', folder, '--dataset', str(dataset.folder), '--decoders', '0',
+                 '--out',
                  str(tmp_path / 'adapter'), '--lora-rank', '4', '--steps', '4', '--batch', '4',
                  '--learning-rate', '5e-3', '--threads', '1', '--device', 'cpu', '--validation',
                  '0.3', '--validate-every', '2', '--augment']) == 0

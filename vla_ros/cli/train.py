@@ -149,7 +149,8 @@ def _train_on_dataset(arguments: argparse.Namespace) -> None:
     if arguments.finetune:
         check_base(checkpoint)
     plan, kind = _finetuning(arguments)
-    training = kind(plan, checkpoint, dataset, out, accelerator, arguments.gradient_checkpointing)
+    training = kind(plan, checkpoint, dataset, out, accelerator, arguments.gradient_checkpointing,
+                    arguments.decoders)
     training.run(progress_line(training.step, plan.steps))
 
 
@@ -241,6 +242,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ParameterError(f'--{name.replace("_", "-")}', value, 'at least 1')
+    if not 0 <= arguments.decoders <= 64:
+        raise ParameterError('--decoders', arguments.decoders, 'from 0 to 64')
     if arguments.patience < 0:
         raise ParameterError('--patience', arguments.patience, 'a number of validations, or 0')
     if arguments.dagger < 0:
@@ -349,6 +352,10 @@ def _parser() -> argparse.ArgumentParser:
                           help='stop after N validations without improvement (default: never)')
     recorded.add_argument('--gradient-checkpointing', action='store_true',
                           help='compute activations twice, to save memory')
+    recorded.add_argument('--decoders', type=int, metavar='N',
+                          default=min(len(os.sched_getaffinity(0)), 4) - 1,
+                          help='processes that read and decode frames ahead of the training '
+                               '(default: up to 3, a core each; 0: the training does)')
     recorded.add_argument('--merge', metavar='ADAPTER',
                           help='write the checkpoint that it makes with its base, --finetune')
     ship = parser.add_argument_group('the release of a checkpoint, with its card, in --out')

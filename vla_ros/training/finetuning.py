@@ -8,6 +8,7 @@ As ``vla-scripts/finetune.py`` of openvla/openvla: AdamW with a constant learnin
 cross-entropy of the action tokens and EOS. Every step is a function of seed and step number.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,6 +27,7 @@ from vla_ros.data.actions import ActionStatistics
 from vla_ros.data.actions import ActionTokenizer
 from vla_ros.data.lerobot_dataset import action_statistics
 from vla_ros.data.lerobot_dataset import LeRobotDataset
+from vla_ros.data.preprocess import ImageProcessor
 from vla_ros.data.prompts import choose_template
 from vla_ros.errors import CheckpointError
 from vla_ros.errors import ParameterError
@@ -35,6 +37,11 @@ from vla_ros.model.module_files import find_module_files
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.training.adapter_card import write_adapter_card
 from vla_ros.training.augmentation import augment
+from vla_ros.training.batches import BatchStream
+from vla_ros.training.batches import FrameBatches
+from vla_ros.training.batches import Key
+from vla_ros.training.batches import TRAIN
+from vla_ros.training.batches import VALIDATE
 from vla_ros.training.layout import write_folder
 from vla_ros.training.learner import initialise
 from vla_ros.training.resumable import check_folder
@@ -100,6 +107,34 @@ class FineTuningPlan:
             raise ParameterError('--only', self.only, f'one of {", ".join(FRAMES)}')
 
 
+@dataclass(frozen=True)
+class FrameReader:
+    """Reads frames as the model sees them; it is copied into the processes that do so."""
+
+    dataset: LeRobotDataset
+    processor: ImageProcessor
+    encoder: ExampleEncoder
+    scale: ActionStatistics
+
+    def read(self, rows: np.ndarray, random: Sequence[np.random.Generator] = (),
+             ) -> tuple[torch.Tensor, ...]:
+        """
+        Read some frames.
+
+        :param rows: int64 (B,), numbers of frames.
+        :param random: a generator for the augmentation of each; empty for none.
+        :returns: pixels, token ids and labels, see :class:`TrainableVla`.
+        """
+        frames = [self.dataset[int(row)] for row in rows]
+        images = [augment(frame.image, rng) for frame, rng in zip(frames, random)] or [
+            frame.image for frame in frames]
+        pixels = np.stack([self.processor(image) for image in images])
+        texts = [self.encoder.encode(frame.instruction, self.scale.normalize(
+            frame.action.astype(np.float64))) for frame in frames]
+        return (torch.from_numpy(pixels), pad([ids for ids, _ in texts], self.encoder.end),
+                pad([labels for _, labels in texts], IGNORED))
+
+
 class FineTuning(ResumableTraining):
     """The fine-tuning of a model on a dataset; ``folder`` becomes its result."""
 
@@ -108,13 +143,14 @@ class FineTuning(ResumableTraining):
 
     def __init__(self, plan: FineTuningPlan, checkpoint: Checkpoint, dataset: LeRobotDataset,
                  folder: Path, accelerator: 'Accelerator',
-                 gradient_checkpointing: bool = False) -> None:
+                 gradient_checkpointing: bool = False, decoders: int = 0) -> None:
         """
         Begin, or go on where an interrupted training saved.
 
         :param folder: becomes the adapter, or the checkpoint if all weights are trained.
         :param gradient_checkpointing: compute activations of the language model twice, to save
             memory.
+        :param decoders: processes that read and decode frames ahead of the training; 0: none.
         :raises TrainingError: the folder holds a training of another plan, or the dataset has no
             frame to train on.
         :raises CheckpointError: the base lacks the statistics of the plan, or they do not fit.
@@ -126,7 +162,6 @@ class FineTuning(ResumableTraining):
                                     plan.validation, plan.seed, _used_frames(dataset, plan.only))
         self._base = checkpoint.name
         self._base_statistics = checkpoint.norm_stats
-        self._processor = checkpoint.image_processor
         self._statistics = self._read_statistics()
         config = checkpoint.config
         self._encoder = ExampleEncoder(
@@ -134,6 +169,9 @@ class FineTuning(ResumableTraining):
             ActionTokenizer(config.vocab_size, config.n_action_bins),
             choose_template(checkpoint.name, config.llm_backbone_id),
             config.language_model.eos_token_id)
+        self.reader = self._make_reader(checkpoint.image_processor)
+        self._decoders = decoders
+        self._stream: BatchStream | None = None
         torch.manual_seed(plan.seed)
         self.vla = (_add_adapter(checkpoint, plan.rank, accelerator) if plan.rank else
                     _make_new(checkpoint, accelerator))
@@ -151,7 +189,10 @@ class FineTuning(ResumableTraining):
 
     def run(self, report: Report) -> None:
         """Train to the end of the plan, saving on the way."""
-        self.train(self._advance, report)
+        try:
+            self.train(self._advance, report)
+        finally:
+            self._stream = None  # ends its processes
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Give the parameters that are trained."""
@@ -186,44 +227,18 @@ class FineTuning(ResumableTraining):
                        for name, p in self._trained.items()},
                       self.folder / 'model.safetensors', {'format': 'pt'})
 
-    def batch(self, rows: np.ndarray, random: Sequence[np.random.Generator] = (),
-              ) -> tuple[torch.Tensor, ...]:
-        """
-        Read frames as the model sees them.
-
-        :param rows: int64 (B,), numbers of frames.
-        :param random: a generator for the augmentation of each; empty for none.
-        :returns: pixels, token ids and labels, see :class:`TrainableVla`.
-        """
-        frames = [self.dataset[int(row)] for row in rows]
-        images = [augment(frame.image, rng) for frame, rng in zip(frames, random)] or [
-            frame.image for frame in frames]
-        pixels = np.stack([self._processor(image) for image in images])
-        texts = [self._encoder.encode(frame.instruction, self._scale.normalize(
-            frame.action.astype(np.float64))) for frame in frames]
-        return (torch.from_numpy(pixels), pad([ids for ids, _ in texts], self._encoder.end),
-                pad([labels for _, labels in texts], IGNORED))
-
     def _advance(self) -> dict[str, float]:
-        rng = np.random.default_rng([self.plan.seed, self.step])
-        count, batch = len(self.split.train), self.plan.batch
-        rows = self.split.train[rng.choice(count, batch, replace=count < batch)]
-        random = [np.random.default_rng([self.plan.seed, self.step, index])
-                  for index in range(batch)] if self.plan.augment else []
         mean = 0.0
-        for part in self.microbatches:
+        for part in range(len(self.microbatches)):
             with self.accelerator.accumulate(self.model):
-                loss = self.model(*(x.to(self.accelerator.device)
-                                    for x in self.batch(rows[part], random[part])))
+                loss = self.model(*self._take((TRAIN, self.step, part)))
                 self.accelerator.backward(loss)
                 self.optimizer.step()
                 self.scheduler.step()
                 self.optimizer.zero_grad()
             mean += float(loss.detach()) / len(self.microbatches)
         losses = self.mean_over_processes({'action': mean})
-        done = self.step + 1
-        if self.plan.validation and (done % self.plan.validate_every == 0
-                                     or done == self.plan.steps):
+        if self._is_validated(self.step):
             losses |= self.validate()
         return losses
 
@@ -231,12 +246,8 @@ class FineTuning(ResumableTraining):
     def validate(self) -> dict[str, float]:
         """Give the errors of the held-out frames, by name; the criterion is the L1 error."""
         sums: dict[str, float] = {}
-        mine = self.split.validation[self.accelerator.process_index::
-                                     self.accelerator.num_processes]
-        length = self.plan.batch // len(self.microbatches)
-        for start in range(0, len(mine), length):
-            inputs = [x.to(self.accelerator.device)
-                      for x in self.batch(mine[start:start + length])]
+        for part in range(self._batches().validation_parts):
+            inputs = self._take((VALIDATE, self.step, part))
             with self.accelerator.autocast():
                 errors = self._sum_errors(inputs)
             sums = {name: sums.get(name, 0.0) + value for name, value in errors.items()}
@@ -245,6 +256,37 @@ class FineTuning(ResumableTraining):
                            device=self.accelerator.device)
         count, *totals = self.accelerator.reduce(own, 'sum').tolist()
         return {f'validation_{name}': total / count for name, total in zip(self.errors, totals)}
+
+    def _take(self, key: Key) -> list[torch.Tensor]:
+        """Give the tensors of a batch on the device; those to come are made meanwhile."""
+        if self._stream is None:
+            self._stream = BatchStream(self._batches(), self._keys(), self._decoders,
+                                       self.accelerator.device.type == 'cuda')
+        return [x.to(self.accelerator.device, non_blocking=True)
+                for x in self._stream.take(key)]
+
+    def _keys(self) -> Iterator[Key]:
+        """Name the batches from here to the end, in the order in which they are needed."""
+        for step in range(self.step, self.plan.steps):
+            yield from ((TRAIN, step, part) for part in range(len(self.microbatches)))
+            if self._is_validated(step):
+                yield from ((VALIDATE, step, part)
+                            for part in range(self._batches().validation_parts))
+
+    def _is_validated(self, step: int) -> bool:
+        done = step + 1
+        return bool(self.plan.validation) and (done % self.plan.validate_every == 0
+                                               or done == self.plan.steps)
+
+    def _batches(self) -> FrameBatches:
+        mine = self.split.validation[self.accelerator.process_index::
+                                     self.accelerator.num_processes]
+        return FrameBatches(self.reader.read, self.split.train, mine, tuple(self.microbatches),
+                            self.plan.batch, self.plan.seed, self.plan.augment)
+
+    def _make_reader(self, processor: ImageProcessor) -> Any:
+        """Give what reads the frames of a batch."""
+        return FrameReader(self.dataset, processor, self._encoder, self._scale)
 
     def _read_statistics(self) -> dict[str, Any]:
         """Give the content of dataset_statistics.json, and set the scale of the actions."""

@@ -24,6 +24,7 @@ from torch.nn import functional
 from vla_ros.data.actions import ActionStatistics
 from vla_ros.data.platforms import find_platform
 from vla_ros.data.platforms import normalization
+from vla_ros.data.preprocess import ImageProcessor
 from vla_ros.errors import ParameterError
 from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.heads import HEAD_PREFIXES
@@ -33,6 +34,7 @@ from vla_ros.training.augmentation import augment
 from vla_ros.training.chunks import ChunkDataset
 from vla_ros.training.finetuning import FineTuning
 from vla_ros.training.finetuning import FineTuningPlan
+from vla_ros.training.trainable import ExampleEncoder
 from vla_ros.training.trainable import pad
 
 if TYPE_CHECKING:
@@ -118,6 +120,45 @@ class OftModel(nn.Module):
         return self.action_head(chosen.reshape(batch, steps, -1))
 
 
+@dataclass(frozen=True)
+class ChunkReader:
+    """Reads frames and chunks as the model sees them; copied into the processes that do so."""
+
+    chunks: ChunkDataset
+    length: int
+    processor: ImageProcessor
+    encoder: ExampleEncoder
+    scale: ActionStatistics
+    state_scale: ActionStatistics | None
+
+    def read(self, rows: np.ndarray,
+             random: Sequence[np.random.Generator] = ()) -> tuple[Tensor, ...]:
+        """
+        Read some frames.
+
+        :param rows: int64 (B,), numbers of frames.
+        :param random: a generator for the augmentation of each; empty for none.
+        :returns: pixels, token ids, lengths, states and actions, see :meth:`OftModel.predict`.
+        """
+        pixels, texts, lengths, actions = [], [], [], []
+        for index, row in enumerate(rows.tolist()):
+            images = self.chunks.images(row)
+            if random:
+                images = [augment(image, random[index]) for image in images]
+            pixels.append(np.stack([self.processor(image) for image in images]))
+            chunk = self.scale.normalize(self.chunks.chunk(row, self.length))
+            prompt = self.encoder.prompt(self.chunks.main.instruction(row))
+            texts.append([*prompt, *[self.encoder.end] * (chunk.size + 1)])
+            lengths.append(len(prompt))
+            actions.append(chunk)
+        states = np.zeros((len(rows), 0))
+        if self.chunks.states is not None and self.state_scale is not None:
+            states = self.state_scale.normalize(self.chunks.states[rows])
+        return (torch.from_numpy(np.stack(pixels)), pad(texts, self.encoder.end),
+                torch.tensor(lengths), torch.from_numpy(states).float(),
+                torch.from_numpy(np.stack(actions)).float())
+
+
 class OftFineTuning(FineTuning):
     """The fine-tuning of a model with an L1 head; ``folder`` becomes adapter and heads."""
 
@@ -125,7 +166,7 @@ class OftFineTuning(FineTuning):
 
     def __init__(self, plan: OftPlan, checkpoint: Checkpoint, dataset: ChunkDataset,
                  folder: Path, accelerator: 'Accelerator',
-                 gradient_checkpointing: bool = False) -> None:
+                 gradient_checkpointing: bool = False, decoders: int = 0) -> None:
         """
         Begin, or go on where an interrupted training saved; see the base.
 
@@ -135,33 +176,13 @@ class OftFineTuning(FineTuning):
             raise ParameterError('--camera', list(plan.cameras), 'one camera: only fused vision '
                                                                  'towers take several images')
         self.chunks = dataset
+        self._state_scale: ActionStatistics | None = None
         super().__init__(plan, checkpoint, dataset.main, folder, accelerator,
-                         gradient_checkpointing)
+                         gradient_checkpointing, decoders)
 
-    def batch(self, rows: np.ndarray,
-              random: Sequence[np.random.Generator] = ()) -> tuple[torch.Tensor, ...]:
-        """
-        Read frames as the model sees them.
-
-        :returns: pixels, token ids, lengths, states and actions, see :meth:`OftModel.predict`.
-        """
-        pixels, texts, lengths, actions = [], [], [], []
-        for index, row in enumerate(rows.tolist()):
-            images = self.chunks.images(row)
-            if random:
-                images = [augment(image, random[index]) for image in images]
-            pixels.append(np.stack([self._processor(image) for image in images]))
-            chunk = self._scale.normalize(self.chunks.chunk(row, self.plan.chunk))
-            prompt = self._encoder.prompt(self.dataset.instruction(row))
-            texts.append([*prompt, *[self._encoder.end] * (chunk.size + 1)])
-            lengths.append(len(prompt))
-            actions.append(chunk)
-        states = np.zeros((len(rows), 0))
-        if self.chunks.states is not None:
-            states = self._state_scale.normalize(self.chunks.states[rows])
-        return (torch.from_numpy(np.stack(pixels)), pad(texts, self._encoder.end),
-                torch.tensor(lengths), torch.from_numpy(states).float(),
-                torch.from_numpy(np.stack(actions)).float())
+    def _make_reader(self, processor: ImageProcessor) -> Any:
+        return ChunkReader(self.chunks, self.plan.chunk, processor, self._encoder, self._scale,
+                           self._state_scale)
 
     def _read_statistics(self) -> dict[str, Any]:
         stats = self.chunks.statistics
