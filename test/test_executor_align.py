@@ -98,7 +98,7 @@ def test_a_chunk_that_is_not_aligned_repeats_what_is_past(space):
     assert (left - wanted).min() < -0.05 if space == 'joint_delta' else np.diff(left).max() > 0.001
 
 
-def test_nothing_is_past_for_an_arm_that_rested_and_the_last_action_never_is():
+def test_nothing_is_past_for_an_arm_that_rested_and_deltas_last_until_the_next_result():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
                                    Timing(0.2, remainder='align'))
     executor.start(np.zeros(3), 0.0)
@@ -113,8 +113,9 @@ def test_nothing_is_past_for_an_arm_that_rested_and_the_last_action_never_is():
     # Of the second since the image the arm has moved for 0.3 s: one action and a half.
     assert arrive(1.3, 0.3) == pytest.approx(0.05)
     assert arrive(1.4, 1.4) == pytest.approx(0.07)
-    assert arrive(5.0, 1.5) == pytest.approx(0.02)
-    assert arrive(9.0, 1.4) == pytest.approx(0.04)  # all of it is past, but for the last action
+    # Half a second is past, but what is left has to last for as long again.
+    assert arrive(1.9, 1.4) == pytest.approx(0.065)
+    assert arrive(9.0, 1.9) == pytest.approx(0.07)  # slower than a chunk is long
     executor.hold(9.1)
     assert arrive(9.2, 8.0) == pytest.approx(0.07)
 
@@ -150,16 +151,35 @@ def test_blending_in_time_softens_the_change_to_a_chunk_that_wants_to_be_elsewhe
     assert 0.0 < change('align_blend') < 0.5 * change('align')
 
 
-def test_a_coverage_of_aligned_chunks_counts_what_is_left_of_them():
+def test_a_gripper_is_not_blended():
+    executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
+                                   Timing(0.2, remainder='align_blend'))
+    executor.start(np.zeros(3), 0.0)
+    executor.execute(plan(executor, np.zeros((8, 3)), 0.0))
+    trajectory = executor.plan(np.ones((8, 3)) * [0.0, 0.0, 1.0], executor.plan_start(0.3, 0.0))
+    assert trajectory.actions[:, 2].tolist() == [1.0] * len(trajectory.actions)
+
+
+@pytest.mark.parametrize('count', [1, 4])
+def test_alignment_costs_no_coverage(count):
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
                                    Timing(0.2, remainder='align'))
     executor.start(np.zeros(3), 0.0)
+    interval = 0.15 * count
     for step in range(1, 40):
-        executor.execute(executor.plan(np.full((4, 3), 0.001),
-                                       executor.plan_start(0.5 * step, 0.5 * (step - 1))))
-    # Chunks of 0.8 s every 0.5 s, which are 0.5 s old: 0.3 s are left of each.
-    assert executor.meter.coverage.coverage == pytest.approx(0.7, abs=0.15)
-    assert executor.meter.coverage.coverage < 0.98
+        executor.execute(executor.plan(np.full((count, 3), 0.001), executor.plan_start(
+            interval * step, interval * (step - 1))))
+    assert executor.meter.coverage.coverage == pytest.approx(1.0)
+
+
+def test_the_last_of_late_positions_is_always_executed():
+    executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
+                                   Timing(0.2, remainder='align'))
+    executor.start(np.zeros(3), 0.0)
+    for now, place in ((0.0, 0.1), (1.0, 0.2)):
+        executor.execute(executor.plan(place * np.array([[0.5, 0.0, 1.0], [1.0, 0.0, 1.0]]),
+                                       executor.plan_start(now, now - 1.0)))
+    assert executor.plan_start(3.0).waypoint.joints[0] == pytest.approx(0.2)
 
 
 def test_times_of_execution_leave_rests_out():

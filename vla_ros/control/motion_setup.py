@@ -46,12 +46,19 @@ def build_arm(config: NodeConfig, spec: PolicySpec, description: Callable[[], st
         config.gate_following, config.gate_margin), robot.limits, robot.workspace,
         len(robot.joints))
     timing = Timing(action_duration(reader.dataset, config.speed_scale, config.action_rate),
-                    config.smoothing, config.repeat, config.remainder)
+                    config.smoothing, config.repeat, _remainder(config, reader))
     executor = TrajectoryExecutor(robot, reader, check, timing,
                                   Kinematics(robot) if reader.is_cartesian else None)
     return Arm(robot, executor, check, _lookahead(config),
                Kinematics(robot) if config.output == 'twist' else None,
                _build_teleop(config, robot, check) if config.teleop_enabled else None)
+
+
+def _remainder(config: NodeConfig, reader: ActionReader) -> str:
+    """Give what becomes of the rest of a chunk; poses written as angles cannot be blended."""
+    if config.remainder != 'auto':
+        return config.remainder
+    return 'align' if reader.dataset.space == 'eef_pose' else 'align_blend'
 
 
 def _build_teleop(config: NodeConfig, robot: Robot, check: ActionLimits) -> TeleopPlanner:

@@ -198,7 +198,9 @@ class NodeConfig:
     remainder: str = _parameter(
         'action.remainder', 'drop', 'What becomes of the rest of a chunk when a fresher one '
         'arrives: drop it, blend it into the fresher one, align: skip the actions of the '
-        'fresher one that are past, or align_blend, which is both.', choices=REMAINDERS)
+        'fresher one that are past, or align_blend, which is both; auto: align_blend, or align '
+        'for absolute poses, which cannot be blended.',
+        choices=('auto', *REMAINDERS))
     robot_file: str = _parameter(
         'robot.file', '', 'Robot that is moved, smoothly and within its limits: a YAML file as in '
         'config/robots, or the name of one there; empty: commands go out as they come.')

@@ -49,15 +49,16 @@ class ActionReader:
         self.dataset = dataset.require_motion()
         self._robot = robot
         self._grippers = dataset.grippers or ()
-        self._gripper_indices = [gripper.index for gripper in self._grippers]
+        #: Places of the grippers in an action.
+        self.gripper_indices = [gripper.index for gripper in self._grippers]
         self._arm_indices = [index for index in range(dimensions)
-                             if index not in self._gripper_indices]
+                             if index not in self.gripper_indices]
         wanted = _POSE_NUMBERS if self.is_cartesian else len(robot.joints)
-        if max(self._gripper_indices, default=0) >= dimensions or len(self._arm_indices) != wanted:
+        if max(self.gripper_indices, default=0) >= dimensions or len(self._arm_indices) != wanted:
             raise ParameterError(
                 'action.space', f'{dataset.space} of {dataset.key}',
                 f'one whose {wanted} numbers and {len(self._grippers)} grippers (at '
-                f"{self._gripper_indices}) make up the checkpoint's {dimensions}")
+                f"{self.gripper_indices}) make up the checkpoint's {dimensions}")
         if len(self._grippers) > len(robot.grippers):
             raise ParameterError('robot grippers', [g.joint for g in robot.grippers],
                                  f'at least the {len(self._grippers)} that {dataset.key} moves')

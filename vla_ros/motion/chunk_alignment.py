@@ -13,8 +13,7 @@ def split_past(executed: float, duration: float, count: int) -> tuple[int, float
     """
     Split a chunk at the present.
 
-    The last action is never past: a policy that is slower than its chunk is long would otherwise
-    not move the arm at all.
+    The last action is never past: an arm that is late still goes where the chunk ends.
 
     :param executed: seconds since the observation in which actions were executed.
     :param duration: seconds of an action.

@@ -123,6 +123,7 @@ class PlanStart:
         executed.
     :param left: seconds that are left of the action under way.
     :param executed: seconds since the observation in which actions were executed.
+    :param interval: seconds since the actions under way began.
     """
 
     now: float
@@ -131,6 +132,7 @@ class PlanStart:
     rest: np.ndarray | None
     left: float = 0.0
     executed: float = 0.0
+    interval: float = 0.0
 
 
 class TrajectoryExecutor:
@@ -226,7 +228,7 @@ class TrajectoryExecutor:
             None if is_over else np.concatenate([actions[max(index - 1, 0), None],
                                                  actions[index:]]),
             self._plan.end(index) - now,
-            0.0 if observed is None else self._executed(observed, now))
+            0.0 if observed is None else self._executed(observed, now), now - self._plan.began)
 
     def plan(self, actions: np.ndarray, plan_start: PlanStart) -> ActionTrajectory:
         """
@@ -337,14 +339,19 @@ class TrajectoryExecutor:
         """Give the actions that continue those before, and the seconds of the first one past."""
         timing, rest, past = self._timing, start.rest, 0.0
         if timing.is_aligned:
-            skipped, past = split_past(start.executed, timing.duration, len(actions))
+            executed = start.executed
+            if self._is_delta:
+                # What is left has to last until the next result, or the arm would not get far.
+                executed = min(executed, len(actions) * timing.duration - start.interval)
+            skipped, past = split_past(max(0.0, executed), timing.duration, len(actions))
             actions = actions[skipped:]
         if not timing.is_blended or rest is None:
             return actions, past
-        if not timing.is_aligned:
-            return blend(actions, rest[1:]), past
         offset = (timing.duration - past - start.left) / timing.duration
-        return blend(actions, shift(rest, offset)), past
+        blended = blend(actions, shift(rest, offset if timing.is_aligned else 0.0))
+        # A gripper between open and closed holds nothing.
+        blended[:, self._reader.gripper_indices] = actions[:, self._reader.gripper_indices]
+        return blended, past
 
     def _repeated(self, actions: np.ndarray) -> np.ndarray:
         if not self._is_delta:
