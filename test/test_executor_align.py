@@ -15,10 +15,13 @@ from executor_harness import SMALL
 from executor_harness import TICK
 import numpy as np
 import pytest
+from vla_ros.control.motion_setup import build_arm
+from vla_ros.control.parameters import NodeConfig
 from vla_ros.motion.chunk_alignment import shift
 from vla_ros.motion.chunk_alignment import split_past
 from vla_ros.motion.execution_times import ExecutionTimes
 from vla_ros.motion.timing import Timing
+from vla_ros.policy.base import PolicySpec
 
 pytest.importorskip('ruckig', reason='ruckig is not installed: pip install ruckig')
 
@@ -158,6 +161,17 @@ def test_a_gripper_is_not_blended():
     executor.execute(plan(executor, np.zeros((8, 3)), 0.0))
     trajectory = executor.plan(np.ones((8, 3)) * [0.0, 0.0, 1.0], executor.plan_start(0.3, 0.0))
     assert trajectory.actions[:, 2].tolist() == [1.0] * len(trajectory.actions)
+
+
+@pytest.mark.parametrize(('space', 'remainder'), [
+    ('eef_delta', 'align_blend'), ('joint_position', 'align_blend'), ('eef_pose', 'align')])
+def test_by_default_a_chunk_is_aligned_and_where_that_is_possible_blended(space, remainder):
+    spec = PolicySpec('-', 'own', (8, 7), 1, 0, 'cpu', 'float32', 'sdpa', '', 'none')
+    arm = build_arm(NodeConfig(
+        checkpoint='-', robot_file='six_axis_arm', action_space=space, action_frame='base',
+        action_rotation='axis_angle', action_period=0.1,
+        action_gripper=(6.0, 1.0, 0.0)), spec, str)
+    assert arm._executor._timing.remainder == remainder
 
 
 @pytest.mark.parametrize('count', [1, 4])

@@ -196,7 +196,7 @@ class NodeConfig:
         'action.repeat', 0.0, 'Seconds for which the last delta is repeated without a new result; '
         '0: the arm stops.', minimum=0.0, maximum=LONGEST_REPEAT)
     remainder: str = _parameter(
-        'action.remainder', 'drop', 'What becomes of the rest of a chunk when a fresher one '
+        'action.remainder', 'auto', 'What becomes of the rest of a chunk when a fresher one '
         'arrives: drop it, blend it into the fresher one, align: skip the actions of the '
         'fresher one that are past, or align_blend, which is both; auto: align_blend, or align '
         'for absolute poses, which cannot be blended.',
