@@ -78,7 +78,7 @@ class LiberoNode(Node):
             raise UnsupportedError('vla_sim --world', 'vla_ros_msgs is not built for this Python',
                                    'colcon build --base-paths . msg')
         self._world = LiberoWorld(TaskName.parse(values['world']))
-        self._publishers = Publishers(self, self._world)
+        self._outputs = Publishers(self, self._world)
         self._schedule = Schedule(values['pause'], values['speed'], values['patience'],
                                   JOINT_PERIOD)
         self._command: JointState | None = None
@@ -106,10 +106,10 @@ class LiberoNode(Node):
         now = time.monotonic()
         if self._schedule.must_wait(now, self._command is not None):
             if self._schedule.is_time_to_repeat(now):
-                self._publishers.repeat()
+                self._outputs.repeat()
             if now - self._joints_at > _JOINTS_PERIOD:
                 self._joints_at = now
-                self._publishers.joint_states(self._world, self._schedule.elapsed)
+                self._outputs.joint_states(self._world, self._schedule.elapsed)
             return 0.02
         if not self._schedule.is_due(now):
             return 0.002
@@ -139,11 +139,11 @@ class LiberoNode(Node):
         """Publish the clock and joint states, and an image where one is due."""
         self._schedule.pass_time(ticks)
         self._tick += ticks
-        self._publishers.joint_states(self._world, self._schedule.elapsed, clock=True)
+        self._outputs.joint_states(self._world, self._schedule.elapsed, clock=True)
         if self._tick % (_TICKS * self.get_parameter('steps').value) == 0:
-            self._publishers.take(self._world, self._schedule.elapsed,
-                                  self._schedule.elapsed + self.get_parameter('latency').value)
-        stamp = self._publishers.publish_due(self._schedule.elapsed)
+            self._outputs.take(self._world, self._schedule.elapsed,
+                               self._schedule.elapsed + self.get_parameter('latency').value)
+        stamp = self._outputs.publish_due(self._schedule.elapsed)
         if stamp is not None:
             self._schedule.image_published(stamp, time.monotonic())
 
@@ -184,7 +184,7 @@ class LiberoNode(Node):
         self._command = self._action = None
         self._actions = []
         self._tick = self._succeeded_after = 0
-        self._publishers.forget()
+        self._outputs.forget()
         self._schedule.begin()
         self._pass_time(0)
 
@@ -195,7 +195,7 @@ class LiberoNode(Node):
             if task != self._world.task:
                 self._world.close()
                 self._world = LiberoWorld(task)
-                self._publishers.describe(self._world)
+                self._outputs.describe(self._world)
             self._arrange()
             response.success, response.message = True, self._world.instruction
         except VlaError as error:
