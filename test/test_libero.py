@@ -134,6 +134,21 @@ def test_paused_time_waits_for_the_result_and_its_command():
     assert not schedule.must_wait(16.8, True) and schedule.actions == 2
 
 
+def test_actions_are_counted_by_the_time_that_they_take_not_by_images():
+    schedule = Schedule(True, 1.0, 5.0, 0.01)
+    schedule.pass_time(7)
+    assert schedule.executed(5) == 0
+    schedule.action_received(1)
+    assert schedule.executed(5) == 0
+    schedule.pass_time(1)
+    assert schedule.executed(5) == 1
+    schedule.pass_time(39)
+    schedule.action_received(2)  # the next chunk of eight
+    assert (schedule.executed(5), schedule.actions) == (8, 2)
+    schedule.begin()
+    assert schedule.executed(5) == 0
+
+
 def test_a_narrow_thing_is_taken_across_and_a_wide_one_at_its_rim():
     narrow = find_grasp(box([0.1, 0.2, 0.02], [0.05, 0.02, 0.02]), NOTHING, 0.0)
     assert turn(narrow.angle, math.pi / 2) == pytest.approx(0.0, abs=0.4)

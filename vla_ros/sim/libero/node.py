@@ -124,7 +124,7 @@ class LiberoNode(Node):
             self._world.step(JOINT_PERIOD)
             self._pass_time(1)
         if not self._succeeded_after and self._schedule.actions and self._world.is_success():
-            self._succeeded_after = self._schedule.actions
+            self._succeeded_after = self._schedule.executed(_TICKS)
 
     def _step_osc(self) -> None:
         if self._actions:
@@ -207,7 +207,8 @@ class LiberoNode(Node):
         """Tell whether the benchmark's predicate was true since the reset."""
         response.success = self._succeeded_after > 0
         response.message = (f'{self._world.task}: after '
-                            f'{self._succeeded_after or self._schedule.actions} actions')
+                            f'{self._succeeded_after or self._schedule.executed(_TICKS)} '
+                            'actions')
         return response
 
 

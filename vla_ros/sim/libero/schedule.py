@@ -38,7 +38,7 @@ class Schedule:
         self._timeout = timeout
         self._period = period
         self._real_time = RealTimeFactor(period, speed, 0.0)
-        self._ticks = 0
+        self._ticks = self._first_tick = 0
         self._due_steps = 0
         self._last_image = -1
         self._published_at = math.inf
@@ -72,8 +72,18 @@ class Schedule:
         if stamp <= self._last_action:
             return False
         self._last_action = stamp
+        if not self.actions:
+            self._first_tick = self._ticks
         self.actions += 1
         return True
+
+    def executed(self, ticks: int) -> int:
+        """
+        Give how many actions were begun since the first one came.
+
+        :param ticks: of an action; one image may bring several.
+        """
+        return -((self._first_tick - self._ticks) // ticks) if self.actions else 0
 
     def must_wait(self, now: float, has_command: bool) -> bool:
         """
