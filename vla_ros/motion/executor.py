@@ -347,8 +347,10 @@ class TrajectoryExecutor:
             actions = actions[skipped:]
         if not timing.is_blended or rest is None:
             return actions, past
+        if not timing.is_aligned:
+            return blend(actions, rest[1:]), past
         offset = (timing.duration - past - start.left) / timing.duration
-        blended = blend(actions, shift(rest, offset if timing.is_aligned else 0.0))
+        blended = blend(actions, shift(rest, offset))
         # A gripper between open and closed holds nothing.
         blended[:, self._reader.gripper_indices] = actions[:, self._reader.gripper_indices]
         return blended, past
