@@ -61,14 +61,21 @@ def test_a_failure_of_one_thread_is_raised_once_all_have_ended(tmp_path):
     assert len(runner.cleaned_up) == 2
 
 
-@pytest.mark.parametrize(('error', 'status'), [(KeyboardInterrupt(), 130),
-                                               (VlaError('it failed'), 2)])
+def terminate():
+    signal.raise_signal(signal.SIGTERM)
+
+
+def fail():
+    raise VlaError('it failed')
+
+
+@pytest.mark.parametrize(('end', 'status'), [(terminate, 130), (fail, 2)])
 def test_the_logs_of_an_evaluation_stay_if_it_fails_and_not_if_it_is_interrupted(
-        error, status, monkeypatch, tmp_path):
+        end, status, monkeypatch, tmp_path):
     def run(self, jobs, logs, environment):
         assert logs.parent == tmp_path
         (logs / 'node.log').touch()
-        raise error
+        end()
 
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
     monkeypatch.setattr(PlanRunner, 'run', run)

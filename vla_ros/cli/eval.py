@@ -11,6 +11,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -185,11 +186,15 @@ def _run_plan(runner: 'PlanRunner', jobs: int) -> float:
     # The logs stay if a process fails: the error names them.
     logs = Path(tempfile.mkdtemp(prefix='vla_eval_'))
     began = time.monotonic()
+    # Ended either way, the processes are ended as well.
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         runner.run(jobs, logs, environment)
     except KeyboardInterrupt:
         shutil.rmtree(logs)  # nothing has failed, and nothing names them
         raise
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     seconds = time.monotonic() - began
     shutil.rmtree(logs)
     return seconds
