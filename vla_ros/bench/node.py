@@ -96,23 +96,20 @@ def _node_process(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[s
 def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
     """Play the camera; give the number of commands that came back."""
     import rclpy
-    from rclpy.executors import SingleThreadedExecutor
-    from rclpy.task import Future
     from sensor_msgs.msg import Image
     from sensor_msgs.msg import JointState
     from vla_ros.ros.qos import NEWEST
+    from vla_ros.ros.spinning import spinning
     rclpy.init()
     node = rclpy.create_node('bench_camera')
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
     changed, commands = threading.Condition(), [0]
 
-    def heard(command: JointState) -> None:
+    def count(command: JointState) -> None:
         with changed:
             commands[0] += 1
             changed.notify_all()
 
-    node.create_subscription(JointState, '/arm/joint_command', heard, 10)
+    node.create_subscription(JointState, '/arm/joint_command', count, 10)
     camera = node.create_publisher(Image, '/camera/image_raw', NEWEST)
     image = Image(height=height, width=width, encoding='rgb8', step=3 * width)
     image.header.frame_id = 'camera'
@@ -123,32 +120,25 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
         image.header.stamp = node.get_clock().now().to_msg()
         camera.publish(image)
 
-    leaving: Future = Future()
-    spinning = threading.Thread(target=executor.spin_until_future_complete, args=(leaving,),
-                                daemon=True)
-    spinning.start()
     try:
-        pause, deadline = threading.Event(), time.monotonic() + _DEADLINE
-        while commands[0] < _WARMUP:
-            if time.monotonic() > deadline:
-                raise UnsupportedError(
-                    'vla_bench node', f'{commands[0]} commands came back within {_DEADLINE:g} s',
-                    'see what vla_doctor says of the transport')
-            show()
+        with spinning(node):
+            pause, deadline = threading.Event(), time.monotonic() + _DEADLINE
+            while commands[0] < _WARMUP:
+                if time.monotonic() > deadline:
+                    raise UnsupportedError(
+                        'vla_bench node', f'{commands[0]} commands came back within '
+                        f'{_DEADLINE:g} s', 'see what vla_doctor says of the transport')
+                show()
+                with changed:
+                    changed.wait(0.1)
+            before, began = commands[0], time.monotonic()
+            for number in range(arguments.frames):
+                pause.wait(max(0.0, began + number / arguments.rate - time.monotonic()))
+                show()
             with changed:
-                changed.wait(0.1)
-        before, began = commands[0], time.monotonic()
-        for number in range(arguments.frames):
-            pause.wait(max(0.0, began + number / arguments.rate - time.monotonic()))
-            show()
-        with changed:
-            changed.wait_for(lambda: commands[0] - before >= arguments.frames, 1.0)
-            return commands[0] - before
+                changed.wait_for(lambda: commands[0] - before >= arguments.frames, 1.0)
+                return commands[0] - before
     finally:
-        # In this order: rclpy protects no thread that still spins.
-        leaving.set_result(None)
-        spinning.join()
-        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
 

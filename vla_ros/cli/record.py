@@ -6,13 +6,10 @@
 from contextlib import ExitStack
 import logging
 import sys
-from threading import Thread
 
 import mcap.writer  # noqa: F401  # reported before an episode begins if it is missing
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.task import Future
 
 from vla_ros.errors import VlaError
 from vla_ros.recording.node import DECISIONS
@@ -21,7 +18,9 @@ from vla_ros.recording.parameters import PARAMETERS
 from vla_ros.recording.terminal import Terminal
 from vla_ros.ros.arguments import node_parser
 from vla_ros.ros.arguments import start_ros
+from vla_ros.ros.spinning import spinning
 from vla_ros.util.signals import signals_noted
+from vla_ros.util.single_keys import single_keys
 
 _PURPOSE = ('Record episodes, one MCAP bag each, by keys, by words on stdin (start, stop, '
             'success, failure, discard, quit), or by the services ~/start, ~/stop, ~/success, '
@@ -42,28 +41,20 @@ def main() -> int:
             return 2
         logging.getLogger('vla_ros').setLevel(logging.INFO)
         cleanup.callback(node.destroy_node)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        leaving: Future = Future()
-        thread = Thread(target=executor.spin_until_future_complete, args=(leaving,), daemon=True)
-        thread.start()
         terminal = Terminal()
-        if own.start:
-            terminal.say(node.decide('start')[1])
-        with terminal.keys():
+        with spinning(node), single_keys():
+            if own.start:
+                terminal.print_line(node.decide('start')[1])
             while not signals:
                 word = terminal.read(0.1)
                 if word == 'quit':
                     break
                 if word in DECISIONS:
-                    terminal.say(node.decide(word)[1])
+                    terminal.print_line(node.decide(word)[1])
                 elif word:
-                    terminal.say(f'{word!r} is not one of {", ".join(DECISIONS)}, quit')
+                    terminal.print_line(f'{word!r} is not one of {", ".join(DECISIONS)}, quit')
                 terminal.show(node.recorder)
-        node.close()
-        leaving.set_result(None)
-        thread.join()
-        executor.shutdown(timeout_sec=0.0)
+            node.close()
     return 0
 
 

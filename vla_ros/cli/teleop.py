@@ -3,30 +3,25 @@
 
 """``vla_teleop``: a keyboard, a gamepad or a leader arm takes a robot over."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextlib import ExitStack
 import os
 import select
 import sys
-import termios
-from threading import Thread
 import time
-import tty
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.task import Future
 
 from vla_ros.errors import VlaError
 from vla_ros.ros.arguments import node_parser
 from vla_ros.ros.arguments import start_ros
+from vla_ros.ros.spinning import spinning
 from vla_ros.teleop.keyboard import HELP
 from vla_ros.teleop.node import DEVICES
 from vla_ros.teleop.node import PARAMETERS
 from vla_ros.teleop.node import TeleopNode
 from vla_ros.util.signals import signals_noted
+from vla_ros.util.single_keys import single_keys
 
 _PURPOSE = ('Take the arm of a vla_inference_node over, whose teleop.enabled is true. keyboard: '
             'the keys of this terminal, for the simulator only, since a terminal has no deadman; '
@@ -47,22 +42,14 @@ def main() -> int:
             print(f'vla_teleop: {error}', file=sys.stderr)
             return 2
         cleanup.callback(node.destroy_node)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        leaving: Future = Future()
-        thread = Thread(target=executor.spin_until_future_complete, args=(leaving,), daemon=True)
-        thread.start()
         if own.device == 'keyboard':
             print(HELP, flush=True)
-        with _keys():
+        with spinning(node), single_keys():
             while not signals:
                 if own.device != 'keyboard':
                     time.sleep(0.1)
                 elif not _read(node):
                     break
-        leaving.set_result(None)
-        thread.join()
-        executor.shutdown(timeout_sec=0.0)
     return 0
 
 
@@ -74,20 +61,6 @@ def _read(node: TeleopNode) -> bool:
     for key in keys:
         node.keyboard.press(key, time.monotonic())
     return bool(keys) and 'q' not in keys
-
-
-@contextmanager
-def _keys() -> Iterator[None]:
-    """Take keys as they are pressed, and leave the terminal as it was."""
-    if not sys.stdin.isatty():
-        yield
-        return
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 if __name__ == '__main__':

@@ -3,14 +3,10 @@
 
 """The operator's terminal: keys for decisions, and what goes on, once a second."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 import math
 import select
 import sys
-import termios
 import time
-import tty
 
 from vla_ros.recording.episode_recorder import EpisodeRecorder
 
@@ -29,19 +25,6 @@ class Terminal:
         self._shown = -math.inf
         self._lines = 0
 
-    @contextmanager
-    def keys(self) -> Iterator[None]:
-        """Take keys as they are pressed, and leave the terminal as it was."""
-        if not self._has_keys:
-            yield
-            return
-        before = termios.tcgetattr(sys.stdin)
-        tty.setcbreak(sys.stdin)
-        try:
-            yield
-        finally:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
     def read(self, timeout: float) -> str:
         """Wait for a decision; empty if there is none, or no one can make any."""
         if not self._is_open:
@@ -55,10 +38,10 @@ class Terminal:
             return ''
         return KEYS.get(word.lower(), '') if self._has_keys else word.strip()
 
-    def say(self, sentence: str) -> None:
-        """Print a sentence above the table."""
+    def print_line(self, line: str) -> None:
+        """Print a line above the table."""
         self._lines = 0
-        print(sentence, flush=True)
+        print(line, flush=True)
 
     def show(self, recorder: EpisodeRecorder) -> None:
         """Show the state once a second, on a screen only."""
