@@ -11,17 +11,13 @@ from pathlib import Path
 import threading
 import time
 from typing import Any
-from typing import cast
 
-import numpy as np
-
-from vla_ros.control.adapter_choice import AdapterChoice
-from vla_ros.control.adapter_choice import SwitchingPolicy
 from vla_ros.control.command_gate import CommandContext
 from vla_ros.control.command_gate import CommandGate
 from vla_ros.control.inference_step import InferenceStep
 from vla_ros.control.input_checks import InputChecks
 from vla_ros.control.motion_output import MotionOutput
+from vla_ros.control.node_policy import NodePolicy
 from vla_ros.control.observation_builder import ObservationBuilder
 from vla_ros.control.parameters import NodeConfig
 from vla_ros.control.rate_limiter import start_period
@@ -36,7 +32,6 @@ from vla_ros.errors import CameraEnded
 from vla_ros.errors import Cancelled
 from vla_ros.errors import describe
 from vla_ros.errors import DeviceLostError
-from vla_ros.policy.base import AdaptablePolicy
 from vla_ros.policy.base import Policy
 from vla_ros.policy.base import PolicySpec
 from vla_ros.policy.config import PolicyConfig
@@ -49,7 +44,6 @@ from vla_ros.safety.causes import held_by
 from vla_ros.safety.deadman import Deadman
 from vla_ros.safety.emergency_stop import EmergencyStop
 from vla_ros.safety.state_machine import Event
-from vla_ros.util.progress import Progress
 
 _logger = logging.getLogger(__name__)
 
@@ -77,16 +71,18 @@ class Controller:
         self._config = config
         self._ros = ros
         self._status = status
-        self._load_policy = load_policy
         stop = EmergencyStop(ros.take_stop, config.require_estop, config.estop_timeout)
         deadman = None if not config.teleop_enabled else Deadman(
             ros.take_deadman, config.teleop_timeout, config.teleop_resumes)
         self._gate = CommandGate(config.instruction, config.dry_start, config.shadow, stop,
                                  deadman)
         self._ended = ''
-        self._adapters = AdapterChoice(config.adapters, config.adapter)
         #: Takes the inputs beside the main image.
         self.observations = ObservationBuilder(config)
+        self._policy = NodePolicy(config, status, load_policy,
+                                  len(self.observations.contract.cameras))
+        #: Switches to another adapter, from the next inference on.
+        self.choose_adapter = self._policy.adapters.choose
         self._black_box = _black_box(config)
         self._inputs = InputChecks(config, ros)
         self._motion = MotionOutput(config, ros, status, self._gate, self._inputs,
@@ -111,7 +107,6 @@ class Controller:
         self._starting = threading.Lock()
         self._is_stopped = False
         self._worker: Worker[Frame] | None = None
-        self._prefetch: Callable[[np.ndarray], Any] | None = None
 
     @property
     def black_box(self) -> BlackBox | None:
@@ -187,7 +182,7 @@ class Controller:
         """
         if self._worker is not None and not self._worker.stop(_CLEANUP_TIMEOUT):
             return False
-        self._worker = self._prefetch = None
+        self._worker = self._policy.prefetch = None
         self._busy_since = math.inf
         self._status.loading('the policy was unloaded')
         self._gate.handle(Event.CLEANUP)
@@ -240,14 +235,6 @@ class Controller:
         if self._gate.instruct(instruction.strip()):
             _logger.info('instruction %d: %r', self._gate.context.version, instruction.strip())
             self.publish_changes()
-
-    def choose_adapter(self, name: str) -> None:
-        """
-        Switch to another adapter, from the next inference on.
-
-        :raises ParameterError: it cannot be chosen.
-        """
-        self._adapters.choose(name)
 
     def poll_stop(self) -> None:
         """Take the messages of emergency stop and deadman, and do as they say at once."""
@@ -325,24 +312,13 @@ class Controller:
         with self._starting:
             if self._is_stopped:
                 raise Cancelled('the node is about to end')
-            self._worker = Worker(self._load, self._process, self._report,
+            self._worker = Worker(self._policy.load, self._process, self._report,
                                   self._inference.rate_limiter, self._worker_failed)
             return self._worker
 
-    def _load(self, progress: Progress) -> Policy:
-        policy = self._load_policy(self._config.policy_config(
-            self._adapters.folders, self._adapters.begin(),
-            len(self.observations.contract.cameras), progress))
-        self._status.adapter(self._adapters.in_place)
-        self._prefetch = getattr(policy, 'prefetch', None)
-        if not self._adapters.folders:
-            return policy
-        adaptable = cast(AdaptablePolicy, policy)  # it was loaded with adapters
-        return SwitchingPolicy(adaptable, self._adapters, self._status.adapter)
-
     def _prefetch_frame(self, image: Any) -> Any:
         """Upload a frame to the device while the one before is still in inference."""
-        prefetch = self._prefetch
+        prefetch = self._policy.prefetch
         rgb = None if prefetch is None else self._ros.view_image(image)
         if prefetch is None or rgb is None:
             return None

@@ -25,7 +25,6 @@ from vla_ros.data.datasets import ROTATIONS
 from vla_ros.data.instructions import check_instruction
 from vla_ros.data.transforms import GRIPPER_TRANSFORMS
 from vla_ros.data.transforms import IMAGE_TRANSFORMS
-from vla_ros.errors import ParameterError
 from vla_ros.motion.timing import LONGEST_REPEAT
 from vla_ros.motion.timing import REMAINDERS
 from vla_ros.policy.choices import ATTENTIONS
@@ -36,9 +35,7 @@ from vla_ros.policy.choices import PROMPTS
 from vla_ros.policy.choices import PROTOCOLS
 from vla_ros.policy.choices import QUANTIZATIONS
 from vla_ros.policy.config import check_policy_kind
-from vla_ros.policy.config import PolicyConfig
 from vla_ros.safety.action_limits import LIMIT_POLICIES
-from vla_ros.util.progress import Progress
 
 #: When an inference starts: as soon as the policy is free, or one action period after the last.
 STARTS = ('newest', 'period')
@@ -101,8 +98,8 @@ class NodeConfig:
     unnorm_key: str = _parameter(
         'unnorm_key', '', 'Dataset whose statistics scale the action; empty if there is only one.')
     instruction: str = _parameter(
-        'instruction', '', 'What the arm is to do, as a sentence; empty to wait for one. '
-        'The topic vla/instruction sets the same state.', read_only=False)
+        'instruction', '', 'What the arm is to do, in natural language; empty to wait for an '
+        'instruction. The topic vla/instruction sets the same state.', read_only=False)
     device: str = _parameter(
         'device', 'auto', 'Where the policy runs; auto takes a GPU where there is one.',
         choices=DEVICES)
@@ -347,32 +344,6 @@ class NodeConfig:
         """
         return cls(**{column.name: values[parameter.name]  # type: ignore[arg-type]
                       for parameter, column in _columns() if parameter.name in values})
-
-    def policy_config(self, adapters: Mapping[str, str], adapter: str | None, image_count: int,
-                      progress: Progress) -> PolicyConfig:
-        """
-        Say which policy to load.
-
-        :param adapters: folders by name.
-        :param adapter: the one to begin with.
-        :param image_count: images in an observation.
-        :raises ParameterError: values do not go together.
-        """
-        is_remote = self.policy == 'remote'
-        if is_remote and adapters:
-            raise ParameterError('adapters', list(adapters), 'empty where policy is remote: they '
-                                 'are chosen where vla_serve runs')
-        return PolicyConfig(
-            policy=self.policy, checkpoint='' if is_remote else self.checkpoint,
-            revision=self.revision or None, unnorm_key=self.unnorm_key or None,
-            device=self.device, dtype=self.dtype, attention=self.attention,
-            quantization=self.quantization, prompt=self.prompt, head=self.head,
-            image_count=image_count, use_proprio=self.use_proprio,
-            chunk_length=self.chunk_length, url=self.url, protocol=self.protocol,
-            keys_file=self.keys_file or None, deadline_s=self.deadline,
-            adapters=adapters, adapter=adapter, image_transforms=self.image_transforms,
-            action_transforms=self.action_transforms, datasets_file=self.datasets_file or None,
-            progress=progress)
 
 
 def _columns() -> list[tuple[Parameter, 'Field[Any]']]:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import CallbackGroup
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -17,7 +16,6 @@ from rclpy.lifecycle import LifecycleNodeMixin
 from rclpy.lifecycle import LifecycleState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -34,11 +32,8 @@ from vla_ros.control.controller import Controller
 from vla_ros.control.parameters import NodeConfig
 from vla_ros.control.parameters import PARAMETERS
 from vla_ros.control.status import NodeStatus
-from vla_ros.data.instructions import check_instruction
-from vla_ros.data.instructions import InstructionError
 from vla_ros.errors import Cancelled
 from vla_ros.errors import describe
-from vla_ros.errors import ParameterError
 from vla_ros.policy.base import Policy
 from vla_ros.policy.config import PolicyConfig
 from vla_ros.policy.load import load_policy
@@ -48,6 +43,7 @@ from vla_ros.ros.arguments import declare
 from vla_ros.ros.motion_loop import MotionLoop
 from vla_ros.ros.node_interface import NodeInterface
 from vla_ros.ros.observation_inputs import subscribe_inputs
+from vla_ros.ros.parameter_changes import ParameterChanges
 from vla_ros.ros.qos import NEWEST
 from vla_ros.ros.qos import RELIABLE
 from vla_ros.ros.task_server import TaskServer
@@ -86,7 +82,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
                                   config.require_estop or config.estop_timeout > 0.0)
         self._ros = NodeInterface(self, config, self._on_mismatch)
         self._controller = Controller(config, self._ros, self._status, load)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self._changes = ParameterChanges(self, self._controller, self._ros.is_simulated)
         self._make_subscriptions()
         if self._ros.teleop is not None:
             self._ros.teleop.connect(self._controller)
@@ -119,7 +115,7 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         # instruction is set in one place.
         self._subscribe(JointState, 'joint_states', self._on_joint_states, NEWEST,
                         MutuallyExclusiveCallbackGroup())
-        self._subscribe(String, 'vla/instruction', self._on_instruction, RELIABLE)
+        self._subscribe(String, 'vla/instruction', self._changes.on_instruction, RELIABLE)
         self.create_service(Trigger, '~/rearm', self._on_rearm)
         self.create_service(Trigger, '~/hold', self._on_hold)
         self.create_service(SetBool, '~/shadow', self._on_shadow)
@@ -158,18 +154,6 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._controller.joints(message.name, message.position,
                                 messages.nanoseconds(message.header.stamp))
 
-    def _on_instruction(self, message: String) -> None:
-        instruction = message.data
-        try:
-            check_instruction(instruction, 'vla/instruction')
-        except InstructionError as error:
-            # The sender wants another motion, so the present instruction must not go on.
-            self.get_logger().error(f'{error}; it is refused, and there is no instruction now',
-                                    throttle_duration_sec=2.0)
-            instruction = ''
-        if instruction != self._controller.instruction:
-            self.set_parameters([Parameter('instruction', value=instruction)])
-
     def _on_rearm(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.message = self._controller.rearm()
         response.success = not response.message
@@ -189,24 +173,6 @@ class VlaInferenceNode(LifecycleNodeMixin, Node):
         self._controller.hold(Reason.QOS_MISMATCH, f'someone on {topic} requests another '
                               f'{event.last_policy_kind} than this node offers: compare with '
                               f'ros2 topic info --verbose')
-
-    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        # Only those that are not read-only, which rclpy sees to.
-        values = {parameter.name: parameter.value for parameter in parameters}
-        is_simulated = self._ros.is_simulated()
-        try:
-            if values.get('use_sim_time', is_simulated) != is_simulated:
-                raise ParameterError('use_sim_time', not is_simulated,
-                                     'what it was when the node started: an arm has one clock')
-            if 'instruction' in values:
-                check_instruction(values['instruction'])
-            if 'adapter' in values:
-                self._controller.choose_adapter(values['adapter'])
-        except (InstructionError, ParameterError) as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        if 'instruction' in values:
-            self._controller.instruct(values['instruction'])
-        return SetParametersResult(successful=True)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the policy and warm it up."""
