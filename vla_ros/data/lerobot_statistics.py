@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 _QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
-#: Pixels of a picture that are looked at: about so many rows and columns.
+#: Pixels of an image that are sampled: about so many rows and columns.
 _GRID = 48
-#: Pictures of an episode that are looked at.
-_PICTURES = 64
+#: Images of an episode that are sampled.
+_IMAGES = 64
 
 Statistics = Mapping[str, np.ndarray]
 
 
-class PictureSample:
-    """Some pixels of some pictures of an episode, however long it is."""
+class ImageSample:
+    """Some pixels of some images of an episode, however long it is."""
 
     def __init__(self) -> None:
         """Start with nothing."""
@@ -32,11 +32,11 @@ class PictureSample:
         self._kept: list[np.ndarray] = []
 
     def add(self, rgb: np.ndarray) -> None:
-        """Look at a picture, uint8 (H, W, 3)."""
+        """Sample an image, uint8 (H, W, 3)."""
         if self._seen % self._stride == 0:
             rows, columns = (max(1, size // _GRID) for size in rgb.shape[:2])
             self._kept.append(rgb[::rows, ::columns].reshape(-1, 3).copy())
-            if len(self._kept) > _PICTURES:
+            if len(self._kept) > _IMAGES:
                 self._kept = self._kept[::2]
                 self._stride *= 2
         self._seen += 1

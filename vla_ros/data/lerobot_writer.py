@@ -26,7 +26,7 @@ from vla_ros.data.lerobot_format import write_json
 from vla_ros.data.lerobot_format import write_tasks
 from vla_ros.data.lerobot_statistics import as_lists
 from vla_ros.data.lerobot_statistics import combine
-from vla_ros.data.lerobot_statistics import PictureSample
+from vla_ros.data.lerobot_statistics import ImageSample
 from vla_ros.data.lerobot_statistics import Statistics
 from vla_ros.data.lerobot_statistics import statistics_of
 from vla_ros.data.video import CODECS
@@ -47,6 +47,7 @@ class DatasetLayout:
     :param state: names of the numbers of ``observation.state``; empty for none.
     :param action: names of the numbers of ``action``.
     :param storage: one of :data:`STORAGES`.
+    :param has_interventions: whether each frame says if a person moved the arm.
     """
 
     cameras: Mapping[str, tuple[int, int]]
@@ -55,6 +56,7 @@ class DatasetLayout:
     fps: float
     robot_type: str = ''
     storage: str = 'h264'
+    has_interventions: bool = True
 
     def __post_init__(self) -> None:
         """Reject what cannot be stored."""
@@ -72,16 +74,16 @@ class EpisodeNumbers:
     """
     The numbers of an episode of T frames.
 
-    :param tasks: sentence of each frame.
+    :param tasks: instruction of each frame.
     :param states: float32 (T, P), None where there is no state.
     :param actions: float32 (T, D).
-    :param interventions: bool (T,), whether a person moved the arm.
+    :param interventions: bool (T,), whether a person moved the arm; None where that is not stored.
     """
 
     tasks: Sequence[str]
     states: np.ndarray | None
     actions: np.ndarray
-    interventions: np.ndarray
+    interventions: np.ndarray | None
 
 
 class LeRobotWriter:
@@ -108,7 +110,7 @@ class LeRobotWriter:
         self._begin()
 
     def _begin(self) -> None:
-        self._samples = {name: PictureSample() for name in self._layout.cameras}
+        self._samples = {name: ImageSample() for name in self._layout.cameras}
         self._images: dict[str, list[bytes]] = {name: [] for name in self._layout.cameras}
         self._counts = dict.fromkeys(self._layout.cameras, 0)
 
@@ -187,8 +189,9 @@ class LeRobotWriter:
                     for frame, image in enumerate(images)]
         if numbers.states is not None:
             columns['observation.state'] = numbers.states.astype(np.float32).tolist()
+        if numbers.interventions is not None:
+            columns[INTERVENTION] = numbers.interventions.astype(bool)
         return {**columns, 'action': numbers.actions.astype(np.float32).tolist(),
-                INTERVENTION: numbers.interventions.astype(bool),
                 'timestamp': (frames / self._layout.fps).astype(np.float32),
                 'frame_index': frames, 'episode_index': np.full(length, index),
                 'index': self._frames + frames, 'task_index': np.array(tasks)}
@@ -261,7 +264,8 @@ class LeRobotWriter:
         for name, names in (('observation.state', layout.state), ('action', layout.action)):
             if names:
                 found[name] = vector_feature(names)
-        found[INTERVENTION] = {'dtype': 'bool', 'shape': [1], 'names': None}
+        if layout.has_interventions:
+            found[INTERVENTION] = {'dtype': 'bool', 'shape': [1], 'names': None}
         return {**found, **counter_features()}
 
     def _write_meta(self) -> None:
