@@ -19,6 +19,7 @@ from torch import Tensor
 from vla_ros.model.cache_positions import BatchPositions
 from vla_ros.model.cache_positions import ContiguousPositions
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.passes import best_tokens
 from vla_ros.model.passes import Layout
 
 #: Stands for a token that no draft names; the model never decodes it.
@@ -176,9 +177,7 @@ def _accept(hidden: Tensor, logits: Tensor, buffers: BatchBuffers) -> None:
     :param logits: (B, n, vocabulary), see :func:`vla_ros.model.passes._accept`.
     """
     count = logits.shape[1]
-    best = logits.argmax(-1)
-    others = logits.scatter(-1, best[..., None], float('-inf')).amax(-1)
-    margins = logits.gather(-1, best[..., None])[..., 0].float() - others.float()
+    best, margins = best_tokens(logits)
     order, outputs = buffers.order[:count], buffers.decided[:, None] + buffers.order[:count]
     buffers.margins.scatter_(1, outputs, margins)
     buffers.states.index_put_((buffers.order[:buffers.size, None], outputs), hidden)

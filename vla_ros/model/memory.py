@@ -1,27 +1,21 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Memory by module, and agreement of two models."""
+"""Memory by module."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Sequence
-from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
-import time
 
 import numpy as np
 import torch
 from torch import nn
 from torch import Tensor
 
-from vla_ros.errors import InvalidAction
 from vla_ros.model.network import OpenVlaNetwork
-from vla_ros.policy.base import Observation
-from vla_ros.policy.base import Policy
 
 
 def memory_by_module(network: OpenVlaNetwork) -> dict[str, int]:
@@ -71,46 +65,3 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
                 for tensor in tensors}
     return sum(storages.values())
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """
-    Agreement of a policy with a reference.
-
-    :param tokens: number of tokens that were compared; 0 for a continuous head.
-    :param equal_tokens: how many of them are the same.
-    :param action_error: mean absolute difference of the normalised actions.
-    :param p50_ms: median time of an inference of the compared policy.
-    """
-
-    tokens: int
-    equal_tokens: int
-    action_error: float
-    p50_ms: float
-
-
-def compare_policies(reference: Policy, other: Policy,
-                     observations: Sequence[Observation]) -> Agreement:
-    """Run both on the same observations; an invalid action is compared token by token only."""
-    equal, total, errors, times = 0, 0, [], []
-    for observation in observations:
-        expected_ids, expected = _answer(reference, observation)
-        began = time.monotonic()
-        ids, action = _answer(other, observation)
-        times.append((time.monotonic() - began) * 1e3)
-        total += len(expected_ids)
-        equal += sum(a == b for a, b in zip(expected_ids, ids))
-        if expected is not None and action is not None:
-            errors.append(float(np.abs(expected - action).mean()))
-    return Agreement(total, equal, float(np.mean(errors)) if errors else float('nan'),
-                     float(np.median(times)))
-
-
-def _answer(policy: Policy, observation: Observation) -> tuple[tuple[int, ...],
-                                                               np.ndarray | None]:
-    try:
-        chunk = policy.infer(observation)
-    except InvalidAction as error:
-        return error.token_ids, None
-    return chunk.token_ids, chunk.normalized

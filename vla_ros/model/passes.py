@@ -173,6 +173,21 @@ def decode(network: OpenVlaNetwork, buffers: Buffers, length: int, count: int) -
     _accept(hidden[0], llama.logits(hidden[0]), buffers)
 
 
+def best_tokens(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Choose the best token of each row.
+
+    :param logits: (…, vocabulary).
+    :returns: token ids int64 (…), and float32 (…), their logits minus those of the runners-up.
+    """
+    # argmax and not topk's index: on equal logits both this and the official code then take the
+    # first.
+    best = logits.argmax(-1)
+    # topk of two sorts far more than that.
+    others = logits.scatter(-1, best[..., None], float('-inf')).amax(-1)
+    return best, logits.gather(-1, best[..., None])[..., 0].float() - others.float()
+
+
 def _accept(hidden: Tensor, logits: Tensor, buffers: Buffers) -> None:
     """
     Accept the best tokens up to and including the first that differs from the draft.
@@ -182,12 +197,7 @@ def _accept(hidden: Tensor, logits: Tensor, buffers: Buffers) -> None:
         before it were accepted.
     """
     count = len(logits)
-    # argmax and not topk's index: on equal logits both this and the official code then take the
-    # first.
-    best = logits.argmax(-1)
-    # topk of two sorts far more than that.
-    others = logits.scatter(-1, best[:, None], float('-inf')).amax(-1)
-    margins = logits.gather(-1, best[:, None])[:, 0].float() - others.float()
+    best, margins = best_tokens(logits)
     outputs = buffers.decided + buffers.order[:count]
     buffers.margins.index_copy_(0, outputs, margins)
     buffers.states.index_copy_(0, outputs, hidden)

@@ -10,6 +10,9 @@ from each to the next; so a known word is one token, an unknown one its longest 
 followed by characters, and anything else the bytes of its UTF-8.
 """
 
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
 import json
 from pathlib import Path
 import re
@@ -57,11 +60,23 @@ def write_tokenizer(folder: Path, action_tokens: int) -> int:
     vocabulary += [f'<action {number}>' for number in reversed(range(action_tokens))]
     special = {piece: number for number, piece in enumerate(_SPECIAL)}
     special['<PAD>'] = len(vocabulary)
-    _write(folder / 'tokenizer.json', _tokenizer(vocabulary, special))
+    write_llama_tokenizer(folder, vocabulary, _merges(), special)
+    return special['<PAD>']
+
+
+def write_llama_tokenizer(folder: Path, vocabulary: Sequence[str],
+                          merges: Iterable[tuple[str, str]], special: Mapping[str, int]) -> None:
+    """
+    Write the files of a Llama tokenizer in the layout of an OpenVLA checkpoint.
+
+    :param vocabulary: pieces by id.
+    :param merges: pairs of pieces, in order.
+    :param special: ids of the special tokens, ``<PAD>`` among them.
+    """
+    _write(folder / 'tokenizer.json', _tokenizer(vocabulary, merges, special))
     _write(folder / 'tokenizer_config.json', _tokenizer_config(special))
     _write(folder / 'added_tokens.json', {'<PAD>': special['<PAD>']})
     _write(folder / 'special_tokens_map.json', _special_tokens_map())
-    return special['<PAD>']
 
 
 def _merges() -> list[tuple[str, str]]:
@@ -71,7 +86,8 @@ def _merges() -> list[tuple[str, str]]:
     return list(dict.fromkeys(steps))
 
 
-def _tokenizer(vocabulary: list[str], special: dict[str, int]) -> dict[str, Any]:
+def _tokenizer(vocabulary: Sequence[str], merges: Iterable[tuple[str, str]],
+               special: Mapping[str, int]) -> dict[str, Any]:
     """Return the content of tokenizer.json: BOS in front, no EOS."""
     bos = {'SpecialToken': {'id': '<s>', 'type_id': 0}}
     text = {'Sequence': {'id': 'A', 'type_id': 0}}
@@ -98,11 +114,11 @@ def _tokenizer(vocabulary: list[str], special: dict[str, int]) -> dict[str, Any]
             'type': 'BPE', 'dropout': None, 'unk_token': '<unk>',
             'continuing_subword_prefix': None, 'end_of_word_suffix': None, 'fuse_unk': True,
             'byte_fallback': True, 'vocab': {piece: i for i, piece in enumerate(vocabulary)},
-            'merges': [f'{left} {right}' for left, right in _merges()]},
+            'merges': [f'{left} {right}' for left, right in merges]},
     }
 
 
-def _tokenizer_config(special: dict[str, int]) -> dict[str, Any]:
+def _tokenizer_config(special: Mapping[str, int]) -> dict[str, Any]:
     """Return the content of tokenizer_config.json, keyed as in the published checkpoints."""
     return {
         'add_bos_token': True,
