@@ -69,7 +69,7 @@ def generate_launch_description() -> LaunchDescription:
             description='Dataset whose statistics scale the action; empty: as params_file says.'),
         DeclareLaunchArgument(
             'instruction', default_value='',
-            description='What the arm is to do, as a sentence; empty: as params_file says.'),
+            description='What the arm is to do, in words; empty: as params_file says.'),
         DeclareLaunchArgument(
             'device', default_value='', choices=['', *DEVICES],
             description='Where the policy runs; empty: as params_file says.'),

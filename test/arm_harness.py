@@ -38,7 +38,7 @@ class CameraProcess:
         self._process = subprocess.Popen([sys.executable, str(_CAMERA)], env=environment,
                                          text=True, stdin=subprocess.PIPE)
 
-    def tell(self, mode: str) -> None:
+    def set_mode(self, mode: str) -> None:
         """Change what it does."""
         self._process.stdin.write(f'{mode}\n')
         self._process.stdin.flush()

@@ -39,7 +39,7 @@ SIZE = (48, 64)
 
 
 def pixels(camera, number, size=SIZE):
-    """Draw the picture of a camera: smooth, so that a video keeps it, and different each time."""
+    """Draw the image of a camera: smooth, so that a video keeps it, and different each time."""
     rows, columns = np.mgrid[0:size[0], 0:size[1]]
     shift = 4 * number + (0 if camera == FRONT else 90)
     channels = [(2 * rows + shift) % 256, (2 * columns + shift) % 256,

@@ -42,11 +42,11 @@ def make(folder, codec, frames):
     rng = np.random.default_rng(0)
     for first in range(0, frames, _LENGTH):
         for frame in range(_LENGTH):
-            picture = ground.copy()
+            image = ground.copy()
             place = (first // _LENGTH + frame) % (_SIDE - 8)
-            picture[place:place + 8, place:place + 8] = 255
-            writer.add_image('front', picture)
-            writer.add_image('wrist', picture[::-1])
+            image[place:place + 8, place:place + 8] = 255
+            writer.add_image('front', image)
+            writer.add_image('wrist', image[::-1])
         numbers = rng.normal(size=(_LENGTH, 14)).cumsum(0).astype(np.float32)
         writer.save_episode(EpisodeNumbers(['wave'] * _LENGTH, numbers, numbers,
                                            np.zeros(_LENGTH, bool)))

@@ -84,10 +84,10 @@ def stop(arm: Robot, commands: list[int], trial: int) -> float:
 def go_blind(arm: Robot, camera: CameraProcess, stamps: list[int]) -> float:
     """Silence the camera; give the milliseconds from too old to HOLD."""
     arm.wait_for_commands(20)
-    camera.tell('silent')
+    camera.set_mode('silent')
     held = arm.wait_for('HOLD', 'stale image')['stamp']
     last = stamps[-1]
-    camera.tell('live')
+    camera.set_mode('live')
     arm.wait_for('RUNNING')
     return (held - last) / 1e6 - 1e3 * _MAX_AGE
 

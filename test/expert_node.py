@@ -4,7 +4,7 @@
 """
 The real inference node with the scripted expert for a policy.
 
-It looks at the truth instead of the picture, and takes its time as a model does: an answer comes
+It looks at the truth instead of the image, and takes its time as a model does: a result comes
 so many simulated seconds after the situation that it answers.
 """
 

@@ -98,8 +98,8 @@ def test_the_gated_activation_of_one_row_and_of_several(dtype, tolerance, rows, 
 @DTYPES
 @MATRICES
 @torch.no_grad()
-def test_products_of_one_row_with_what_stands_beside_them(dtype, tolerance, rows, columns,
-                                                          splits):
+def test_fused_products_of_one_row_are_near_those_of_pytorch(dtype, tolerance, rows, columns,
+                                                             splits):
     assert choose_splits(rows, columns) == splits
     torch.manual_seed(rows)
     norm, matrix = norm_of(columns, dtype), matrix_of(rows, columns, dtype)
@@ -119,7 +119,7 @@ def test_products_of_one_row_with_what_stands_beside_them(dtype, tolerance, rows
 
 @MATRICES
 @torch.no_grad()
-def test_8_bit_weights_are_read_as_they_are(rows, columns, splits):
+def test_8_bit_weights_are_used_without_further_rounding(rows, columns, splits):
     # The interpreter has e4m3. Weights are exact in it, so nothing but the sums is rounded.
     torch.manual_seed(rows)
     norm = norm_of(columns, torch.float32)

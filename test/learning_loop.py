@@ -103,7 +103,7 @@ class Loop:
             'dataset', 'convert', *episodes, '--out', dataset, '--storage', 'images'))
         self.step('check', [], lambda: tool(
             'dataset', 'check', *episodes, dataset, '--robot', 'six_axis_arm', '--html',
-            folder / 'check.html', '--no-pictures'))
+            folder / 'check.html', '--no-images'))
         self.step('train', [adapter, tuned], lambda: self.train(weak, dataset, adapter, tuned))
         self.step('eval', [], lambda: self.compare(tuned, weak, found))
         result = json.loads(found.read_text())['difference']

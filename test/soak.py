@@ -77,9 +77,9 @@ class Listener:
 
 def silence_camera(arm: Robot, camera: CameraProcess, listener: Listener) -> list[str]:
     """Have it send nothing for a while."""
-    camera.tell('silent')
+    camera.set_mode('silent')
     listener.wait_for('HOLD stale image')
-    camera.tell('live')
+    camera.set_mode('live')
     return ['HOLD stale image', 'RUNNING']
 
 

@@ -57,7 +57,7 @@ def test_tensors_without_effect_are_refused(tmp_path, tensors, words):
     ({'alpha_pattern': {'q_proj': 0}}, 'other than zero'),
     ({'peft_type': ['LORA']}, 'peft_type'), ({'bias': {'a': 1}}, 'bias'),
 ])
-def test_settings_that_make_no_sense_are_refused(tmp_path, config, words):
+def test_invalid_settings_are_refused(tmp_path, config, words):
     with pytest.raises(CheckpointError, match=words) as caught:
         read_adapter(write(tmp_path / 'a', pair(16), **config))
     assert '\n' not in str(caught.value) and 'adapter_config.json' in str(caught.value)

@@ -44,12 +44,12 @@ def test_a_rate_that_is_too_high_is_reached_by_the_speed_that_its_error_names():
 
 
 @pytest.mark.parametrize(('repeat', 'named'), [(0.4, True), (5.0, True), (5.2, False)])
-def test_a_repeat_is_advised_only_as_far_as_it_may_be_set(repeat, named):
+def test_the_advised_repeat_is_within_its_range(repeat, named):
     advice = Coverage(0.4, 0.5, 0.2, repeat).advice
     assert ('set action.repeat' in advice) == named and 'use a faster policy' in advice
 
 
-def test_a_limit_that_lacks_is_given_as_its_error_says(tmp_path):
+def test_a_missing_limit_can_be_set_as_its_error_says(tmp_path):
     text = load_text('six_axis_arm.yaml').replace('jerk: [', 'ignored: [', 1)
     content = yaml.safe_load(text)
     content.pop('ignored')

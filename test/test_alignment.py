@@ -24,7 +24,7 @@ def choose(samples, align, stamp, arrived):
 
 
 @pytest.mark.parametrize('align', ['hold', 'nearest', 'next'])
-def test_the_search_finds_what_a_look_at_all_samples_finds(align):
+def test_the_search_finds_the_same_sample_as_a_linear_scan(align):
     random = np.random.default_rng(4)
     for _ in range(300):
         buffer = SampleBuffer(100.0)

@@ -42,7 +42,7 @@ def test_a_causal_query_sees_no_later_key():
     assert not torch.allclose(after[:, 4:], before[:, 4:])
 
 
-def test_auto_says_what_it_took_and_why():
+def test_auto_reports_its_choice_and_the_reason():
     chosen = choose_attention('auto', CPU, torch.float32)
     assert chosen.name == 'sdpa'
     assert 'flash-attn needs a CUDA device' in chosen.reason

@@ -68,7 +68,7 @@ def test_chunks_are_scaled_by_the_statistics_of_each_robot(policy, requests, mon
     assert not np.array_equal(policy.rescale(chunk, 'other'), chunk.actions)
 
 
-def test_one_bad_observation_spoils_no_other(policy, requests):
+def test_an_invalid_observation_fails_alone(policy, requests):
     observations = [*requests[:3], replace(requests[3], images=requests[3].images * 2),
                     Observation((np.zeros((4, 4), np.uint8),), 'grey'),
                     replace(requests[4], instruction='word ' * 790), requests[5]]
@@ -83,7 +83,7 @@ def test_one_bad_observation_spoils_no_other(policy, requests):
     assert len(policy.infer_batch(observations[3:5])) == 2
 
 
-def test_an_output_that_is_no_action_is_an_error_of_its_own(policy, requests, monkeypatch):
+def test_an_output_that_is_not_an_action_has_its_own_error(policy, requests, monkeypatch):
     bad = alone(policy, requests[2]).token_ids[3]
     tokenizer = policy.action_tokenizer
     monkeypatch.setattr(policy, 'action_tokenizer', SimpleNamespace(
@@ -98,7 +98,7 @@ def test_an_output_that_is_no_action_is_an_error_of_its_own(policy, requests, mo
     assert isinstance(results[2], openvla.InvalidAction)
 
 
-def test_a_batch_leaves_prompt_and_draft_of_the_single_path(policy, requests):
+def test_a_batch_changes_neither_prompt_nor_draft_of_single_inferences(policy, requests):
     first = alone(policy, requests[0])
     policy.infer_batch(requests[1:])
     again = policy.infer(requests[0])
@@ -106,7 +106,7 @@ def test_a_batch_leaves_prompt_and_draft_of_the_single_path(policy, requests):
     assert again.token_ids == first.token_ids
 
 
-def test_close_calls_are_decoded_alone(policy, requests, monkeypatch):
+def test_sequences_with_nearly_equal_logits_are_decoded_alone(policy, requests, monkeypatch):
     monkeypatch.setattr(openvla, '_TIE', 1e9)
     first = alone(policy, requests[0])
     for chunk, request in zip(policy.infer_batch(requests), requests):
@@ -127,7 +127,7 @@ def test_a_batch_of_another_size_is_refused(policy, requests, count, drafts, tex
         policy.infer_batch(requests[:1] * count, drafts)
 
 
-def test_transforms_are_around_batches_too(policy, requests):
+def test_transforms_apply_to_batches(policy, requests):
     transformed = TransformedPolicy(policy, ('rotate_180',), ())
     broken = replace(requests[1], images=(np.zeros((0, 4, 3), np.uint8),))
     results = transformed.infer_batch([requests[0], broken, requests[2]], [(), (), ()])

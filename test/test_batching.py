@@ -244,7 +244,7 @@ def test_the_client_with_most_requests_makes_room():
             assert future.result(30).token_ids == (31999,)
 
 
-def test_its_end_refuses_what_waits():
+def test_closing_the_collector_refuses_waiting_requests():
     robots = crowd()
     waits = robots.ask('waits', 'b')
     closing = threading.Thread(target=robots.collector.close)

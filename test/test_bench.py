@@ -55,7 +55,7 @@ def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys
     assert {'baseline', 'engine', 'drafted'} <= names
 
 
-def test_always_wrong_drafts_are_not_checked_any_more():
+def test_drafts_that_are_always_wrong_are_no_longer_verified():
     from vla_ros.bench.model import Bench
     from vla_ros.bench.shapes import random_policy
     policy = random_policy('tiny', PolicyConfig('tiny', device='cpu', clip_invalid=True))
@@ -121,7 +121,7 @@ def test_quantised_weights_are_compared_with_full_ones(golden_checkpoints, tmp_p
     assert '| int4 | ' in printed and 'fp8: not here. quantization fp8: it needs' in printed
 
 
-def test_activations_are_counted_where_they_live_at_a_time():
+def test_activation_memory_is_the_peak_of_live_tensors():
     def run():
         for _ in range(3):
             first = torch.zeros(2**20)

@@ -12,7 +12,7 @@ from vla_ros.bench.node import summarize_rows
 from vla_ros.cli import bench
 
 
-def test_every_part_of_the_way_is_measured(capsys):
+def test_every_stage_from_camera_to_command_is_measured(capsys):
     pytest.importorskip('rclpy')
     assert bench.main(['node', '--frames', '40', '--rate', '30', '--size', '160x120',
                        '--json']) == 0
@@ -24,7 +24,7 @@ def test_every_part_of_the_way_is_measured(capsys):
     assert result['overhead']['p50_ms'] < result['total']['p50_ms']
 
 
-def test_the_parts_of_a_row_add_up():
+def test_the_stages_of_a_row_add_up():
     row = np.array([[0, 4_000_000, 5_000_000, 5_500_000, 7_000_000]])
     parts = {name: part['p50_ms'] for name, part in summarize_rows(row).items()}
     assert parts == {'overhead': 3.0, 'transport': 4.0, 'total': 7.0, 'wait': 1.0, 'infer': 0.5,

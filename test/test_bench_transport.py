@@ -88,12 +88,12 @@ def test_the_report_has_a_row_for_each_stream(monkeypatch, capsys):
 
 
 def test_the_plot_is_an_image_file(tmp_path):
-    picture = tmp_path / 'transports.png'
-    bench.plot([Row('a', 'b', '224', 10.0, 5, 5, 1.0, 2.0, 1.0, 1.0, 7)], picture)
-    assert picture.read_bytes().startswith(b'\x89PNG')
+    plot = tmp_path / 'transports.png'
+    bench.plot([Row('a', 'b', '224', 10.0, 5, 5, 1.0, 2.0, 1.0, 1.0, 7)], plot)
+    assert plot.read_bytes().startswith(b'\x89PNG')
 
 
-def test_a_transport_that_is_not_there_is_left_out_with_its_reason(monkeypatch):
+def test_an_unavailable_transport_is_listed_with_the_reason(monkeypatch):
     def measure(*arguments):
         raise UnsupportedError('transport', 'none', 'get one')
     monkeypatch.setattr(bench, 'measure', measure)

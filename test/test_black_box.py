@@ -62,7 +62,7 @@ def box(tmp_path):
 def test_a_black_box_can_be_read_back(box):
     fill(box, 10)
     box.write('HOLD: stale image')
-    moments, picture = timeline(wait_for_files(box, 1)[0])
+    moments, image = timeline(wait_for_files(box, 1)[0])
     assert moments[-1].text == 'HOLD: stale image' and moments[-1].seconds == 0.0
     assert moments[0].seconds >= -5.0
     assert [moment.seconds for moment in moments] == sorted(m.seconds for m in moments)
@@ -71,7 +71,7 @@ def test_a_black_box_can_be_read_back(box):
     result = next(moment.text for moment in moments if moment.what == 'result')
     assert '[0, 1, 2, 3, 4, 5, 6]' in result and '1.5' in result and 'prefill 12.5' in result
     assert 'b 9.000' in [m.text for m in moments if m.what == '/arm/joint_command'][-1]
-    assert max(picture.shape) <= 160 and abs(int(picture.mean()) - 90) <= 1
+    assert max(image.shape) <= 160 and abs(int(image.mean()) - 90) <= 1
 
 
 def test_any_mcap_reader_finds_messages_of_ros(box):
@@ -167,8 +167,8 @@ def test_the_doctor_prints_the_timeline(box, capsys):
 
 
 def test_an_image_is_drawn_in_text_and_in_colours():
-    picture = np.zeros((40, 80, 3), np.uint8)
-    picture[:, 40:] = 255
-    rows = render(picture, 20, False).splitlines()
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[:, 40:] = 255
+    rows = render(image, 20, False).splitlines()
     assert len(rows) == 5 and rows[0][0] == ' ' and rows[0][-1] == '@'
-    assert '\x1b[38;2;0;0;0;48;2;0;0;0m' in render(picture, 20, True)
+    assert '\x1b[38;2;0;0;0;48;2;0;0;0m' in render(image, 20, True)

@@ -19,7 +19,7 @@ def starts_are_aligned(bias):
 
 
 @LENGTHS
-def test_a_position_sees_those_up_to_itself(length):
+def test_a_position_attends_to_all_positions_up_to_itself(length):
     positions = torch.tensor([2, 5])
     bias = DevicePositions.of(positions, torch.arange(length), torch.bfloat16).bias
     assert bias.shape == (2, length) and bias.dtype == torch.bfloat16
@@ -29,7 +29,7 @@ def test_a_position_sees_those_up_to_itself(length):
 
 
 @LENGTHS
-def test_each_sequence_of_a_batch_has_its_own(length):
+def test_each_sequence_of_a_batch_has_its_own_positions(length):
     positions = torch.tensor([[2, 3], [5, 6], [0, 1]])
     bias = BatchPositions.of(positions, torch.arange(length), torch.float32).bias
     assert bias.shape == (3, 1, 2, length)

@@ -27,7 +27,7 @@ def check(path, capsys, *words):
                     if line.strip().startswith(('error: ', 'warning: '))]
 
 
-def test_a_good_bag_is_good_and_shows_itself(tmp_path, capsys):
+def test_a_valid_bag_has_no_findings_and_its_images_are_in_the_report(tmp_path, capsys):
     bag = write_bag(tmp_path / 'bag', answers=True)
     page = tmp_path / 'page.html'
     assert main(['check', str(bag), '--html', str(page)]) == 0
@@ -133,7 +133,7 @@ def robot_file(folder, most):
     (not_a_number, 1, 'error: incomplete: .* the action on /arm/joint_command is .nan'),
     (clock_set_back, 1, f'error: clock: the clock was set back 1 times while {STATE}'),
     (clock_set_back, 1, f'error: clock: 1 stamps on {FRONT} are before the one'),
-    (frozen, 1, f'error: frozen: the pictures on {FRONT} repeat for up to 1.6'),
+    (frozen, 1, f'error: frozen: the images on {FRONT} repeat for up to 1.6'),
     (at_rest, 0, 'warning: still: .* ends with|warning: jump'),
     (skewed, 1, 'error: empty: .* the images of an observation are 0.0.* s apart, max_skew'),
     (still, 0, 'warning: still: the action does not change in the whole episode'),
@@ -148,26 +148,26 @@ def test_a_fault_is_named(tmp_path, capsys, change, status, finding):
 
 
 @pytest.mark.parametrize('change', [held, beyond])
-def test_what_is_usual_is_no_fault(tmp_path, capsys, change):
+def test_usual_episodes_have_no_error(tmp_path, capsys, change):
     bag = write_bag(tmp_path / 'bag', change=change)
     status, findings = check(bag, capsys, '--robot', str(robot_file(tmp_path, 0.6)))
     assert status == 0, findings
 
 
-def test_what_the_node_saw_before_the_recording_began_is_no_fault(tmp_path, capsys):
+def test_observations_from_before_the_recording_are_no_error(tmp_path, capsys):
     def late(topic, seconds, arrival, stamp, value):
         return None if topic == STATE and seconds < 0.15 else (arrival, stamp, value)
     status, findings = check(write_bag(tmp_path / 'bag', answers=True, change=late), capsys)
     assert status == 0 and not any('parity' in line for line in findings), findings
 
 
-def test_an_answer_of_the_policy_that_is_no_number_is_named(tmp_path, capsys):
+def test_a_result_of_the_policy_that_is_not_finite_is_named(tmp_path, capsys):
     status, findings = check(write_bag(tmp_path / 'bag', answers=30), capsys)
     assert status == 1
     assert findings == ['error: not-finite: 1 actions on /vla/action are not finite']
 
 
-def test_an_episode_without_messages_or_sentence_is_named(tmp_path, capsys):
+def test_an_episode_without_messages_or_instruction_is_named(tmp_path, capsys):
     def all_gone(topic, seconds, arrival, stamp, value):
         return None
     status, findings = check(write_bag(tmp_path / 'empty', change=all_gone), capsys)

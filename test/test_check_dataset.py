@@ -19,7 +19,7 @@ COUNT = 20
 
 
 def write(folder, change):
-    """Write an episode with a fault: a function that changes states, actions and pictures."""
+    """Write an episode with a fault: a function that changes states, actions and images."""
     times = np.arange(COUNT)[:, None]
     states = np.concatenate([np.sin(times / 5), times / 40], 1).astype(np.float32)
     actions, shown = states + 0.01, np.arange(COUNT)
@@ -59,7 +59,7 @@ def at_rest(states, actions, shown):
     (fine, ''), (at_rest, ''),
     (no_action, 'error: not-finite: .* action of frame 7 is not finite'),
     (no_state, 'error: not-finite: the state of frame 4 is not finite, 2 frames in all'),
-    (frozen, 'error: frozen: episode 0: the pictures of observation.images.camera repeat')])
+    (frozen, 'error: frozen: episode 0: the images of observation.images.camera repeat')])
 def test_a_fault_is_named(tmp_path, capsys, change, finding):
     import re
     status = main(['check', write(tmp_path / 'data', change)])

@@ -217,7 +217,7 @@ def test_a_folder_is_never_looked_up_on_a_hub():
         open_checkpoint('./checkpoints/openvla')
 
 
-def test_a_hub_id_that_cannot_be_had_says_so(tmp_path, monkeypatch):
+def test_an_unavailable_hub_id_is_a_clear_error(tmp_path, monkeypatch):
     from huggingface_hub import constants
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)

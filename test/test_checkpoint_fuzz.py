@@ -84,7 +84,7 @@ def load(folder):
 
 
 @pytest.mark.parametrize('key', KEYS)
-def test_each_key_of_the_config_may_hold_anything(checkpoint, key):
+def test_any_value_of_the_configs_keys_is_read_or_refused(checkpoint, key):
     original = (checkpoint / 'config.json').read_text()
     for odd in ODD:
         (checkpoint / 'config.json').unlink()
@@ -93,7 +93,7 @@ def test_each_key_of_the_config_may_hold_anything(checkpoint, key):
 
 
 @pytest.mark.parametrize('key', TEXT_KEYS)
-def test_each_key_of_the_language_model_may_hold_anything(checkpoint, key):
+def test_any_value_of_the_language_models_keys_is_read_or_refused(checkpoint, key):
     original = json.loads((checkpoint / 'config.json').read_text())
     for odd in ODD:
         text = {**original['text_config'], key: odd}
@@ -105,7 +105,7 @@ def test_each_key_of_the_language_model_may_hold_anything(checkpoint, key):
 
 
 @pytest.mark.parametrize('key', TOWER_KEYS)
-def test_each_key_of_a_tower_may_hold_anything(checkpoint, key):
+def test_any_value_of_a_towers_keys_is_read_or_refused(checkpoint, key):
     original = json.loads((checkpoint / 'config.json').read_text())
     for odd in ODD:
         config = copy.deepcopy(original)
@@ -116,7 +116,7 @@ def test_each_key_of_a_tower_may_hold_anything(checkpoint, key):
 
 
 @pytest.mark.parametrize('key', PREPROCESSOR_KEYS)
-def test_each_key_of_the_preprocessor_may_hold_anything(checkpoint, key):
+def test_any_value_of_the_preprocessors_keys_is_read_or_refused(checkpoint, key):
     name = 'preprocessor_config.json'
     original = json.loads((checkpoint / name).read_text())
     for odd in ODD:
@@ -133,7 +133,7 @@ def test_each_key_of_the_preprocessor_may_hold_anything(checkpoint, key):
 @pytest.mark.parametrize('entry', [
     {'size': '56'}, {'size': [10**6, 10**6]}, {'size': -1}, {'size': [56.5, 56]}, 5, None,
     {'size': 56, 'interpolation': 99}, {'size': 56, 'interpolation': 'bicubic'}])
-def test_a_size_that_is_none_is_refused(checkpoint, entry):
+def test_an_invalid_size_is_refused(checkpoint, entry):
     rewrite(checkpoint, 'preprocessor_config.json',
             lambda content: content.update(tvf_resize_params=[entry] * 2))
     with pytest.raises(VlaError, match='preprocessor_config.json: unusable entry'):
@@ -156,7 +156,7 @@ def test_a_size_that_is_none_is_refused(checkpoint, entry):
     ({'a': 'x' * 190 + '\ud800.safetensors'}, 'is missing'),
     ({'a': 'model-00001-of-00002.safetensors'}, 'lacks 1 tensors .* lists: a'),
 ])
-def test_an_index_reaches_for_shards_of_its_folder_only(checkpoint, weight_map, words):
+def test_an_index_may_only_name_shards_in_its_folder(checkpoint, weight_map, words):
     rewrite(checkpoint, 'model.safetensors.index.json',
             lambda content: content.update(weight_map=weight_map))
     with pytest.raises(VlaError, match=words):
@@ -182,7 +182,7 @@ def test_a_truncated_shard_is_named(checkpoint, size):
     b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 99999999999]}}',
     b'{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 4]}}',
     b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 4]}}'])
-def test_a_header_of_tensors_may_hold_anything(checkpoint, header):
+def test_any_header_of_tensors_is_read_or_refused(checkpoint, header):
     from vla_ros.doctor.checkpoint import check_checkpoint
     path = checkpoint / 'model-00001-of-00002.safetensors'
     path.unlink()
@@ -196,7 +196,7 @@ def test_a_header_of_tensors_may_hold_anything(checkpoint, header):
 @pytest.mark.parametrize('content', [
     b'', b'junk', b'PK\3\4', b'\x80\x02.', b'\x80\x02K\1.', b'\x80\x02]q\0.', b'\x80\x02c',
     b'\x80\x02cos\nsystem\nX\2\0\0\0ls\x85R.', b'\x80\x02h\5.', b'(dp0\nS', b'\x80\x05\x95'])
-def test_a_pickle_may_hold_anything(checkpoint, content):
+def test_any_pickle_is_read_or_refused(checkpoint, content):
     (checkpoint / 'action_head--1_checkpoint.pt').write_bytes(content)
     assert 'action_head--1_checkpoint.pt' in load(checkpoint)
 
@@ -207,7 +207,7 @@ def test_a_pickle_may_hold_anything(checkpoint, content):
                                      '{"version": "1.0", "model": {"type": "WordPiece", "vocab": '
                                      '{}, "unk_token": "x", "continuing_subword_prefix": "", '
                                      '"max_input_chars_per_word": 3}}'])
-def test_a_tokenizer_may_hold_anything(checkpoint, content):
+def test_any_tokenizer_file_is_read_or_refused(checkpoint, content):
     (checkpoint / 'tokenizer.json').unlink()
     (checkpoint / 'tokenizer.json').write_text(content)
     assert 'tokenizer.json' in load(checkpoint)

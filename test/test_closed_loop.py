@@ -109,7 +109,7 @@ def loop(tmp_path_factory):
             loop.kill_relay()
 
 
-def test_a_camera_that_dies_holds_the_arm_and_one_that_comes_back_lets_it_finish(loop):
+def test_a_lost_camera_holds_the_arm_and_its_return_ends_the_hold(loop):
     task = Task('pick', 'green')
     loop.examiner.arrange(4, task)
     loop.until(lambda: loop.speed() > 0.3, 'the arm moves')

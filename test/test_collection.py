@@ -11,7 +11,7 @@ import sys
 ROOT = Path(__file__).parents[1]
 
 
-def test_a_module_without_what_it_needs_is_the_only_one_skipped(tmp_path):
+def test_only_a_module_without_its_dependencies_is_skipped(tmp_path):
     (tmp_path / 'torch.py').write_text("raise ModuleNotFoundError('out of reach')\n")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get('PYTHONPATH')]))
     done = subprocess.run([sys.executable, '-m', 'pytest', '--collect-only', '-q',

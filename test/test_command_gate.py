@@ -50,7 +50,7 @@ def hold(gate):
     return gate.problem(Held(Reason.STALE_IMAGE, 'too old'))
 
 
-def test_an_open_gate_sends():
+def test_an_open_gate_sends_commands():
     """And says so."""
     gate, sent = open_gate(), []
     assert gate.send(gate.context, lambda: sent.append(1))
@@ -105,7 +105,7 @@ def test_a_stop_must_be_released_and_rearmed():
 
 @given(st.lists(st.sampled_from(['stop', 'release', 'rearm', 'activate', 'deactivate', 'task',
                                  'hold'])))
-def test_after_a_stop_only_a_rearm_after_a_release_opens(events):
+def test_after_a_stop_only_a_rearm_after_the_release_reopens_the_gate(events):
     """Whatever else happens, in any order."""
     gate = open_gate()
     stop(gate)
@@ -155,7 +155,7 @@ def test_the_next_good_result_ends_an_automatic_hold_and_no_other():
     assert gate.send(gate.context, lambda: None)
 
 
-def test_a_problem_in_a_tick_holds_within_it():
+def test_a_problem_in_a_tick_holds_in_the_same_tick():
     """And what is sent then holds the arm."""
     gate, modes = open_gate(), []
     gate.send(gate.context, lambda: None)

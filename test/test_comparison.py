@@ -23,7 +23,7 @@ from vla_ros.evaluation.pair import shipped_folder
 @pytest.mark.parametrize('cells, low, high, p', [
     (Cells(36, 12, 2, 0), 0.0569, 0.3404, 2 * (1 + 14 + 91) / 2**14),
     (Cells(1, 1, 7, 12), -0.507, -0.026, 2 * (1 + 8) / 2**8)])
-def test_interval_and_p_are_those_of_the_literature(cells, low, high, p):
+def test_interval_and_p_value_equal_published_examples(cells, low, high, p):
     assert paired_interval(cells) == pytest.approx((low, high), abs=1e-3)
     assert mcnemar_p(cells) == pytest.approx(p)
     # Seen from the other checkpoint, everything is mirrored.
@@ -53,7 +53,7 @@ def test_episodes_are_paired_by_task_and_number():
         compare(first, {('reach', 1): True})
 
 
-def test_a_checkpoint_that_is_not_there_is_found_before_the_first_episode(capsys):
+def test_a_missing_checkpoint_is_reported_before_the_first_episode(capsys):
     assert main(['--against', '/nowhere']) == 2
     assert 'checkpoint /nowhere: no such folder' in capsys.readouterr().err
 

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 import pytest
-from vla_ros.camera.image_encodings import why_colourless
+from vla_ros.camera.image_encodings import unsupported_reason
 from vla_ros.cli.predict import read_image
 from vla_ros.data.compressed_image import decode
 from vla_ros.errors import ImageError
@@ -16,9 +16,9 @@ from vla_ros.errors import ImageError
 NOISE = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
 
 
-def saved(picture, name):
+def saved(image, name):
     stream = io.BytesIO()
-    picture.save(stream, name)
+    image.save(stream, name)
     return stream.getvalue()
 
 
@@ -45,7 +45,7 @@ def test_the_reason_is_the_true_one(kind, data, words):
 
 
 @pytest.mark.parametrize('name', ['PNG', 'JPEG', 'WEBP', 'TIFF', 'GIF', 'BMP'])
-def test_a_damaged_stream_has_one_sentence(name):
+def test_all_damaged_images_of_a_stream_give_the_same_error(name):
     whole = saved(Image.fromarray(NOISE), name)
     told = set()
     for end in range(len(whole) // 3, len(whole) // 2, 97):
@@ -56,7 +56,7 @@ def test_a_damaged_stream_has_one_sentence(name):
     assert len(told) <= 1 and all('0x' not in text for text in told)
 
 
-def test_damage_anywhere_is_an_error_of_ours():
+def test_damage_anywhere_raises_an_error_of_this_package():
     rng = np.random.default_rng(3)
     for name in ('PNG', 'JPEG', 'WEBP', 'TIFF', 'GIF', 'BMP'):
         for _ in range(100):
@@ -83,5 +83,6 @@ def test_predict_refuses_an_image_of_16_bits(tmp_path):
     ('8UC3', 'the same image as rgb8 or bgr8'), ('8UC1', 'mono8'), ('16UC1', 'a depth image'),
     ('32FC1', 'a depth image'), ('16UC3', 'rgb8, bgr8'), ('8UC10', 'rgb8'), ('bayer_rggb8', ''),
     ('mono16', ''), ('yuv422_yuy2', '')])
-def test_encodings_without_colours_are_refused(encoding, words):
-    assert words in why_colourless(encoding) and bool(words) == bool(why_colourless(encoding))
+def test_unsupported_encodings_are_refused_with_a_reason(encoding, words):
+    reason = unsupported_reason(encoding)
+    assert words in reason and bool(words) == bool(reason)

@@ -103,7 +103,7 @@ class Policy:
         self.resets += 1
 
 
-def picture(level):
+def image(level):
     """Give a small image of one grey level."""
     return np.full((2, 2, 3), level, np.uint8)
 
@@ -121,7 +121,7 @@ def test_the_first_action_of_a_chunk_is_sent():
     controller, ros = make(Policy())
     assert controller.configure() == SPEC
     controller.activate()
-    controller.frame(picture(3))
+    controller.frame(image(3))
     result = ros.results.get(timeout=DEADLINE)
     assert result.command.positions == (3.0, 3.0)
     assert result.frame.received <= result.started <= result.ended
@@ -146,13 +146,13 @@ def test_a_frame_is_uploaded_during_the_inference_before_it():
     controller, ros = make(policy)
     controller.configure()
     controller.activate()
-    controller.frame(picture(3))
+    controller.frame(image(3))
     assert answered.get(timeout=DEADLINE) == 'prefetched 3'
-    controller.frame(picture(4))
+    controller.frame(image(4))
     assert [prefetched.get(timeout=DEADLINE) for _ in range(2)] == [3, 4]
     release.set()
     assert answered.get(timeout=DEADLINE) == 'prefetched 4'
-    controller.frame(picture(5)[:1])
+    controller.frame(image(5)[:1])
     assert answered.get(timeout=DEADLINE) is None
     assert controller.stop(DEADLINE)
     assert prefetched.empty()
@@ -180,7 +180,7 @@ def test_a_tick_is_due_when_the_image_gets_too_old():
     controller.activate()
     assert controller.due() == math.inf
     before = time.monotonic()
-    controller.frame(picture(3))
+    controller.frame(image(3))
     after = time.monotonic()
     ros.wait_for_state('RUNNING')
     assert before + 0.5 < controller.due() < after + 0.51
@@ -205,16 +205,16 @@ def test_a_frame_older_than_the_instruction_is_not_inferred():
     controller, ros = make(policy)
     controller.configure()
     controller.activate()
-    controller.frame(picture(1))
+    controller.frame(image(1))
     assert begun.wait(DEADLINE)
-    controller.frame(picture(2))
+    controller.frame(image(2))
     controller.instruct('task 2')
     go_on.release(3)
     end = time.monotonic() + DEADLINE
     while ros.statuses.get(timeout=DEADLINE).progress.frames_unused == 0:
         assert time.monotonic() < end, 'the old frame was answered'
         controller.publish_status()
-    controller.frame(picture(3))
+    controller.frame(image(3))
     result = ros.results.get(timeout=DEADLINE)
     assert (result.command.positions[0], result.context.instruction) == (3.0, 'task 2')
     assert controller.stop(DEADLINE)
@@ -228,11 +228,11 @@ def test_a_new_instruction_resets_the_policy():
     controller.configure()
     controller.activate()
     for _ in range(2):
-        controller.frame(picture(1))
+        controller.frame(image(1))
         ros.results.get(timeout=DEADLINE)
     assert policy.resets == 1
     controller.instruct('task 2')
-    controller.frame(picture(1))
+    controller.frame(image(1))
     ros.results.get(timeout=DEADLINE)
     assert policy.resets == 2
     assert controller.stop(DEADLINE)
@@ -266,14 +266,14 @@ def test_with_a_period_the_next_inference_waits_for_it():
     now = [100.0]
     controller._inference.rate_limiter._clock = lambda: now[0]
     controller.activate()
-    controller.frame(picture(1))
+    controller.frame(image(1))
     assert ros.results.get(timeout=DEADLINE).command.positions[0] == 1.0
     for level in (2, 3):
         now[0] += 4.9
-        controller.frame(picture(level))
+        controller.frame(image(level))
     assert ros.results.empty()
     now[0] += 0.3
-    controller.frame(picture(4))
+    controller.frame(image(4))
     assert ros.results.get(timeout=DEADLINE).command.positions[0] == 4.0
     controller.publish_status()
     assert [status.frames_dropped for status in ros.statuses.queue][-1] == 2
@@ -301,12 +301,12 @@ def test_a_result_whose_frame_has_grown_too_old_is_dropped_after_the_inference()
     controller.configure()
     controller.activate()
     ros_time[0] = 10 ** 9
-    controller.frame(picture(1))
+    controller.frame(image(1))
     assert 'stale image: the image was 2.000 s old when its inference ended' in (
         ros.wait_for_state('HOLD').reason)
     assert asked.is_set() and ros.results.empty()
     ros_time[0] = 10 ** 9
-    controller.frame(picture(2))
+    controller.frame(image(2))
     assert ros.results.get(timeout=DEADLINE).command.positions[0] == 2.0
     assert controller.stop(DEADLINE)
 
@@ -320,7 +320,7 @@ def test_raw_actions_of_an_old_image_are_sent_with_a_warning(age, max_age, words
     ros.stamp_of, ros.robot_description = lambda image: taken, str
     controller.configure()
     controller.activate()
-    controller.frame(picture(1))
+    controller.frame(image(1))
     assert ros.results.get(timeout=DEADLINE).command.positions[0] == 1.0
     reason = ros.wait_for_state('RUNNING').reason
     assert words in reason and bool(words) == bool(reason) == ('was 37.' in reason)
@@ -343,7 +343,7 @@ def test_a_chunk_belongs_to_the_time_at_which_its_image_was_taken(monkeypatch):
     controller.joints([f'joint_{number}' for number in range(1, 7)], [0.0] * 6, 0)
     controller.activate()
     taken = time.monotonic_ns() - 300_000_000
-    controller.frame(picture(3))
+    controller.frame(image(3))
     assert observed.get(timeout=DEADLINE) == pytest.approx(taken / 1e9, abs=0.1)
     assert controller.stop(DEADLINE)
 
@@ -354,7 +354,7 @@ def test_configuring_again_after_a_cleanup():
     for _ in range(2):
         controller.configure()
         controller.activate()
-        controller.frame(picture(1))
+        controller.frame(image(1))
         ros.results.get(timeout=DEADLINE)
         controller.deactivate()
         assert controller.cleanup()
@@ -369,7 +369,7 @@ def test_nothing_is_published_once_it_was_stopped():
     assert controller.stop(DEADLINE)
     while not ros.statuses.empty():
         ros.statuses.get()
-    controller.frame(picture(1))
+    controller.frame(image(1))
     controller.publish_status()
     with pytest.raises(Cancelled):
         controller.configure()

@@ -35,7 +35,7 @@ def convert(tmp_path, *bags, **options):
     return LeRobotDataset(tmp_path / 'out')
 
 
-def test_images_numbers_and_sentence_are_those_of_the_bag(tmp_path):
+def test_a_converted_dataset_has_the_images_numbers_and_instruction_of_the_bag(tmp_path):
     bags = [write_bag(tmp_path / 'one'), write_bag(tmp_path / 'two', 2.0, 'wave')]
     dataset = convert(tmp_path, *bags, storage='images')
     assert dataset.episode_count == 2 and dataset.metadata.fps == 10
@@ -47,9 +47,9 @@ def test_images_numbers_and_sentence_are_those_of_the_bag(tmp_path):
     for row in (0, 5, 20):
         number = 3 * row + 3
         seconds = number / 30
-        np.testing.assert_array_equal(dataset.picture(row, FRONT_FEATURE), pixels(FRONT, number))
+        np.testing.assert_array_equal(dataset.image(row, FRONT_FEATURE), pixels(FRONT, number))
         # The wrist's image of the same number is stamped 5 ms later: the one before is held.
-        np.testing.assert_array_equal(dataset.picture(row, WRIST_FEATURE),
+        np.testing.assert_array_equal(dataset.image(row, WRIST_FEATURE),
                                       pixels(WRIST, number - 1))
         np.testing.assert_allclose(dataset.actions[row], np.add(position(seconds), 0.01),
                                    atol=1e-6)
@@ -90,7 +90,7 @@ def test_a_video_shows_what_the_images_show(tmp_path, codec):
         for camera, feature, shown in ((FRONT, FRONT_FEATURE, number),
                                        (WRIST, WRIST_FEATURE, number - 1)):
             expected = pixels(camera, shown, size).astype(float)
-            found = dataset.picture(row, feature).astype(float)
+            found = dataset.image(row, feature).astype(float)
             others = [np.abs(pixels(camera, other, size) - found).mean()
                       for other in (shown - 3, shown + 3)]
             assert np.abs(found - expected).mean() < min(others) / 2, (row, feature)
@@ -121,7 +121,7 @@ def test_the_schema_is_that_of_lerobot(tmp_path):
 def test_the_node_and_the_dataset_observe_the_same(tmp_path):
     bag = Bag(write_bag(tmp_path / 'bag', answers=True))
     plan = plan_episode(bag, contract_of(bag))
-    assert plan.answered >= 25 and plan.unlike == []
+    assert plan.compared >= 25 and plan.unlike == []
     first = plan.frames[0]
     assert first.stamp == START + 100_000_000 and first.images == (3, 2)
 
@@ -151,7 +151,7 @@ def test_a_bag_that_cannot_be_converted_is_left_out_and_named(tmp_path, capsys):
     assert LeRobotDataset(tmp_path / 'given')[0].instruction == 'wave'
 
 
-def test_nothing_is_written_over_and_nothing_is_left_behind(tmp_path, capsys):
+def test_no_file_is_overwritten_and_none_remains_after_a_failure(tmp_path, capsys):
     mine = tmp_path / 'out' / 'mine'
     mine.parent.mkdir()
     mine.touch()

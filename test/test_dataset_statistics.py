@@ -53,7 +53,7 @@ def test_inconsistent_numbers_are_refused(change, words):
 @pytest.mark.parametrize('change', [
     {}, {'mask': None}, {'std': None, 'mean': None}, {'q01': [0.0, 0.0], 'q99': [0.0, 1.0]},
     {'mean': [0, 1.0000001]}, {'q99': np.array([1.0, 1.0])}])
-def test_statistics_that_make_sense_are_taken(change):
+def test_valid_statistics_are_accepted(change):
     statistics = ActionStatistics.from_dataset({'action': {**GOOD, **change}})
     assert statistics.dim == 2
 
@@ -67,7 +67,7 @@ def test_levels_that_are_missing_are_named(dataset, words):
         ActionStatistics.from_dataset(dataset)
 
 
-def test_a_checkpoint_without_statistics_is_not_one_of_several_datasets():
+def test_a_checkpoint_without_statistics_does_not_ask_for_a_dataset():
     assert 'holds no statistics' in str(UnnormKeyError(None, []))
     assert 'several' not in str(UnnormKeyError(None, []))
 
@@ -89,7 +89,7 @@ def checkpoint(tmp_path):
     (json.dumps({'action': GOOD}), 'put them one level down, under the name of the dataset'),
     (json.dumps({'action': GOOD, 'num_transitions': 3}), 'put them one level down'),
     (json.dumps(GOOD), 'put them one level down')])
-def test_a_file_of_statistics_that_cannot_be_used(checkpoint, content, words):
+def test_an_invalid_file_of_statistics_is_one_line_whose_advice_works(checkpoint, content, words):
     from vla_ros.model.checkpoint import open_checkpoint
     (checkpoint / 'dataset_statistics.json').write_text(content)
     with pytest.raises(VlaError, match=words) as caught:

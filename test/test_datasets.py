@@ -88,7 +88,7 @@ def test_the_error_of_an_unknown_key_shows_a_line_that_works(tmp_path):
     ({'perod_s': 0.2}, 'unknown facts perod_s'),
     ({'normalization': 'normal'}, 'bounds_q99, bounds'),
 ])
-def test_a_description_that_cannot_be_is_rejected_by_name(tmp_path, entry, named):
+def test_an_invalid_description_is_rejected_by_name(tmp_path, entry, named):
     file = tmp_path / 'own.yaml'
     file.write_text(yaml.safe_dump({'my_arm': entry}))
     with pytest.raises(DatasetError, match=named):
@@ -96,7 +96,7 @@ def test_a_description_that_cannot_be_is_rejected_by_name(tmp_path, entry, named
 
 
 @pytest.mark.parametrize('content', ['- a\n', 'a: [', 'a: 1\n', '\x00'])
-def test_a_file_of_something_else_is_a_clear_error(tmp_path, content):
+def test_a_file_of_another_format_is_a_clear_error(tmp_path, content):
     file = tmp_path / 'own.yaml'
     file.write_text(content)
     with pytest.raises(DatasetError, match='own.yaml'):

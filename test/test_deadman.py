@@ -40,7 +40,7 @@ class Rig:
         return self.deadman.poll()
 
 
-def test_it_is_held_while_its_messages_come():
+def test_the_deadman_is_held_while_its_messages_arrive():
     rig = Rig()
     assert rig.poll((A, False)) == () and rig.deadman.due == math.inf
     assert rig.poll((A, True)) == (Event.TAKE_OVER,)
@@ -56,19 +56,19 @@ def test_it_is_held_while_its_messages_come():
     assert rig.poll((A, False), (A, True)) == (Event.TAKE_OVER,)
 
 
-def test_a_release_is_heard_even_if_it_is_pressed_anew_by_then():
+def test_a_release_is_noticed_even_if_the_button_is_pressed_again_before_the_poll():
     rig = Rig()
     assert rig.poll((A, False), (A, True), (A, False), (A, True)) == (
         Event.TAKE_OVER, Event.PAUSE, Event.TAKE_OVER)
 
 
-def test_one_that_was_never_seen_released_takes_nothing_over():
+def test_a_deadman_that_was_never_released_starts_no_takeover():
     rig = Rig()
     assert rig.poll((A, True), (A, True)) == ()
     assert rig.poll((A, False), (A, True)) == (Event.TAKE_OVER,)
 
 
-def test_a_second_one_is_refused_and_changes_nothing(caplog):
+def test_a_second_deadman_is_refused_and_changes_nothing(caplog):
     rig = Rig()
     rig.poll((A, False), (B, False), (A, True))
     assert rig.poll((B, True), (B, False), (B, True)) == ()
@@ -82,7 +82,7 @@ def test_a_second_one_is_refused_and_changes_nothing(caplog):
     assert rig.poll((B, False), (B, True)) == (Event.TAKE_OVER,)
 
 
-def test_what_cannot_be_read_is_a_release():
+def test_an_unreadable_deadman_message_counts_as_a_release():
     rig = Rig()
     rig.poll((A, False), (A, True))
     assert rig.poll((None, False)) == (Event.PAUSE,)
@@ -120,7 +120,7 @@ def take_over(gate, rig):
     assert gate.context.is_teleoperated and not gate.context.is_open
 
 
-def test_results_of_before_and_commands_of_after_a_takeover_are_stale(taken):
+def test_results_from_before_a_takeover_and_commands_from_after_it_are_stale(taken):
     gate, rig, _ = taken
     before = gate.context
     take_over(gate, rig)
@@ -142,7 +142,7 @@ def test_results_of_before_and_commands_of_after_a_takeover_are_stale(taken):
     assert gate.send(gate.context, lambda: None)
 
 
-def test_a_stop_ends_a_takeover_for_good(taken):
+def test_after_a_stop_the_deadman_must_be_pressed_again(taken):
     gate, rig, presses = taken
     take_over(gate, rig)
     context = gate.context
@@ -174,7 +174,7 @@ def test_a_takeover_while_stopped_is_refused_and_does_not_wait(taken):
     assert gate.context.is_open
 
 
-def test_a_bad_command_holds_until_a_good_one(taken):
+def test_an_invalid_command_holds_until_a_valid_one(taken):
     gate, rig, _ = taken
     take_over(gate, rig)
     assert gate.problem(Held(Reason.TELEOPERATION, 'too far'), gate.context)
@@ -183,7 +183,7 @@ def test_a_bad_command_holds_until_a_good_one(taken):
     assert gate.context.state.mode is Mode.RUNNING
 
 
-def test_a_silent_deadman_is_found_by_the_sending_itself(taken):
+def test_sending_detects_a_silent_deadman(taken):
     gate, rig, _ = taken
     take_over(gate, rig)
     context = gate.context
@@ -192,7 +192,7 @@ def test_a_silent_deadman_is_found_by_the_sending_itself(taken):
     assert gate.context.state.control is ControlMode.PAUSED
 
 
-def test_an_instruction_changes_nothing_for_a_teleoperator(taken):
+def test_a_new_instruction_does_not_affect_a_takeover(taken):
     gate, rig, _ = taken
     take_over(gate, rig)
     gate.send(gate.context, lambda: None)

@@ -81,7 +81,7 @@ def test_the_arm_follows_the_instruction_and_the_demo_reports_it(finished):
     assert re.search(r'age +p50 \d+ ms, p99 \d+ ms', output)
 
 
-def test_the_report_needs_nothing_else(finished):
+def test_the_report_is_one_self_contained_file(finished):
     report = (finished[0] / 'report.html').read_text(encoding='utf-8')
     assert report.count('<td class="yes">done</td>') == 2
     _, ages, joints = report.split('<svg')
@@ -110,8 +110,8 @@ def test_everything_that_the_layout_shows_is_in_the_recording(finished):
 
 def test_the_recording_holds_images_commands_and_results_in_order(finished):
     recorded = read(finished[0] / 'episode.mcap')
-    picture = Image.open(io.BytesIO(bytes(recorded['/camera/image_raw/compressed'][-1].data)))
-    assert picture.size == (224, 224)
+    saved = Image.open(io.BytesIO(bytes(recorded['/camera/image_raw/compressed'][-1].data)))
+    assert saved.size == (224, 224)
     links = recorded['/tf'][-1].transforms
     children = {link.child_frame_id for link in links}
     assert 'tool' in children and {link.header.frame_id for link in links} <= {
@@ -147,7 +147,7 @@ def test_a_node_that_cannot_work_is_reported_in_one_line(tmp_path):
     assert len(errors.splitlines()) == 1
 
 
-def test_someone_elses_commands_are_not_taken_for_its_own(tmp_path):
+def test_commands_of_other_publishers_do_not_count_as_its_own(tmp_path):
     from rclpy.context import Context
     from sensor_msgs.msg import JointState
     domain = next_domain()

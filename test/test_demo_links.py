@@ -25,7 +25,7 @@ def pose_of(transform):
 
 
 @pytest.mark.parametrize('link', ['tool', 'right_finger', 'upper_arm'])
-def test_the_chain_of_links_ends_where_the_kinematics_do(link):
+def test_the_chain_of_links_ends_at_the_tip_of_the_kinematics(link):
     robot = Robot.load()
     positions = [0.3, -0.2, 0.9, -0.4, 1.1, 0.5, 0.02]
     joints = JointState(name=JOINTS, position=positions)
@@ -37,7 +37,7 @@ def test_the_chain_of_links_ends_where_the_kinematics_do(link):
     assert np.allclose(pose, robot.forward(dict(zip(JOINTS, positions)), link), atol=1e-9)
 
 
-def test_a_recording_gives_them_back(tmp_path):
+def test_a_recording_gives_the_transforms_back(tmp_path):
     reading = pytest.importorskip('mcap.reader')
     decoding = pytest.importorskip('mcap_ros2.decoder')
     joints = JointState(name=JOINTS, position=[0.3, -0.2, 0.9, -0.4, 1.1, 0.5, 0.02])

@@ -67,11 +67,11 @@ def test_the_lone_space_that_ends_a_prompt_has_an_id(tokenizer):
 
 
 def test_every_prediction_of_the_checkpoint_is_an_action(policy):
-    pictures = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    pictures = pictures.repeat(40, axis=1).repeat(40, axis=2)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    images = images.repeat(40, axis=1).repeat(40, axis=2)
     answers = {
-        instruction: [policy.infer(Observation((picture,), instruction)).token_ids
-                      for picture in pictures]
+        instruction: [policy.infer(Observation((image,), instruction)).token_ids
+                      for image in images]
         for instruction in INSTRUCTIONS}
     # An invalid action would have raised. What is left to show: both inputs matter.
     for times in answers.values():
@@ -103,7 +103,7 @@ def a_record():
                                  (i,), {}) for i in range(10)])
 
 
-def test_a_record_gives_the_hold_at_any_time():
+def test_the_record_gives_the_hold_at_any_time():
     record = a_record()
     assert record.rate() == pytest.approx(10.0)
     assert record.ages_ms((0, 50, 100)) == pytest.approx([20.0, 24.5, 29.0])
@@ -163,7 +163,7 @@ def test_the_demo_stays_on_this_machine_unless_the_user_says_otherwise(environme
         == added
 
 
-def test_settings_of_the_user_stay():
+def test_settings_of_the_user_are_kept():
     assert not demo_environment({
         'OMP_WAIT_POLICY': 'ACTIVE', 'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml',
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT'})

@@ -84,7 +84,7 @@ def test_a_process_that_fails_is_named_with_its_last_line(processes):
     wait_for(failed)
 
 
-def test_a_process_is_out_of_reach_of_the_terminals_ctrl_c(processes):
+def test_ctrl_c_in_the_terminal_does_not_reach_the_process(processes):
     start(processes, 'group', 'import os; print("ready", os.getpgrp() == os.getpid(), flush=True)')
     wait_until_ready(processes, 'group')
     assert processes.log('group').read_text().split() == ['ready', 'True']

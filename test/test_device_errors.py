@@ -31,7 +31,7 @@ def test_a_sticky_error_says_that_the_device_is_lost():
 @pytest.mark.parametrize(('device', 'error'), [
     (CUDA, RuntimeError('shapes differ')), (CUDA, torch.OutOfMemoryError('CUDA out of memory')),
     (torch.device('cpu'), RuntimeError('shapes differ')), (CUDA, ValueError('no'))])
-def test_other_errors_stay_what_they_are(device, error):
+def test_other_errors_are_not_changed(device, error):
     with pytest.raises(type(error)) as raised:
         with device_errors(device, lambda device: None):
             raise error

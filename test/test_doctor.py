@@ -52,7 +52,7 @@ def with_environment(**environment):
     return replace(DESKTOP, environment=environment)
 
 
-def test_a_machine_that_lacks_nothing_has_nothing_to_fix():
+def test_a_complete_machine_has_nothing_to_fix():
     for finding in findings(DESKTOP).values():
         assert (finding.level, finding.fix) == ('ok', ''), finding
 
@@ -121,7 +121,7 @@ def checkpoint(tmp_path):
     return tmp_path
 
 
-def test_a_sound_checkpoint_is_described(checkpoint):
+def test_a_valid_checkpoint_is_described(checkpoint):
     lines = {finding.subject: finding.line() for finding in check_checkpoint(checkpoint)}
     assert all(line.startswith('ok') for line in lines.values()), lines
     assert 'Llama 3 layers' in lines['configuration']

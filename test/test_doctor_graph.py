@@ -12,9 +12,9 @@ import sys
 from domains import next_domain
 import pytest
 
+from vla_ros.doctor.graph import check_stream
+from vla_ros.doctor.graph import check_topic
 from vla_ros.doctor.graph import Endpoint
-from vla_ros.doctor.graph import judge_stream
-from vla_ros.doctor.graph import judge_topic
 from vla_ros.doctor.graph import mismatches
 from vla_ros.doctor.graph import Stream
 
@@ -40,8 +40,8 @@ def test_a_mismatch_comes_with_the_fix(change, fix):
     assert bool(mismatches(replace(CAMERA, **change), NODE)) == ('message_type' in change)
 
 
-def test_a_topic_with_one_side_only():
-    (endpoint, lonely) = judge_topic('/image', [CAMERA])
+def test_a_topic_without_a_publisher_or_subscriber_is_reported():
+    (endpoint, lonely) = check_topic('/image', [CAMERA])
     assert (endpoint.level, lonely.level) == ('ok', 'warning')
     assert 'BEST_EFFORT, VOLATILE' in endpoint.found and 'no subscriber' in lonely.found
 
@@ -49,8 +49,8 @@ def test_a_topic_with_one_side_only():
 def test_one_compatible_subscription_of_several_is_enough():
     button = replace(CAMERA, node='/button')
     reliable = replace(NODE, reliability='RELIABLE')
-    assert [one.level for one in judge_topic('/stop', [button, NODE, reliable])] == ['ok'] * 3
-    findings = judge_topic('/stop', [button, reliable, replace(NODE, node='/other')])
+    assert [one.level for one in check_topic('/stop', [button, NODE, reliable])] == ['ok'] * 3
+    findings = check_topic('/stop', [button, reliable, replace(NODE, node='/other')])
     assert [one.level for one in findings] == ['ok'] * 3 + ['error']
 
 
@@ -61,8 +61,8 @@ def test_one_compatible_subscription_of_several_is_enough():
     ({'published': -1, 'lost': 10}, 'warning', '40 of 50'),
     ({'ages': [-1.0]}, 'warning', 'stamps are in the future'),
     ({'received': 0, 'ages': [], 'middleware': 'rmw_cyclonedds_cpp'}, 'error', 'rmem_max')])
-def test_a_stream_is_judged(change, level, text):
-    finding = judge_stream(replace(STREAM, **change))[0]
+def test_a_stream_of_images_is_checked(change, level, text):
+    finding = check_stream(replace(STREAM, **change))[0]
     assert finding.level == level and text in finding.line()
 
 
@@ -73,7 +73,7 @@ def test_a_stream_is_judged(change, level, text):
     ({'middleware': 'rmw_cyclonedds_cpp'}, 'ok', 'not in use'),
     ({'middleware': 'rmw_cyclonedds_cpp', 'is_iceoryx': True}, 'ok', 'in use: iceoryx')])
 def test_shared_memory_is_claimed_only_where_it_is_used(change, level, text):
-    finding = judge_stream(replace(STREAM, **change))[1]
+    finding = check_stream(replace(STREAM, **change))[1]
     assert finding.level == level and text in finding.found
 
 
@@ -98,7 +98,7 @@ rclpy.spin(node)
 """
 
 
-def test_a_running_graph():
+def test_a_running_graph_is_checked():
     pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(next_domain()),
                    'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}

@@ -50,7 +50,7 @@ def b(pressed, sequence=0):
     ([a(True), a(False)], (PRESSED, RELEASED)), ([a(True), b(False)], (PRESSED,)),
     ([b(False), a(True), a(False), b(False)], (PRESSED, RELEASED)),
     ([StopSample(True, None)], (PRESSED, RELEASED))])
-def test_any_press_of_a_batch_is_an_event(samples, events):
+def test_any_press_among_the_polled_messages_is_an_event(samples, events):
     assert Input().poll(*samples) == events
 
 
@@ -93,7 +93,7 @@ def test_a_late_copy_of_a_press_changes_nothing(key):
     assert not found.stop.is_pressed
 
 
-def test_a_press_that_was_overtaken_stops_and_stays_released():
+def test_a_press_that_arrives_after_its_release_stops_and_counts_as_released():
     """The reliable subscription gave the release before the other one gave the press."""
     found = Input()
     assert found.poll(a(False, 6)) == (RELEASED,)
@@ -133,7 +133,7 @@ def test_only_a_rearm_forgets_a_publisher_that_died_while_pressed():
     assert PRESSED in found.poll(a(True, 1))
 
 
-def test_gids_unknown_to_the_graph_are_not_used_as_evidence():
+def test_publishers_unknown_to_the_graph_do_not_count_as_gone():
     """As in rmw_cyclonedds: who presses may be one of those that are there."""
     found, strangers = Input(), StopView(((b'x', '/a'), (b'y', '/b')))
     found.poll(a(True, 1), b(False, 1))
@@ -141,7 +141,7 @@ def test_gids_unknown_to_the_graph_are_not_used_as_evidence():
     assert found.stop.refuse_rearm(StopView()) == ''
 
 
-def test_no_publisher_is_a_third_state():
+def test_without_a_publisher_the_input_settles_after_the_discovery_time():
     """Given time to be discovered; if one is required, for ever."""
     found, required = Input(), Input(is_required=True)
     assert found.poll() == required.poll() == ()

@@ -198,7 +198,7 @@ def test_a_wrong_draft_costs_one_extra_pass_only_once(network, case, monkeypatch
     assert answer_with(engine, ran, case, wrong) == ['prefill_verify', *['decode'] * 6]
 
 
-def test_wrong_drafts_in_a_row_are_not_checked_any_more(network, case, monkeypatch):
+def test_after_wrong_drafts_in_a_row_no_draft_is_verified(network, case, monkeypatch):
     engine = Engine(network, 64, COUNT)
     wrong = [(token + 1) % VOCABULARY for token in case.tokens]
     begins_right = [case.tokens[0], *wrong[1:2], *case.tokens[2:]]

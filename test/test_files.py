@@ -63,7 +63,7 @@ DAMAGES = [(zero, 'is a device'), (pipe, 'is a named pipe'), (folder, 'is a fold
 
 @pytest.mark.parametrize('damage, words', DAMAGES, ids=lambda value: getattr(
     value, '__name__', ''))
-def test_a_json_file_is_a_regular_one(tmp_path, damage, words):
+def test_a_json_file_must_be_a_regular_file(tmp_path, damage, words):
     damage(tmp_path / 'a.json')
     with pytest.raises(FileError, match=words):
         read_json_object(tmp_path / 'a.json')
@@ -75,7 +75,7 @@ def test_a_json_file_is_a_regular_one(tmp_path, damage, words):
     ('[' * 100_000, 'nested too deeply'), ('[1]', 'must hold a JSON object'),
     ('{"a": ', 'cannot be read'), ('{"a": ' + '1' * 10_000 + '}', 'cannot be read'),
     ('  \n', 'is empty'), (b'\xff\xfe{}', 'not UTF-8 text')])
-def test_json_that_is_none_is_one_line(tmp_path, content, words):
+def test_invalid_json_is_one_line(tmp_path, content, words):
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / 'a.json').write_bytes(data)
     with pytest.raises(FileError, match=words) as caught:
@@ -83,7 +83,7 @@ def test_json_that_is_none_is_one_line(tmp_path, content, words):
     assert '\n' not in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_no_more_is_read_than_is_allowed(tmp_path):
+def test_reading_stops_at_the_size_limit(tmp_path):
     (tmp_path / 'a').write_bytes(b'x' * 11)
     with pytest.raises(FileError, match='has more than'):
         read_bytes(tmp_path / 'a', 10)
@@ -101,7 +101,8 @@ FILES = ['config.json', 'preprocessor_config.json', 'dataset_statistics.json', '
 @pytest.mark.parametrize('name', FILES)
 @pytest.mark.parametrize('damage, words', DAMAGES, ids=lambda value: getattr(
     value, '__name__', ''))
-def test_every_file_of_a_checkpoint_is_read_so(golden_checkpoints, tmp_path, name, damage, words):
+def test_every_file_of_a_checkpoint_must_be_a_regular_file(golden_checkpoints, tmp_path, name,
+                                                           damage, words):
     source = golden_checkpoints['float32']
     target = tmp_path / 'checkpoint'
     target.mkdir()
@@ -119,7 +120,7 @@ def test_every_file_of_a_checkpoint_is_read_so(golden_checkpoints, tmp_path, nam
     assert '\n' not in str(caught.value) and Path(name).name in str(caught.value)
 
 
-def test_a_command_ends_with_one_line_where_it_would_hang(golden_checkpoints, tmp_path):
+def test_a_command_that_would_hang_ends_with_one_line(golden_checkpoints, tmp_path):
     target = tmp_path / 'checkpoint'
     shutil.copytree(golden_checkpoints['float32'], target)
     (target / 'config.json').unlink()

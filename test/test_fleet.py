@@ -88,7 +88,7 @@ def fleet() -> Iterator[Fleet]:
         node.end(signal.SIGKILL)
 
 
-def test_each_has_its_instruction_its_own_stop_and_the_common_one(fleet: Fleet) -> None:
+def test_each_robot_has_its_instruction_its_own_stop_and_the_common_stop(fleet: Fleet) -> None:
     fleet.wait('RUNNING', 'RUNNING')
     for number, name in enumerate(NAMES, 1):
         fleet.observer.wait(lambda name=name: fleet.commands[name], f'{name} commands',
@@ -133,7 +133,7 @@ def simulator() -> Iterator[Observer]:
 
 def test_two_simulated_arms_obey_their_own_commands_and_stops(simulator: Observer) -> None:
     positions: dict[str, np.ndarray] = {}
-    pictures: dict[str, Image] = {}
+    images: dict[str, Image] = {}
     commanders, target = {}, {}
 
     def measure(name: str):
@@ -144,12 +144,12 @@ def test_two_simulated_arms_obey_their_own_commands_and_stops(simulator: Observe
     for name in NAMES:
         simulator.listen(JointState, f'/{name}/joint_states', NEWEST, measure(name))
         simulator.listen(Image, f'/{name}/camera/image_raw', NEWEST,
-                         lambda image, name=name: pictures.update({name: image}))
+                         lambda image, name=name: images.update({name: image}))
         commanders[name] = simulator.node.create_publisher(
             JointState, f'/{name}/arm/joint_command', RELIABLE)
     common = simulator.node.create_publisher(Bool, '/arm/estop', RELIABLE)
     with simulator.changed:
-        assert simulator.changed.wait_for(lambda: len(positions) + len(pictures) == 4, DEADLINE)
+        assert simulator.changed.wait_for(lambda: len(positions) + len(images) == 4, DEADLINE)
         start = {name: position.copy() for name, position in positions.items()}
     names = ['joint_1']
 
@@ -178,7 +178,7 @@ def test_two_simulated_arms_obey_their_own_commands_and_stops(simulator: Observe
 @pytest.mark.parametrize('arguments', [
     ['--arms', '0'], ['--arms', '9'],
     ['--arms', '2', '--ros-args', '-p', 'publish_clock:=true']])
-def test_arms_that_cannot_be_are_refused_in_one_line(arguments: list[str]) -> None:
+def test_invalid_options_for_several_arms_are_refused_in_one_line(arguments: list[str]) -> None:
     pytest.importorskip('vla_ros.worlds.world')
     done = subprocess.run([sys.executable, '-m', 'vla_ros.sim.node', *arguments],
                           env={**os.environ, 'ROS_DOMAIN_ID': str(next_domain())},

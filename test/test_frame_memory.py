@@ -25,7 +25,7 @@ from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
 WIDTH, HEIGHT = 640, 480
 #: All that is alive at a time, small numbers of the answer included: not one row of the image,
-#: not one picture of the black box fits.
+#: not one image of the black box fits.
 MOST = 12 * 1024
 
 
@@ -88,12 +88,12 @@ def test_nothing_above_a_kilobyte_is_allocated_for_a_frame(policy, tmp_path, bla
     controller = Controller(config, ros, NodeStatus('/c', '/i', 60.0), lambda _: policy)
     controller.configure()
     controller.activate()
-    pictures = [np.random.default_rng(seed).integers(0, 256, HEIGHT * WIDTH * 3, np.uint8)
-                for seed in range(3)]
+    images = [np.random.default_rng(seed).integers(0, 256, HEIGHT * WIDTH * 3, np.uint8)
+              for seed in range(3)]
 
     def process(number):
         # In this thread, not in the worker's, so that what is measured is the frame's alone.
-        frame = Frame(pictures[number % 3], ros.now(), time.monotonic())
+        frame = Frame(images[number % 3], ros.now(), time.monotonic())
         controller._process(policy, frame)
 
     try:

@@ -27,7 +27,7 @@ def test_a_repeated_stamp_is_frozen_after_its_time():
     assert not frozen.check(8, IMAGES[3], 0.7)
 
 
-def test_a_camera_without_stamps_is_not_judged_by_them():
+def test_images_without_stamps_are_not_checked_by_stamp():
     frozen = FrozenImage(0.5, 0.0)
     assert not any(frozen.check(0, IMAGES[index], float(index)) for index in range(9))
 
@@ -62,7 +62,7 @@ def test_a_steady_clock_does_not_jump():
 @pytest.mark.parametrize(('step', 'simulated', 'words'), [
     (-0.5, False, 'went back by 0.5'), (-0.5, True, 'went back by 0.5'),
     (5.0, False, 'jumped by'), (5.0, True, 'jumped by 5.0')])
-def test_a_jump_is_found_once(step, simulated, words):
+def test_a_jump_of_the_clock_is_reported_once(step, simulated, words):
     clock = ClockCheck()
     clock.check(100.0, 0.0, simulated)
     assert words in clock.check(100.0 + step, 0.01, simulated)
@@ -75,7 +75,7 @@ def test_simulated_time_may_run_slow_fast_or_not_at_all():
         assert not clock.check(ros, steady, True)
 
 
-def test_a_process_that_was_asleep_is_no_jump_of_the_clock():
+def test_a_suspended_process_does_not_count_as_a_jump_of_the_clock():
     clock = ClockCheck()
     clock.check(100.0, 0.0, False)
     assert not clock.check(130.0, 30.0, False)

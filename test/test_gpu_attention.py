@@ -54,7 +54,7 @@ def test_backends_agree_with_each_other(backend):
     torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)
 
 
-def test_a_bias_of_any_length_is_read_where_it_lies():
+def test_a_bias_of_any_length_is_not_copied():
     query = torch.randn(1, 1, 4, 128, device=CUDA, dtype=torch.bfloat16)
     key, value = torch.randn(2, 1, 301, 4, 128, device=CUDA, dtype=torch.bfloat16)
     bias = DevicePositions.of(torch.tensor([290], device=CUDA), torch.arange(301, device=CUDA),

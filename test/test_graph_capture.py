@@ -74,7 +74,7 @@ def test_after_a_failed_capture_the_first_error_is_raised_and_the_next_one_works
     assert len(graphs._failed) == 1 and graphs.captured == 2
 
 
-def test_a_capture_that_cannot_end_leaves_its_pool_behind(cuda, graphs):
+def test_a_capture_that_cannot_end_is_followed_by_a_new_memory_pool(cuda, graphs):
     def spoil(buffers):
         cuda.fail_next_end = True
 
@@ -115,7 +115,7 @@ class Int8(torch.nn.Linear):
         self.state = SimpleNamespace(threshold=threshold)
 
 
-def test_weights_that_wait_for_the_host_are_not_captured(caplog):
+def test_weights_that_synchronise_with_the_host_are_not_captured(caplog):
     network = torch.nn.Sequential(torch.nn.Linear(4, 4), Int8(6.0))
     assert 'int8 of bitsandbytes' in capture_obstacle(network)
     assert capture_obstacle(torch.nn.Sequential(Int8(0.0))) is None

@@ -82,7 +82,7 @@ def test_a_cached_checkpoint_is_loaded_without_the_hub(cache, files, downloads):
     assert downloads == []
 
 
-def test_a_listing_of_files_that_do_not_matter_asks_no_hub(cache, files, downloads):
+def test_missing_files_that_are_not_needed_cause_no_request_to_the_hub(cache, files, downloads):
     """As newer clients keep it: README.md was never wanted, and is not missed."""
     put(cache, files, OLD, 'main')
     tree = {path.name: {'size': path.stat().st_size, 'blob_id': '0' * 40}
@@ -131,7 +131,7 @@ def test_an_incomplete_folder_that_cannot_be_completed_is_named(cache, files):
     assert f'hf download team/robot --revision {OLD}' in text
 
 
-def test_a_newer_commit_of_which_only_a_part_came_is_not_taken(cache, files, downloads, caplog):
+def test_a_newer_incomplete_commit_is_not_used(cache, files, downloads, caplog):
     """Another program fetched the tokenizer of a newer main."""
     put(cache, files, OLD)
     put(cache, files, NEW, 'main', ['model.safetensors'])
@@ -175,7 +175,7 @@ def test_the_doctor_looks_at_what_is_cached_and_downloads_nothing(cache, files, 
     assert downloads == []
 
 
-def test_the_doctor_needs_no_torch_for_it(files):
+def test_the_doctor_checks_a_checkpoint_without_torch(files):
     script = ("import sys; sys.modules['torch'] = None\n"
               'from vla_ros.doctor.checkpoint import check_checkpoint\n'
               'for finding in check_checkpoint(sys.argv[1]): print(finding.level)')

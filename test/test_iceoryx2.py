@@ -57,7 +57,7 @@ def inbox(topic):
     inbox.close()
 
 
-def test_a_frame_arrives_with_all_that_belongs_to_it(topic, inbox):
+def test_a_frame_arrives_with_stamp_size_and_encoding(topic, inbox):
     camera = Iceoryx2Camera(topic, max_bytes=5 * 7 * 4)
     image = np.arange(5 * 7 * 4, dtype=np.uint8).reshape(5, 7, 4)
     camera.publish(image, 'bgra8', 'wrist', stamp=1_234_567_890_123_456_789)

@@ -56,7 +56,7 @@ def test_no_copy_and_no_writing(encoding, padding):
     ('mono8', 2 ** 32 - 1, 2 ** 32 - 1, 2 ** 32 - 1, 16, 'bytes expected, got 16'),
     ('bayer_rggb8', 2, 2, 2, 4, "encoding 'bayer_rggb8'"),
     ('', 2, 2, 2, 4, "encoding ''")])
-def test_refused_with_a_reason(encoding, height, width, step, size, reason):
+def test_an_unreadable_image_is_refused_with_a_reason(encoding, height, width, step, size, reason):
     """The error names the encoding and the sizes."""
     with pytest.raises(ImageError) as refused:
         to_rgb(encoding, height, width, step, bytes(size))

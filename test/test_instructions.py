@@ -54,13 +54,13 @@ def test_text_of_any_language_is_an_instruction(text):
 
 
 @pytest.mark.parametrize('text, words', BAD[:6])
-def test_the_node_does_not_start_with_one(text, words):
+def test_the_node_does_not_start_with_an_invalid_instruction(text, words):
     with pytest.raises(VlaError, match=words):
         NodeConfig(checkpoint='x', instruction=text)
 
 
 @pytest.mark.parametrize('text, words', BAD[:6])
-def test_a_request_with_one_is_the_clients_error(text, words):
+def test_a_request_with_an_invalid_instruction_is_the_clients_error(text, words):
     image = np.zeros((1, 1, 3), np.uint8)
     with pytest.raises(InstructionError, match=words) as error:
         _read_observation({'images': [image], 'instruction': text})
@@ -68,7 +68,7 @@ def test_a_request_with_one_is_the_clients_error(text, words):
 
 
 @pytest.mark.parametrize('text, words', BAD[:6])
-def test_predict_reports_it_before_loading(capsys, text, words):
+def test_predict_reports_an_invalid_instruction_before_loading(capsys, text, words):
     assert predict.main(['--checkpoint', '/none', '--image', '/none.png',
                          '--instruction', text]) == 2
     out, err = capsys.readouterr()
@@ -85,7 +85,7 @@ def test_bytes_on_a_nodes_command_line_are_named():
     assert 'not valid UTF-8' in done.stderr.splitlines()[-1]
 
 
-def test_the_node_follows_nothing_after_an_instruction_that_is_none():
+def test_an_invalid_instruction_clears_the_present_one():
     pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
     from node_harness import running_node
     from std_msgs.msg import String

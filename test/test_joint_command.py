@@ -56,7 +56,7 @@ def test_names_that_do_not_fit_are_refused(space, names, reason):
 
 
 @pytest.mark.parametrize('action', [[1.0, math.nan], [math.inf, 1.0], [1.0], [1.0, 2.0, 3.0]])
-def test_an_action_that_is_no_command(action):
+def test_an_action_that_is_not_a_command_is_refused(action):
     """Not finite, or of another size than promised."""
     with pytest.raises(CommandError):
         JointMapper('raw', (), 2).command(np.array(action), {})

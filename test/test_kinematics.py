@@ -109,7 +109,7 @@ def test_the_velocity_of_the_tip_is_the_slope_of_its_pose(robot):
     assert np.allclose(kinematics.velocity(robot.posture, speeds), expected, atol=1e-5)
 
 
-def test_rotations_are_what_they_say():
+def test_rotations_follow_their_convention():
     roll, pitch, yaw = 0.3, -0.4, 0.5
     about = [axis_angle(angle * np.eye(3)[axis])
              for axis, angle in enumerate((roll, pitch, yaw))]

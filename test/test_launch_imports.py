@@ -62,7 +62,7 @@ def test_a_launch_file_needs_nothing_but_launch(path):
     assert done.returncode == 0, done.stderr
 
 
-def test_there_are_launch_files():
+def test_launch_files_exist():
     assert {path.name for path in LAUNCH_FILES} == {
         'demo.launch.py', 'fleet.launch.py', 'transport.launch.py',
         'vla_inference.launch.py'}

@@ -42,7 +42,7 @@ def load():
 
 @pytest.mark.parametrize('name', ['instruction', 'checkpoint', 'unnorm_key'])
 @pytest.mark.parametrize('text', TEXTS)
-def test_a_text_is_handed_on_as_a_global_parameter(name, text):
+def test_a_launch_argument_becomes_a_global_parameter(name, text):
     context = launch.LaunchContext()
     context.launch_configurations[name] = text
     action = load().text_parameter(name)

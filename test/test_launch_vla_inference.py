@@ -104,7 +104,7 @@ class TestEnd(Afterwards, unittest.TestCase):
         FOLDER.cleanup()
         super().tearDownClass()
 
-    def test_it_ended_well(self, proc_info):
+    def test_the_process_ended_with_status_0(self, proc_info):
         assertExitCodes(proc_info)
         # The check of the transport, and the node.
         self.assertEqual(len(list(proc_info)), 2)

@@ -110,7 +110,7 @@ MODULES = modules()
 ARROWS = {name: imports(path, MODULES) for name, path in MODULES.items()}
 
 
-def test_nothing_lies_flat_but_the_errors():
+def test_only_errors_py_lies_outside_of_a_folder():
     assert {path.name for path in ROOT.glob('*.py')} == {'__init__.py', 'errors.py'}
     assert {room(name) for name in MODULES} == {
         name for name in FLOOR_OF if (ROOT / name).exists() or name == 'errors'}

@@ -54,7 +54,7 @@ def copy_of(model, config, attend):
 @pytest.mark.parametrize('attend', [attend_sdpa, attend_eager], ids=['sdpa', 'eager'])
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 @torch.inference_mode()
-def test_logits_are_those_of_transformers_however_the_sequence_is_cut(config, attend):
+def test_logits_equal_those_of_transformers_for_any_split_of_the_sequence(config, attend):
     model = reference(config)
     llama = copy_of(model, config, attend)
     ids = torch.randint(config.vocab_size, (1, 20))

@@ -135,7 +135,7 @@ def test_the_interpolation_between_waypoints_is_the_plan():
         np.testing.assert_allclose(velocity, plan.state(time)[1], atol=5e-3)
 
 
-def test_the_rules_reject_what_they_should():
+def test_the_controller_rules_reject_invalid_trajectories():
     """What was sent before: one moving point, and a gripper that an arm does not have."""
     moving = Points(0.0, ['a', 'b'], np.array([0.01]), [(np.zeros(2), np.ones(2), np.zeros(2))])
     both = Points(0.0, ['a', 'b', 'hand'], np.array([0.01]), [(np.zeros(3),) * 3])

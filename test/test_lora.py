@@ -122,7 +122,8 @@ def test_each_of_several_adapters_can_be_the_active_one(golden_checkpoints, adap
     assert torch.equal(logits(policy), base)
 
 
-def test_switching_twenty_times_drifts_nowhere_and_takes_no_memory(golden_checkpoints, adapters):
+def test_switching_twenty_times_changes_no_weight_and_allocates_no_memory(golden_checkpoints,
+                                                                          adapters):
     names = ['plain', 'queries']
     policy = load(golden_checkpoints['bfloat16'],
                   {name: adapters[name] / 'adapter' for name in names}, dtype='bfloat16')

@@ -79,7 +79,7 @@ def test_colcon_can_read_it(manifest):
 
 
 @pytest.mark.parametrize('manifest', MANIFESTS)
-def test_elements_are_in_the_order_of_the_schema(manifest):
+def test_elements_of_package_xml_are_in_the_order_of_the_schema(manifest):
     tags = [element.tag for element in ElementTree.parse(ROOT / manifest).getroot()]
     ranks = [HEAD.index(tag) if tag in HEAD else
              len(HEAD) + 1 + TAIL.index(tag) if tag in TAIL else len(HEAD) for tag in tags]

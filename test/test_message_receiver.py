@@ -39,7 +39,7 @@ def receive(node, take):
     return receiver, publisher, ended
 
 
-def test_a_message_that_cannot_be_taken_does_not_end_it(node):
+def test_a_message_that_cannot_be_taken_does_not_end_the_receiver(node):
     taken: queue.Queue = queue.Queue()
 
     def take(message):

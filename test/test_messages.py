@@ -35,7 +35,7 @@ def install_cv_bridge(monkeypatch, convert):
         monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_a_view_of_the_message():
+def test_a_view_shares_the_memory_of_the_message():
     """Nothing is copied where the encoding allows."""
     image = Image(encoding='bgr8', height=1, width=1, step=3)
     image.data.frombytes(bytes([1, 2, 3]))

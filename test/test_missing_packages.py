@@ -130,7 +130,7 @@ def test_the_node_reports_a_missing_package_of_its_policy(places, name):
     assert done.stderr.startswith(f'policy local: the Python package {name} is not installed for')
 
 
-def test_the_doctor_runs_without_any_of_them(places):
+def test_the_doctor_runs_without_optional_packages(places):
     done = hide('numpy,PIL,yaml,torch,transformers,tokenizers,safetensors,rclpy,tqdm', RUN,
                 'vla_doctor')
     assert (done.returncode, done.stderr) == (1, '')

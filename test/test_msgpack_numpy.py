@@ -20,7 +20,7 @@ ARRAYS = [np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.zeros((0, 3), np.flo
 
 
 @pytest.mark.parametrize('array', ARRAYS, ids=range(len(ARRAYS)))
-def test_both_ends_write_and_read_the_same(array):
+def test_client_and_server_encode_alike(array):
     for message in (pack({'a': array}), openpi_harness.pack({'a': array})):
         for read in (unpack, openpi_harness.unpack):
             value = read(message)['a']
@@ -61,7 +61,7 @@ def test_an_invalid_message_is_one_error(message, problem):
 
 @settings(max_examples=300, deadline=None)
 @given(strategies.binary(max_size=200), strategies.binary(max_size=60))
-def test_no_bytes_raise_anything_else(noise, tail):
+def test_any_bytes_are_read_or_raise_the_declared_error(noise, tail):
     for message in (noise, array()[:-1] + tail, array()[:30] + noise):
         try:
             unpack(message)

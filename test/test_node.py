@@ -182,8 +182,8 @@ def test_a_hundred_malformed_images(shared: tuple[NodeProcess, Observer]) -> Non
     ('invalid', 'invalid action: a word instead of an action; token ids [1, 2, 3]'),
     ('crash', 'RuntimeError: out of everything'),
     ('nan', 'the action is not finite')])
-def test_policy_trouble_moves_nothing(shared: tuple[NodeProcess, Observer], trouble: str,
-                                      reason: str) -> None:
+def test_a_failing_policy_moves_nothing(shared: tuple[NodeProcess, Observer], trouble: str,
+                                        reason: str) -> None:
     """What went wrong is named and counted; another instruction works again."""
     node, observer = shared
     failed = give(observer, node, trouble)
@@ -367,7 +367,7 @@ def test_a_bad_parameter_ends_the_process(parameters: dict[str, str], line: str)
     assert len(said) == 1 and line in said[0], node.report('not one line')
 
 
-def test_without_its_messages_it_works_and_says_how_to_build_them() -> None:
+def test_without_vla_ros_msgs_the_node_runs_and_says_how_to_build_them() -> None:
     """The command comes all the same."""
     with running_node('no_messages', instruction='task 1') as (node, observer):
         show_until_commanded(observer, node, 1)

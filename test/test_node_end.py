@@ -28,7 +28,7 @@ def assert_clean_end(node: NodeProcess, number: int) -> None:
 
 @pytest.mark.parametrize('number', SIGNALS)
 @pytest.mark.parametrize('behaviour', ['hang_loading', 'endless_loading', 'real_loading'])
-def test_while_loading(behaviour: str, number: int) -> None:
+def test_a_signal_while_loading_ends_the_node(behaviour: str, number: int) -> None:
     """Loading that hangs, that can be cancelled, and what imports PyTorch."""
     node = NodeProcess(next_domain(), behaviour, {})
     node.wait_for_line('loading')
@@ -36,7 +36,7 @@ def test_while_loading(behaviour: str, number: int) -> None:
 
 
 @pytest.mark.parametrize('number', SIGNALS)
-def test_while_idle(number: int) -> None:
+def test_a_signal_while_idle_ends_the_node(number: int) -> None:
     """Nothing to do."""
     with running_node() as (node, observer):
         observer.wait_for_state('WAITING', node, 'no instruction')
@@ -44,7 +44,7 @@ def test_while_idle(number: int) -> None:
 
 
 @pytest.mark.parametrize('number', SIGNALS)
-def test_in_mid_inference(number: int) -> None:
+def test_a_signal_during_an_inference_ends_the_node(number: int) -> None:
     """An inference that does not come back."""
     with running_node(instruction='hang') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')
@@ -54,7 +54,7 @@ def test_in_mid_inference(number: int) -> None:
         assert_clean_end(node, number)
 
 
-def test_inside_a_kernel() -> None:
+def test_a_signal_inside_a_kernel_ends_the_node() -> None:
     """Large matrices are multiplied, in threads of PyTorch."""
     pytest.importorskip('torch', reason='needs torch')
     with running_node(instruction='matmul') as (node, observer):

@@ -114,7 +114,7 @@ def test_a_press_released_within_milliseconds_stops(stage: Stage, qos: QoSProfil
         stage.go()
 
 
-def test_false_from_a_second_publisher_releases_nothing(stage: Stage) -> None:
+def test_a_second_publisher_cannot_release_the_stop(stage: Stage) -> None:
     """One is pressed at 20 Hz, the other says false at 50 Hz: no rearm is accepted."""
     pressed, other = stage.button(), stage.button(BEST_EFFORT)
     node = stage.observer.node

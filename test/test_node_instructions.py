@@ -68,7 +68,7 @@ def words(number):
     return f'task {number}' + ' and then the cup' * (number % 7)
 
 
-def test_a_hundred_changes_while_frames_flow(tmp_path):
+def test_a_hundred_instructions_are_acknowledged_while_frames_arrive(tmp_path):
     checkpoint = ensure_checkpoint(tmp_path / 'checkpoint')
     with running_node('real', checkpoint=str(checkpoint), device='cpu', instruction=words(0),
                       status__period='5.0') as (node, observer):

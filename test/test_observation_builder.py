@@ -136,7 +136,7 @@ def test_an_adapter_is_merged_once_by_the_inference_thread():
     assert policy.names == [None, 'a']
 
 
-def test_the_base_can_be_what_it_begins_with():
+def test_the_base_can_be_the_first_active_adapter():
     """A policy of several adapters comes up with one; the first inference takes it away."""
     policy, choice = Adaptable(), AdapterChoice(('a=/x', 'b=/y'), 'base')
     assert (choice.begin(), choice.in_place) == ('a', 'a')
@@ -149,7 +149,7 @@ def test_the_base_can_be_what_it_begins_with():
     (('base=x',), '', "other than 'base'"), (('a=x', 'a=y'), '', 'a name of its own'),
     (('a=x', 'b=y'), 'c', 'one of a, b, base'), (('a=x',), 'base', 'one of a$'),
     ((), 'a', 'empty where adapters names none')])
-def test_adapters_that_cannot_be_are_refused(entries, name, message):
+def test_invalid_adapters_are_refused(entries, name, message):
     """One alone is merged, so there is no base without it."""
     with pytest.raises(ParameterError, match=message):
         AdapterChoice(entries, name)

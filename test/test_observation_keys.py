@@ -81,7 +81,7 @@ def test_images_are_padded_as_openpi_pads_them(shape):
     ({'actions': [[0.0] * 8] * 15}, 'must be an array'), ({}, 'it is missing'),
     ({'actions': np.full((15, 8), np.nan)}, 'not finite'),
     ({'actions': np.full((15, 8), np.inf)}, 'not finite')])
-def test_no_other_actions_are_read(change, problem):
+def test_other_action_formats_are_refused(change, problem):
     with pytest.raises(ActionsError, match=problem):
         load_keys('pi05_droid').read_actions(change)
     with pytest.raises(ActionsError, match='it is missing'):

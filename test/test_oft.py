@@ -114,7 +114,7 @@ def test_without_an_action_head_the_language_model_decodes_in_parallel(copy):
     assert list(policy.infer(observe(case)).token_ids) == np.ravel(case['token_ids']).tolist()
 
 
-def test_a_word_among_the_tokens_is_no_action(oft_checkpoint):
+def test_a_word_token_makes_the_action_invalid(oft_checkpoint):
     case = CASES[4]
     with pytest.raises(InvalidAction) as raised:
         load(oft_checkpoint, case, clip_invalid=False).infer(observe(case))
@@ -185,7 +185,7 @@ def test_the_chunk_carries_the_period_of_its_dataset(copy, tmp_path):
     assert load(copy, CASES[0]).infer(observe(CASES[0])).period_s is None
 
 
-def test_declared_transforms_stand_around_the_model(oft_checkpoint):
+def test_declared_transforms_wrap_the_model(oft_checkpoint):
     case = CASES[0]
     image = rgb(case['images'][0])
     policy = load(oft_checkpoint, case, image_transforms=('rotate_180',),

@@ -172,7 +172,7 @@ def test_a_connection_that_uvicorn_has_closed_is_one_that_went():
         anyio.run(server._send, Closed(), 'a reply')
 
 
-def test_keys_without_what_the_policy_wants_are_refused():
+def test_keys_that_lack_an_input_of_the_policy_are_refused():
     policy = Stub()
     policy.spec = replace(Stub.spec, image_count=4)
     with pytest.raises(UnsupportedError, match='wants 4 images'):
@@ -182,7 +182,7 @@ def test_keys_without_what_the_policy_wants_are_refused():
         create_openpi_app(policy, load_keys('libero'))
 
 
-def test_both_ends_of_this_project_speak_with_each_other():
+def test_client_and_server_of_this_package_work_together():
     policy = Stub(rows=15)
     policy.actions = np.full((15, 8), 0.25)
     policy.spec = replace(Stub.spec, action_shape=(15, 8), image_count=2, proprio_dim=8)

@@ -105,7 +105,7 @@ def test_a_frame_allocates_no_array(policy, view):
         tracemalloc.stop()
 
 
-def test_a_core_is_left_to_others(checkpoint):
+def test_one_core_is_left_to_other_processes(checkpoint):
     environment = {key: value for key, value in os.environ.items() if key != 'OMP_NUM_THREADS'}
     code = ('import sys, torch; from vla_ros.policy.config import PolicyConfig; '
             'from vla_ros.policy.load import load_policy; '

@@ -51,19 +51,19 @@ def test_a_fitting_size_is_named(monkeypatch, free, said):
     assert '\n' not in str(raised.value)
 
 
-def test_memory_that_a_cpu_lacks_is_explained_too():
+def test_running_out_of_memory_on_a_cpu_is_explained():
     with pytest.raises(DeviceMemoryError, match='out of memory on cpu'):
         with explain_memory(openvla_7b(), CPU, torch.float32):
             torch.empty(2**60, dtype=torch.uint8)
 
 
-def test_other_errors_stay_what_they_are():
+def test_other_errors_are_not_changed():
     with pytest.raises(RuntimeError, match='must match'):
         with explain_memory(openvla_7b(), CPU, torch.float32):
             torch.ones(2) + torch.ones(3)
 
 
-def test_loading_explains_it(golden_checkpoints, monkeypatch):
+def test_loading_explains_that_memory_ran_out(golden_checkpoints, monkeypatch):
     def exhaust(*arguments):
         raise torch.OutOfMemoryError('CUDA out of memory')
     monkeypatch.setitem(load._LOADERS, 'tokens', exhaust)

@@ -30,7 +30,7 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop('my_policy', None)
 
 
-def test_the_page_s_policy_infers(module):
+def test_the_policy_of_the_documentation_infers(module):
     policy = load_policy(PolicyConfig(policy='my_policy:make'))
     chunk = policy.infer(Observation((np.full((4, 4, 3), 51, np.uint8),), 'wave'))
     assert chunk.actions[0].tolist() == pytest.approx([0.2, 0, 0, 0, 0, 0, 0])
@@ -40,7 +40,7 @@ def test_the_page_s_policy_infers(module):
     ('my_policy:nothing', 'my_policy has no function nothing'),
     ('no_such_module:make', 'no_such_module'),
     ('my_policy.inner:make', 'my_policy.inner')])
-def test_a_factory_that_is_not_there_is_named(module, kind, problem):
+def test_a_missing_factory_is_named(module, kind, problem):
     with pytest.raises(UnsupportedError, match=problem):
         load_policy(PolicyConfig(policy=kind))
 
@@ -61,7 +61,7 @@ def test_a_factory_that_gives_no_policy_is_refused(module, code):
         load_policy(PolicyConfig(policy='my_policy:make'))
 
 
-def test_the_node_runs_it(module, monkeypatch):
+def test_the_node_runs_a_policy_of_the_users(module, monkeypatch):
     pytest.importorskip('rclpy')
     from domains import next_domain
     from node_harness import NodeProcess

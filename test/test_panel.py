@@ -293,7 +293,7 @@ def test_messages():
     assert read_message(TASK % 2.5).task == TaskRequest('a', 2.5, 'rest')
 
 
-def test_a_bad_message_ends_the_connection_and_says_why():
+def test_an_invalid_message_ends_the_connection_with_a_reason():
     with panel() as (_, port):
         viewer = Client(port)
         viewer.say(type='instruct', instruction='a\x07')

@@ -96,7 +96,7 @@ def test_another_site_in_the_operators_browser_is_refused(headers):
         assert robot.done == []
 
 
-def test_a_name_of_the_network_leads_to_a_server_of_the_network():
+def test_requests_by_host_name_are_served_on_the_network_but_not_those_of_other_sites():
     with panel(token=TOKEN, is_local=False) as (_, port):
         headers = {'Host': 'robot.lab', 'Authorization': f'Bearer {TOKEN}'}
         assert ask(port, **headers)[0] == 200

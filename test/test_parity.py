@@ -102,7 +102,7 @@ def test_the_node_observes_what_the_dataset_holds(tmp_path):
     assert len(frames) == len(dataset) >= 10
     expected = {}
     for row, frame in enumerate(frames):
-        sums = [zlib.crc32(dataset.picture(row, camera).tobytes()) for camera in dataset.cameras]
+        sums = [zlib.crc32(dataset.image(row, camera).tobytes()) for camera in dataset.cameras]
         np.testing.assert_array_equal(np.float32(frame.state), dataset.states[row])
         expected[frame.stamp] = f'observed {sums} {frame.state.tolist()}'
     assert len(set(expected.values())) == len(frames)

@@ -48,8 +48,8 @@ def test_json_holds_the_official_prediction(golden_checkpoints, case, tmp_path, 
     assert {'preprocess', 'vision', 'prefill', 'decode'} <= set(answer['timings_ms'])
 
 
-def test_an_invalid_action_is_none_unless_clipping_is_asked_for(golden_checkpoints, tmp_path,
-                                                                capsys):
+def test_an_invalid_action_is_an_error_unless_clipping_is_requested(golden_checkpoints, tmp_path,
+                                                                    capsys):
     case = CASES[9]
     image = tmp_path / 'image.png'
     Image.fromarray(rgb(case['image'])).save(image)
@@ -152,7 +152,7 @@ def test_a_dataset_must_be_named_where_there_are_several(golden_checkpoints, cup
 @pytest.mark.parametrize('array', [
     np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)],
     ids=['float', 'grey', 'empty'])
-def test_an_array_that_is_no_image_is_refused(golden_checkpoints, tmp_path, capsys, array):
+def test_an_array_that_is_not_an_image_is_refused(golden_checkpoints, tmp_path, capsys, array):
     image = tmp_path / 'image.npy'
     np.save(image, array)
     assert main(arguments(golden_checkpoints['float32'], CASES[0], image)) == 2
@@ -168,7 +168,7 @@ def test_the_command_prints_nothing_but_json_on_stdout(golden_checkpoints, cup):
     assert done.stderr == ''
 
 
-def test_a_folder_named_v01_is_asked_in_its_own_words(golden_checkpoints, cup, tmp_path, capsys):
+def test_a_folder_named_v01_gets_the_v01_prompt(golden_checkpoints, cup, tmp_path, capsys):
     folder = tmp_path / 'openvla-v01-7b'
     folder.symlink_to(golden_checkpoints['float32'])
     command = arguments(folder, CASES[7], cup)

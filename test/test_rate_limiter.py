@@ -96,7 +96,7 @@ def test_an_inference_longer_than_a_period_is_followed_at_once():
     assert [start for start, _ in starts] == [0.0, 0.5, 1.0, 1.2]
 
 
-def test_waking_up_late_does_not_add_up():
+def test_late_wake_ups_do_not_accumulate():
     now = [0.0]
     pace = RateLimiter(0.2, lambda: now[0])
     for number in range(100):
@@ -106,7 +106,7 @@ def test_waking_up_late_does_not_add_up():
         now[0] = (number + 1) * 0.2 + 0.003
 
 
-def test_a_slot_that_waits_for_its_time_can_be_closed():
+def test_a_slot_can_be_closed_while_it_waits_for_the_period():
     pace = RateLimiter(3600.0)
     pace.start()
     slot, taken = NewestSlot(pace), []

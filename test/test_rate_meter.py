@@ -18,7 +18,7 @@ def test_the_rate_falls_when_the_events_stop():
     assert meter.rate(20.0) == 0.0
 
 
-def test_a_change_of_the_rate_shows_within_fifty_events():
+def test_a_changed_rate_is_measured_within_fifty_events():
     meter = RateMeter(window=10.0)
     for tick in range(5):
         meter.tick(float(tick))

@@ -35,7 +35,7 @@ def test_time_follows_the_wall(speed):
     assert run.elapsed == pytest.approx(2.0 * speed, abs=2 * STEP)
 
 
-def test_a_pause_is_made_up_for_in_part_only():
+def test_after_a_pause_time_catches_up_in_part_only():
     run = Run(1.0, 0.0)
     run.now += 5.0
     assert run.factor.due(run.now, run.elapsed) == 10

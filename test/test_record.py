@@ -235,7 +235,7 @@ def test_what_comes_after_the_end_is_no_dropped_message(tmp_path, monkeypatch):
 
 def named(folder, name):
     """Give the sentence by which a check of a bag names a fault."""
-    report = check_bag(folder, Limits(), has_pictures=False)
+    report = check_bag(folder, Limits(), has_images=False)
     return next(finding.text for finding in report.findings if finding.name == name)
 
 

@@ -24,7 +24,7 @@ def test_the_maintainer_is_the_same_everywhere():
     assert f'`{address}`' in (ROOT / 'SECURITY.md').read_text()
 
 
-def test_every_change_is_tested_on_the_distributions_that_are_supported():
+def test_the_workflow_tests_every_supported_distribution():
     workflow = yaml.safe_load((ROOT / '.github/workflows/test.yml').read_text())
     events = workflow[True]  # how YAML 1.1 reads "on"
     assert 'pull_request' in events and events['push'] == {'branches': ['main']}
@@ -35,7 +35,7 @@ def test_every_change_is_tested_on_the_distributions_that_are_supported():
     assert {'3.10', '3.13'} == set(workflow['jobs']['plain']['strategy']['matrix']['python'])
 
 
-def test_no_file_of_a_merge_is_left():
+def test_no_backup_file_is_tracked():
     done = subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True)
     if done.returncode != 0:
         pytest.skip(f'no git checkout: {done.stderr.strip()}')

@@ -25,7 +25,7 @@ from vla_ros.policy.load import load_policy
 from vla_ros.policy.remote import RemoteError
 
 
-def test_a_remote_policy_says_everything_that_a_local_one_says():
+def test_a_remote_policy_gives_everything_that_a_local_one_gives():
     stub = Stub()
     with serving(stub) as port:
         policy = remote(port, deadline_s=30)

@@ -130,7 +130,7 @@ def test_a_valid_reply_is_accepted():
     b'', b'[]', b'null', b'{"request": 1}', b'{"request": 1, "chunk": []}', b'{"request": 2}',
     b'{"request": true, "chunk": {}}', b'{' * 100_000, b'\xff\xfe', b'x' * (2**20 + 1),
     b'{"request": 1, "chunk": {"actions": {"__numpy__": "AAAA", "dtype": "O", "shape": [1]}}}'])
-def test_a_body_that_is_none_is_refused(answer):
+def test_an_invalid_body_is_refused(answer):
     with liar(lambda handler, number: handler.reply(200, answer)) as url:
         policy = connect(url)
         for _ in range(2):  # and the next request is a new one
@@ -141,7 +141,7 @@ def test_a_body_that_is_none_is_refused(answer):
 
 @pytest.mark.parametrize('invalid', [None, [], {}, {'reason': 'x', 'token_ids': 'abc'},
                                      {'reason': 'x', 'token_ids': [1], 'positions': [True]}])
-def test_a_refusal_in_another_form_is_refused_itself(invalid):
+def test_a_refusal_in_another_form_is_an_error(invalid):
     body = json.dumps({'invalid': invalid}).encode()
     with liar(lambda handler, number: handler.reply(422, body)) as url:
         with pytest.raises(RemoteError, match='invalid reply'):
@@ -159,7 +159,7 @@ def test_a_refusal_in_another_form_is_refused_itself(invalid):
     {'action_shape': [100_000, 7]}, {'action_shape': None}, {'image_count': 0},
     {'image_count': '1'}, {'proprio_dim': -1}, {'proprio_dim': True}, {'unnorm_key': 3},
     {'checkpoint': None}])
-def test_a_spec_that_is_none_is_refused(change):
+def test_an_invalid_spec_is_refused(change):
     (name, _), = change.items()
     with liar(says(), {**asdict(SPEC), **change}) as url:
         with pytest.raises(RemoteError, match=f'no vla_serve is there .*{name}'):

@@ -106,7 +106,7 @@ def fitted(smooth):
     return fit_residual_head(hidden[:500], actions[:500]), hidden[500:], actions[500:].numpy()
 
 
-def test_the_error_on_scenes_never_seen_falls_fourfold(golden_checkpoints, fitted):
+def test_training_reduces_the_error_on_unseen_scenes_fourfold(golden_checkpoints, fitted):
     head, hidden, actions = fitted
     tokenizer = ActionTokenizer(32000)
     bins = tokenizer.bins(tokenizer.encode(actions))

@@ -222,7 +222,7 @@ def test_a_connection_too_many_is_refused_and_the_others_stay(monkeypatch):
         ask_spec(first)
 
 
-def test_an_application_mounts_it():
+def test_another_application_can_mount_the_server():
     from starlette.applications import Starlette
     from starlette.routing import Mount
     stub = Stub()

@@ -32,7 +32,7 @@ def write(folder, **entries):
     return path
 
 
-def test_the_arm_of_the_project():
+def test_the_projects_arm_is_described():
     robot = load_robot('six_axis_arm')
     assert robot.names == (*(f'joint_{index}' for index in range(1, 7)), 'gripper')
     assert robot.limits.velocity[0] == 2.6  # of the URDF

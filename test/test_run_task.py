@@ -110,8 +110,8 @@ def test_another_instruction_preempts(arm: Robot, client: TaskClient) -> None:
     arm.wait_for('HOLD', 'task ended: preempted')
 
 
-def test_an_emergency_stop_ends_it_and_rearm_does_not_go_on(arm: Robot,
-                                                            client: TaskClient) -> None:
+def test_an_emergency_stop_ends_the_task_and_rearm_does_not_resume_it(arm: Robot,
+                                                                      client: TaskClient) -> None:
     sent = client.send()
     arm.wait_for_motion()
     arm.observer.wait_for_match(arm.button, arm.node)
@@ -128,7 +128,8 @@ def test_an_emergency_stop_ends_it_and_rearm_does_not_go_on(arm: Robot,
     again.cancel()
 
 
-def test_a_hold_ends_it_and_refuses_the_next_until_rearm(arm: Robot, client: TaskClient) -> None:
+def test_a_hold_ends_the_task_and_refuses_the_next_until_rearm(arm: Robot,
+                                                               client: TaskClient) -> None:
     sent = client.send()
     arm.wait_for('RUNNING')
     arm.call('hold')
@@ -220,7 +221,7 @@ def test_goals_with_stops_and_cancels_at_random_moments_end_once(arm: Robot,
     arm.observer.poll(lambda: arm.call('rearm').success, 'rearm', arm.node)
 
 
-def test_deactivation_ends_it_and_the_black_box_is_named(tmp_path: Path) -> None:
+def test_deactivation_ends_the_task_and_the_result_names_the_black_box(tmp_path: Path) -> None:
     with bench(black_box__folder=str(tmp_path)) as (arm, client):
         first = client.send()
         arm.wait_for_motion()
@@ -237,7 +238,7 @@ def test_deactivation_ends_it_and_the_black_box_is_named(tmp_path: Path) -> None
         assert not client.send().handle.accepted
 
 
-def test_a_node_that_ends_says_so_to_its_client_or_is_gone_within_a_second() -> None:
+def test_a_client_learns_within_a_second_that_the_node_has_ended() -> None:
     with bench() as (arm, client):
         client.send()
         arm.wait_for('RUNNING')

@@ -48,7 +48,7 @@ def test_it_moves_within_its_limits(running):
     assert float(arm.wait_for('RUNNING')['command rate [Hz]']) > 50.0
 
 
-def test_nobody_takes_over_an_arm_that_does_not_let_him(running):
+def test_without_teleop_enabled_there_is_no_takeover_interface(running):
     """By default there is neither a topic nor a service of a takeover."""
     arm, _ = running
     node = arm.observer.node
@@ -75,12 +75,12 @@ def test_a_killed_camera_holds_and_a_new_one_goes_on(running):
 
 
 @pytest.mark.parametrize('mode', ['bgr8', 'mono8'])
-def test_another_encoding_is_taken_as_it_comes(running, mode):
+def test_a_camera_may_change_its_encoding(running, mode):
     """A camera may change it while it runs."""
     arm, camera = running
-    camera.tell(mode)
+    camera.set_mode(mode)
     arm.wait_for_motion()
-    camera.tell('live')
+    camera.set_mode('live')
     arm.wait_for('RUNNING')
 
 
@@ -88,19 +88,19 @@ def test_a_frozen_camera_holds(running):
     """The same pixels, though the arm has moved."""
     arm, camera = running
     arm.wait_for('RUNNING')
-    camera.tell('freeze')
+    camera.set_mode('freeze')
     arm.wait_for('HOLD', 'frozen image: the camera sends the same pixels')
     assert_held(arm)
-    camera.tell('live')
+    camera.set_mode('live')
     arm.wait_for('RUNNING')
 
 
-def test_a_camera_that_is_stuck_holds(running):
+def test_a_camera_that_repeats_its_image_holds(running):
     """The same image with its old stamp is stale soon."""
     arm, camera = running
-    camera.tell('stuck')
+    camera.set_mode('stuck')
     arm.wait_for('HOLD', 'image')
-    camera.tell('live')
+    camera.set_mode('live')
     arm.wait_for('RUNNING')
 
 
@@ -183,7 +183,7 @@ def test_violated_action_limits_are_counted_in_the_status(running):
     arm.wait_for('RUNNING')
 
 
-def test_an_operator_holds_and_goes_on(running):
+def test_a_hold_by_the_operator_ends_with_rearm(running):
     """By two services."""
     arm, _ = running
     assert arm.call('hold').success

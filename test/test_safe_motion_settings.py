@@ -53,8 +53,8 @@ def test_a_hanging_inference_is_a_fault_and_holds(tmp_path):
         assert 'fault' in arm.call('rearm').message
         path, = arm.observer.poll(lambda: list(tmp_path.glob('*fault*.mcap')), 'a black box',
                                   arm.node)
-        moments, picture = timeline(path)
-    assert picture is not None
+        moments, image = timeline(path)
+    assert image is not None
     assert {'event', 'frame', 'result', '/arm/joint_command', '/joint_states'} <= {
         moment.what for moment in moments}
     assert 'FAULT inference hangs' in [m.text for m in moments if m.what == 'event'][-1]
@@ -92,7 +92,7 @@ def test_shadow_is_switched_on_and_off_with_an_arm_that_rests():
         arm.wait_for_motion()
 
 
-def test_a_dry_start_moves_nothing_until_it_is_taken():
+def test_a_dry_start_moves_nothing_until_rearm():
     """Everything runs beside the arm."""
     with robot(topic='/arm/joint_command/shadow', safety__dry_start='true') as (arm, _):
         arm.wait_for('SHADOW', '~/rearm')

@@ -33,7 +33,7 @@ def tiny_disk(tmp_path):
     subprocess.run(['umount', '-l', str(tmp_path)], check=True)
 
 
-def test_a_full_disk_keeps_no_arm_from_stopping_or_going_on(tiny_disk):
+def test_a_full_disk_does_not_prevent_a_stop_or_a_rearm(tiny_disk):
     """The black box is lost, and the log says so."""
     with robot(black_box__folder=str(tiny_disk)) as (arm, _):
         arm.wait_for('RUNNING')
@@ -48,7 +48,7 @@ def test_a_full_disk_keeps_no_arm_from_stopping_or_going_on(tiny_disk):
     assert not list(Path(tiny_disk).glob('*.part'))
 
 
-def test_a_clock_that_goes_back_holds_and_goes_on():
+def test_a_clock_that_goes_back_holds_until_the_next_result():
     """With simulated time, as when a recording begins anew."""
     with running_node('arm=0.0', robot__file='six_axis_arm', action__space='dataset',
                       instruction='swing', use_sim_time='true', status__period='0.1',

@@ -72,7 +72,7 @@ def test_several_datasets_need_a_key_in_each_request(running):
     assert post(running, request_of(CASES[0], unnorm_key='nothing'))[2] == '"error"'
 
 
-def test_without_a_key_nothing_says_that_the_first_dataset_is_the_one(running):
+def test_without_a_key_no_dataset_is_assumed(running):
     with pytest.raises(RemoteError, match='was started without --unnorm-key') as raised:
         remote(running, unnorm_key=CASES[0]['unnorm_key'])
     body = dumps({'images': [IMAGE], 'instruction': 'stop'})
@@ -139,7 +139,7 @@ def test_a_network_is_not_served_without_a_key(host, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('strict', [False, True])
-def test_an_instruction_that_is_no_text_is_the_clients_error(strict):
+def test_an_instruction_that_is_not_a_text_is_the_clients_error(strict):
     with serving(Stub(), strict=strict) as port:
         body = dumps({'images': [IMAGE], 'image': IMAGE, 'instruction': 'pick'})
         body = body.replace('pick', 'pick \\ud800')
@@ -176,7 +176,7 @@ def test_a_signal_ends_it_cleanly(tmp_path, number, status):
         process.wait()
 
 
-def test_a_missing_library_and_half_a_certificate_are_one_line(monkeypatch, capsys, tmp_path):
+def test_a_missing_library_or_key_file_is_one_line(monkeypatch, capsys, tmp_path):
     assert serve.main(['--checkpoint', 'x', '--tls-key', 'key.pem']) == 2
     assert '--tls-certificate' in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, 'uvicorn', None)

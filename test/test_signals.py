@@ -24,7 +24,7 @@ def test_a_signal_that_another_thread_receives_ends_the_wait():
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_an_item_that_is_there_is_given_at_once():
+def test_a_present_item_is_returned_at_once():
     queue = SimpleQueue()
     queue.put(None)
     assert wait_for_item(queue) is None

@@ -121,7 +121,7 @@ def test_camera_and_description_are_those_of_the_robot(bench):
     assert image.header.frame_id == info.header.frame_id == 'camera_color_optical_frame'
     assert (info.height, info.width) == (224, 224) and info.k[0] > 100
     pixels = np.frombuffer(image.data, np.uint8)
-    assert pixels.std() > 10, 'a picture of nothing'
+    assert pixels.std() > 10, 'an image of nothing'
     assert bench.descriptions[-1].data == ROBOT.urdf
     assert bench.joints[-1].name == list(JOINTS)
 
@@ -151,19 +151,19 @@ def test_emergency_stop_is_obeyed_until_it_is_released(bench, qos):
 
 
 def test_reset_arranges_the_same_scene_again_and_the_referee_knows_the_task(bench):
-    pictures = []
+    images = []
     for _ in range(2):
         bench.drive(away(bench), lambda: bench.speed() > 0.3)
         # A command that is still on its way would move the arm after the reset.
         bench.wait(lambda: bench.speed() < 0.02)
         assert bench.call(bench.resetting).success
         heard, seen = len(bench.joints), len(bench.images)
-        # The picture after the next one is of the scene at rest, however late pictures come.
+        # The image after the next one is of the scene at rest, however late images come.
         bench.wait(lambda: len(bench.joints) > heard + 60 and len(bench.images) > seen + 2)
-        pictures.append(np.array(bench.images[-1].data))
+        images.append(np.array(bench.images[-1].data))
     # The arm comes to rest within 1e-5 rad, which moves single pixels of an edge; a block that
     # lies elsewhere changes hundreds.
-    assert np.not_equal(*pictures).mean() < 1e-3
+    assert np.not_equal(*images).mean() < 1e-3
     assert bench.call(bench.success).message.startswith('no task')
     bench.observer.operator.publish(String(data='push the red block'))
     deadline = time.monotonic() + DEADLINE

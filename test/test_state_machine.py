@@ -174,7 +174,7 @@ def test_dry_start_runs_in_shadow_until_the_operator_takes_the_arm():
     assert state.mode is Mode.RUNNING
 
 
-def test_an_emergency_stop_in_shadow_is_left_into_shadow():
+def test_rearm_after_a_stop_in_shadow_returns_to_shadow():
     state = State(Mode.SHADOW, active=True, shadow=True)
     for event in (Event.ESTOP_PRESSED, Event.ESTOP_RELEASED, Event.REARM, Event.RESULT):
         state = advance(state, event)
@@ -186,7 +186,7 @@ def test_a_press_while_loading_stops_the_loaded_node():
         assert advance(state, Event.LOADED).mode is Mode.ESTOP
 
 
-def test_rearm_is_refused_with_a_sentence_exactly_where_it_does_nothing():
+def test_rearm_is_refused_with_a_reason_exactly_where_it_has_no_effect():
     for state in ALL_STATES:
         if refuse_rearm(state):
             assert advance(state, Event.REARM) == state

@@ -69,7 +69,7 @@ def test_a_silent_camera_is_reported():
     assert node_status.status(WAIT, 0).reason == 'no image on /camera for more than 60 s'
 
 
-def test_everything_is_counted(node_status):
+def test_frames_results_and_failures_are_counted(node_status):
     """Each on its own."""
     node_status.failed()
     node_status.sent()

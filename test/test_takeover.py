@@ -67,7 +67,7 @@ def taken(running):
     arm.wait_for('RUNNING')
 
 
-def test_there_and_back_without_a_jump(running):
+def test_a_takeover_and_its_end_cause_no_jump(running):
     """The policy moves, then the person, then nobody, then the policy again."""
     arm, teleoperator = running
     commanded = Commanded(arm)
@@ -130,7 +130,7 @@ BAD_COMMANDS = (
     (lambda arm: lambda: None, 'no command for'))
 
 
-def test_a_bad_command_holds_until_a_good_one(taken):
+def test_an_invalid_command_holds_until_a_valid_one(taken):
     """Each in one line, and nothing moves."""
     arm, teleoperator = taken
     before = arm.vector()
@@ -145,7 +145,7 @@ def test_a_bad_command_holds_until_a_good_one(taken):
         assert arm.wait_for('RUNNING')['control mode'] == 'TAKEOVER'
 
 
-def test_nobody_gets_past_a_limit(taken):
+def test_no_takeover_exceeds_a_limit(taken):
     arm, teleoperator = taken
     commanded = Commanded(arm)
     teleoperator.command = lambda: joints(arm.vector() + [0.2, 0.0, 0.0, 0.0, 0.0, 0.0])

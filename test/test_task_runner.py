@@ -72,7 +72,7 @@ def test_a_task_runs_until_its_time_is_over_and_the_arm_is_held(bench):
     assert task.result.ended - task.result.started == pytest.approx(1e10, abs=2e8)
 
 
-def test_no_rearm_goes_on_with_a_task_that_has_ended(bench):
+def test_rearm_does_not_resume_an_ended_task(bench):
     bench.runner.start(GOAL)
     bench.runner.end(Outcome.CANCELED, 'enough')
     assert bench.gate.context.instruction == ''
@@ -81,7 +81,7 @@ def test_no_rearm_goes_on_with_a_task_that_has_ended(bench):
 
 
 @pytest.mark.parametrize('condition', ['topic', 'service'])
-def test_success_from_outside_ends_it(bench, condition):
+def test_success_from_outside_ends_the_task(bench, condition):
     task = bench.runner.start(replace(GOAL, condition=condition, name='done'))
     bench.wait(5.0)
     assert not task.ended.is_set()
@@ -187,7 +187,7 @@ def test_a_condition_that_blocks_a_task_ends_it(bench, happening, outcome, text)
     assert not bench.gate.context.is_open
 
 
-def test_a_hold_that_mends_itself_does_not_end_it(bench):
+def test_a_hold_that_ends_by_itself_does_not_end_the_task(bench):
     task = bench.runner.start(GOAL)
     bench.act()
     bench.gate.problem(Held(Reason.STALE_IMAGE, 'too old'))
@@ -220,7 +220,7 @@ def test_a_task_is_refused_where_nothing_may_move(bench, happening, text):
 
 
 @pytest.mark.parametrize('happening', [stop, hold])
-def test_no_new_task_ends_what_an_operator_has_to_end(bench, happening):
+def test_a_new_task_does_not_end_a_hold_that_needs_an_operator(bench, happening):
     bench.runner.start(GOAL)
     bench.runner.end(Outcome.CANCELED, 'enough')
     happening(bench)  # while the end of a task holds the arm

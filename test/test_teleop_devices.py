@@ -26,7 +26,7 @@ def gamepad(**changes):
     return Gamepad(GamepadMap(**{**MAP, **changes}))
 
 
-def test_keys_move_for_a_moment_and_only_while_taken_over():
+def test_a_key_moves_briefly_and_only_in_a_takeover():
     keyboard = Keyboard(3.0)
     keyboard.press('w', 0.0)
     assert keyboard.read(0.0) == Intent()
@@ -40,7 +40,7 @@ def test_keys_move_for_a_moment_and_only_while_taken_over():
     assert not keyboard.read(1.4).is_held
 
 
-def test_a_keyboard_that_nobody_touches_releases():
+def test_a_keyboard_without_keys_releases_the_deadman():
     keyboard = Keyboard(3.0)
     keyboard.press('t', 0.0)
     keyboard.press('w', 2.0)
@@ -76,19 +76,19 @@ def test_a_gamepad_moves_while_its_button_is_held():
 @pytest.mark.parametrize('axes, buttons, age', [
     (REST, HELD, 0.3), (REST, [], 0.0), (REST, [0, 0, 0, 0, 2], 0.0),
     ([math.nan] * 8, HELD, 0.0), ([math.inf] * 8, HELD, 0.0)])
-def test_a_gamepad_that_is_silent_or_makes_no_sense_holds_nothing(axes, buttons, age):
+def test_a_silent_or_invalid_gamepad_releases_the_deadman(axes, buttons, age):
     pad = gamepad()
     pad.take(axes, buttons, 0.0)
     assert pad.read(age) == Intent()
 
 
-def test_a_small_gamepad_lacks_axes_and_buttons():
+def test_missing_axes_and_buttons_of_a_small_gamepad_count_as_released():
     pad = gamepad(gripper=-1, resume=60)
     pad.take([0.0, 1.0], HELD, 0.0)
     assert pad.read(0.0).axes == (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def test_a_button_counts_when_it_goes_down():
+def test_a_button_acts_when_it_is_pressed():
     pad = gamepad()
     both, start = [0, 0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]
     for buttons, expected in ((HELD, None), (both, 0.0), (both, 0.0), (HELD, 0.0), (both, 1.0)):
@@ -103,7 +103,7 @@ def test_a_button_counts_when_it_goes_down():
 @pytest.mark.parametrize('changes, name', [
     ({'axes': (1.0, 0.0)}, 'joy.axes'), ({'axes': (0.5,) * 6}, 'joy.axes'),
     ({'scales': (2.0,) * 6}, 'joy.scales')])
-def test_a_map_that_makes_no_sense_is_refused(changes, name):
+def test_an_invalid_map_is_refused(changes, name):
     with pytest.raises(ParameterError) as refused:
         gamepad(**changes)
     assert refused.value.name == name
@@ -126,7 +126,7 @@ def test_a_leader_arm_is_mapped_and_needs_its_deadman():
     assert dict(intent.joints) == pytest.approx(dict(zip(ROBOT.joints, (0.6, -0.1) + (0.1,) * 4)))
 
 
-def test_a_leader_arm_without_fresh_or_all_positions_holds_nothing():
+def test_a_leader_arm_without_fresh_or_complete_positions_releases_the_deadman():
     arm, pad = leader()
     pad.take(REST, HELD, 0.0)
     arm.take(['m0'], [0.1], 0.0)

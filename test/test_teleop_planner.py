@@ -201,7 +201,7 @@ def test_a_gripper_moves_beside_a_twist_and_keeps_its_command():
     np.testing.assert_allclose(moved.waypoints[-1].joints[:6], last[:6], atol=1e-6)
 
 
-def test_a_policy_goes_on_from_where_the_teleoperator_has_led():
+def test_the_policy_continues_from_where_the_teleoperator_has_moved_the_arm():
     """Also without a pause in between, and with remainders that are blended."""
     executor, planner, _ = teleoperated(remainder='blend')
     times, positions = run(executor, planner, lambda now: joints_of(HOME + 0.2), 0.0, 1.05)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The path of the tip in the picture: where MuJoCo's camera sees the same points."""
+"""The path of the tip in the image: where MuJoCo's camera sees the same points."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ pytest.importorskip('pinocchio')
 
 HOME = dict(zip([f'joint_{index}' for index in range(1, 7)],
                 [0.0, 0.0, 0.0, 0.0, 1.5708, 0.0])) | {'gripper': 0.02}
-#: Looks down at the table from above the arm: right in the picture is -y, down is -x.
+#: Looks down at the table from above the arm: right in the image is -y, down is -x.
 ABOVE = (0.4, 0.0, 2.0, 0.7071068, -0.7071068, 0.0, 0.0)
 CAMERA = Calibration((101, 101), np.array([[100.0, 0, 50], [0, 100.0, 50], [0, 0, 1]]),
                      np.zeros(8))
@@ -32,13 +32,13 @@ def test_deltas_add_up_from_the_tip():
     points = path().project(actions, 'bridge_orig', HOME, CAMERA)
     assert points.shape == (3, 2)
     (right_1, down_1), (right_2, down_2) = np.diff(points, axis=0)
-    # Forward is up in this picture, and left is left.
+    # Forward is up in this image, and left is left.
     assert down_1 < 0 and abs(right_1) < 1e-6
     assert right_2 < 0 and abs(down_2) < 1e-6
     assert right_2 / down_1 == pytest.approx(1.5)
 
 
-def test_it_is_where_the_simulated_camera_sees_the_tip():
+def test_the_path_is_drawn_where_the_simulated_camera_sees_the_tip():
     world_module = pytest.importorskip('vla_ros.worlds.world')
     robot = Robot.load()
     world = world_module.World(robot)
@@ -64,12 +64,12 @@ def test_it_is_where_the_simulated_camera_sees_the_tip():
 @pytest.mark.parametrize('pose, problem', [
     ((0.0,) * 7, 'camera.pose'), ((1.0, 2.0), 'camera.pose'),
     ((0.0, 0.0, float('inf'), 0.0, 0.0, 0.0, 1.0), 'camera.pose')])
-def test_a_pose_that_is_none_is_refused(pose, problem):
+def test_an_invalid_pose_is_refused(pose, problem):
     with pytest.raises(VlaError, match=problem):
         path(pose=pose)
 
 
-def test_what_is_missing_is_named():
+def test_a_missing_joint_or_dataset_is_named():
     action = np.zeros((1, 7))
     with pytest.raises(VlaError, match='joint_2'):
         path().project(action, 'bridge_orig', {'joint_1': 0.0}, CAMERA)

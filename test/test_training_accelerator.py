@@ -56,7 +56,7 @@ def test_an_accumulated_batch_is_the_whole_batch(tmp_path, samples, whole):
     np.testing.assert_allclose(parts, whole, rtol=2e-4, atol=1e-5)
 
 
-def test_a_training_goes_on_in_another_number_of_microbatches(tmp_path, samples, whole):
+def test_a_training_resumes_with_another_number_of_microbatches(tmp_path, samples, whole):
     def interrupt(step, losses):
         training.save()
         raise KeyboardInterrupt

@@ -59,7 +59,7 @@ def test_the_shipped_checkpoint_runs_and_names_its_origin(tmp_path, trained, res
     assert policy.infer(Observation((image,), 'reach the red block')).actions.shape == (1, 7)
 
 
-def test_results_of_something_else_are_refused(tmp_path, trained, results, capsys):
+def test_results_that_are_not_from_vla_eval_are_refused(tmp_path, trained, results, capsys):
     results.write_text('{"rows": [{"task": "reach"}]}')
     assert ship(trained, tmp_path / 'shipped', results) == 2
     assert 'not what vla_eval --json prints' in capsys.readouterr().err

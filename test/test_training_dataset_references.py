@@ -64,7 +64,8 @@ def refusal(folder, capsys, tmp_path):
 FEATURES = {'action': {'dtype': 'float32', 'shape': [2], 'names': None}}
 NUMBERS = {key: [0.0, 0.0] for key in ('min', 'max', 'mean', 'std')}
 BROKEN_V21 = [
-    (FRAMES, {'task_index': [1, 7]}, 'task_index 7 has no sentence in the list of tasks (0, 1)'),
+    (FRAMES, {'task_index': [1, 7]},
+     'task_index 7 has no instruction in the list of tasks (0, 1)'),
     (FRAMES, {'task_index': [0, 0]}, "task_index 0 is 'wave', which the list of episodes does"),
     (FRAMES, {'task_index': [None, 1]}, 'task_index is missing in 1 frames'),
     (FRAMES, {'task_index': [1.0, 1.0]}, 'task_index is of the type double, not int64'),
@@ -87,14 +88,14 @@ BROKEN_V21 = [
     ('data/chunk-000/episode_000002.parquet', 'left over', 'belongs to no episode'),
     (TASKS, {'task_index': 0}, 'task_index 0 is listed twice'),
     (TASKS, {'task_index': '1'}, "task_index '1' is not a whole number"),
-    (TASKS, {'task': ''}, 'task_index 1 has no sentence'),
+    (TASKS, {'task': ''}, 'task_index 1 has no instruction'),
     (TASKS, {'task': 'halt'}, "episode 1: its task 'stop' is not in the list of tasks"),
     (TASKS, None, f'unreadable {TASKS}'),
     (TASKS, '[1]\n', 'a line is not a JSON object'),
     (EPISODES, {'episode_index': 2}, 'episode_index 2 stands where 1 is expected'),
     (EPISODES, {'length': 3}, 'says total_frames 4, the lists have 5'),
     (EPISODES, {'length': 0}, 'episode 1: length 0 is not a number of frames'),
-    (EPISODES, {'tasks': None}, 'tasks None is not a list of sentences'),
+    (EPISODES, {'tasks': None}, 'tasks None is not a list of instructions'),
     (EPISODES, None, f'unreadable {EPISODES}'),
     (EPISODES, '', 'lists no episode'),
     (STATISTICS, {'episode_index': 5}, 'line 2 is of episode 5; the episodes are 0 to 1'),
@@ -120,14 +121,14 @@ BROKEN_V21 = [
 
 
 @pytest.mark.parametrize(('name', 'edit', 'said'), BROKEN_V21)
-def test_a_reference_that_does_not_hold_is_one_line(name, edit, said, tmp_path, capsys):
+def test_a_broken_reference_is_one_line(name, edit, said, tmp_path, capsys):
     folder = write_v21(tmp_path / 'mine')
     change(folder, name, edit)
     assert said in refusal(folder, capsys, tmp_path)
 
 
 @pytest.mark.parametrize(('name', 'edit', 'said'), [
-    (TABLE, {'task_index': [0, 0, 0, 1, 1, 9]}, 'task_index 9 has no sentence'),
+    (TABLE, {'task_index': [0, 0, 0, 1, 1, 9]}, 'task_index 9 has no instruction'),
     (TABLE, {'episode_index': [0, 0, 1, 1, 1, 1]}, 'row 2 is of episode 1'),
     (TABLE, None, f'episode 0 refers to {TABLE}, which is not there'),
     (LIST, {'data/file_index': [0, 4]}, 'episode 1 refers to data/chunk-000/file-004.parquet'),
@@ -138,14 +139,14 @@ def test_a_reference_that_does_not_hold_is_one_line(name, edit, said, tmp_path, 
     (LIST, {'length': [3, 2]}, 'by the lengths it is 3 to 5'),
     (LIST, {'stats/speed/min': [[0.0], [0.0]]}, "names the feature 'speed', which meta/info.json"),
     (LIST, None, 'meta/episodes/ holds no Parquet file'),
-    ('meta/tasks.parquet', {'task_index': [0, 2]}, 'task_index 1 has no sentence'),
+    ('meta/tasks.parquet', {'task_index': [0, 2]}, 'task_index 1 has no instruction'),
     ('meta/tasks.parquet', None, 'unreadable meta/tasks.parquet'),
     ('meta/stats.json', {'speed': {}}, "statistics of 'speed'"),
     ('meta/stats.json', {'action': None}, 'no statistics of the feature "action"'),
     ('meta/stats.json', 'no JSON', 'unreadable meta/stats.json'),
 ])
-def test_a_reference_of_version_3_that_does_not_hold_is_one_line(name, edit, said, v30, tmp_path,
-                                                                 capsys):
+def test_a_broken_reference_in_v3_is_one_line(name, edit, said, v30, tmp_path,
+                                              capsys):
     folder = shutil.copytree(v30, tmp_path / 'mine')
     change(folder, name, edit)
     assert said in refusal(folder, capsys, tmp_path)

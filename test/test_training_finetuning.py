@@ -41,7 +41,7 @@ PLAN = FineTuningPlan(steps=6, batch=4, rank=8, learning_rate=5e-3)
 
 @pytest.fixture(scope='module')
 def dataset(tmp_path_factory):
-    """Write two short episodes with sentences of different length."""
+    """Write two short episodes with instructions of different length."""
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp('data') / 'two_episodes'
     write_dataset(folder, iter([
@@ -161,7 +161,8 @@ def test_the_small_model_learns_a_dataset_from_nothing(dataset, tmp_path, capsys
     assert chunk.actions.shape == (1, 7) and len(chunk.token_ids) == 7
 
 
-def test_what_is_missing_is_named(dataset, monkeypatch, capsys, tmp_path, golden_checkpoints):
+def test_a_missing_dataset_or_package_is_named(dataset, monkeypatch, capsys, tmp_path,
+                                               golden_checkpoints):
     folder = str(golden_checkpoints['float32'])
     assert main(['--finetune', folder, '--out', str(tmp_path)]) == 2
     for module in ('peft', 'pyarrow', 'accelerate'):

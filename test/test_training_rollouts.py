@@ -94,7 +94,7 @@ def test_the_expert_as_policy_succeeds_and_agrees_with_every_label(sampler):
         assert np.array_equal(~np.isnan(samples.actions[..., 0]), np.tile(there, 3))
 
 
-def test_an_arm_at_rest_is_labelled_once(sampler):
+def test_a_policy_at_rest_ends_the_rollout_with_few_labels(sampler):
     rollouts = RolloutWorker(sampler, Answers(lambda task: None)).run(0, 1, 0)
     assert rollouts.episodes[0].decided == ''
     assert sampler.world.time < 5
@@ -163,13 +163,13 @@ def test_options_that_do_not_fit_together_are_refused(words, problem, capsys):
     (['--lora-rank', '0'], '--lora-rank: got 0, it must be at least 1'),
     (['--learning-rate', 'nan'], '--learning-rate: got nan, it must be above 0'),
     (['--dagger', '-1'], '--dagger: got -1, it must be a number of rounds')])
-def test_numbers_that_no_training_can_use_are_refused(words, problem, capsys):
+def test_invalid_numbers_for_a_training_are_refused(words, problem, capsys):
     assert main(['--out', 'x', '--data', 'y', *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'vla_train: {problem}')
 
 
-def test_a_video_that_cannot_play_is_named_before_anything_is_kept(tmp_path, capsys):
+def test_an_unreadable_video_is_named_before_a_checkpoint_is_saved(tmp_path, capsys):
     words = ['--data', str(tmp_path / 'data'), '--samples', '8', '--start', str(tmp_path / 'no')]
     assert main(['--dagger', '1', '--out', str(tmp_path / 'out'), *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -192,8 +192,8 @@ def test_augmentation_crops_and_changes_colours():
     assert len(edges) > 3 and min(edges) >= 44 and max(edges) <= 55
 
 
-def test_a_merged_adapter_is_the_checkpoint_that_adapter_and_base_make(base, dataset, tmp_path,
-                                                                       capsys):
+def test_a_merged_checkpoint_gives_the_actions_of_adapter_and_base(base, dataset, tmp_path,
+                                                                   capsys):
     folder = str(base.folder)
     assert main(['--finetune', folder, '--dataset', str(dataset.folder), '--decoders', '0',
                  '--out',

@@ -35,7 +35,7 @@ def wander(seed):
     return np.array(positions)
 
 
-def test_no_wandering_leads_beyond_a_limit():
+def test_no_sequence_of_actions_exceeds_a_limit():
     for seed in range(300):
         positions = wander(seed)
         assert (positions >= LIMITS.lower).all() and (positions <= LIMITS.upper).all()
@@ -44,7 +44,7 @@ def test_no_wandering_leads_beyond_a_limit():
             assert (np.abs(positions) <= bound).all(), f'seed {seed}'
 
 
-def test_a_plan_arrives_when_it_is_to():
+def test_a_plan_arrives_at_its_planned_time():
     start = np.zeros(7)
     trajectory = BoundedTrajectory(LIMITS, 6, start, 0.0)
     trajectory.head_for(start + 0.03, 0.0, 2.0)

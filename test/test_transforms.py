@@ -35,7 +35,7 @@ def of(row):
 
 
 @pytest.mark.parametrize('row', CROPS, ids=of)
-def test_center_crop_has_the_very_bits_of_the_official_one(row):
+def test_center_crop_equals_the_official_one_bit_for_bit(row):
     out = CenterCrop()(rgb(row['image']))
     assert list(out.shape) == row['output']['shape']
     assert hashlib.sha256(out.tobytes()).hexdigest() == row['output']['sha256']
@@ -51,7 +51,7 @@ def test_lanczos_is_the_official_one_up_to_ties(row):
 
 
 @pytest.mark.parametrize('row', RESIZES, ids=of)
-def test_libero_resize_is_as_near_as_another_jpeg_decoder_can_be(row):
+def test_libero_resize_differs_only_by_the_jpeg_decoder(row):
     out = LiberoResize()(rgb(row['image']))
     apart = out.ravel()[row['output']['at']].astype(int) - row['output']['values']
     assert np.abs(apart).max() <= 5

@@ -77,7 +77,7 @@ def generate_test_description(transport):
 class TestImages(unittest.TestCase):
     """While it runs."""
 
-    def test_images_arrive_over_it(self, proc_output, pair, transport):
+    def test_images_arrive_over_the_planned_transport(self, proc_output, pair, transport):
         proc_output.assertWaitFor('"received"', process=pair, timeout=DEADLINE,
                                   stream='stdout')
         text = ''.join(output.text.decode() for output in proc_output[pair])
@@ -95,5 +95,5 @@ class TestImages(unittest.TestCase):
 class TestEnd(Afterwards, unittest.TestCase):
     """After it was asked to end."""
 
-    def test_everything_ended_well(self, proc_info):
+    def test_all_processes_ended_with_status_0(self, proc_info):
         assertExitCodes(proc_info)

@@ -90,7 +90,7 @@ def test_iceoryx(distribution, element):
 
 
 @given(width=st.integers(1, 8192), height=st.integers(1, 8192), pixel_bytes=st.integers(1, 8))
-def test_everything_has_room_for_the_frame(width, height, pixel_bytes):
+def test_all_buffers_have_room_for_the_frame(width, height, pixel_bytes):
     frame = FrameSize(width, height, pixel_bytes)
     assert FrameSize.parse(str(frame)) == frame
     segment = segment_size(frame)
@@ -112,7 +112,7 @@ def test_the_profile_in_config_is_the_one_for_the_default_frame():
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)
-def test_variables_of_the_user_win(transport):
+def test_variables_of_the_user_take_precedence(transport):
     own = {'MALLOC_MMAP_THRESHOLD_': '1', NEW: '/own.xml', 'CYCLONEDDS_URI': '/own.xml'}
     made = plan(transport, **own)
     assert not own.keys() & made.environment.keys()
@@ -120,7 +120,7 @@ def test_variables_of_the_user_win(transport):
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)
-def test_a_plan_in_force_is_not_taken_for_the_users_own(transport):
+def test_variables_of_the_plan_are_not_taken_for_the_users(transport):
     made = plan(transport, frame=VGA)
     again = plan(transport, frame=VGA, **made.environment)
     assert not again.environment and not again.warnings
@@ -170,7 +170,7 @@ def test_unknown_names_are_refused(arguments):
 
 
 @pytest.mark.parametrize('text', ['', '640', '640*480', '0x480', '640x480x9', 'x', '640x480 '])
-def test_frames_that_are_none_are_refused(text):
+def test_invalid_frames_are_refused(text):
     with pytest.raises(ParameterError, match='WIDTHxHEIGHT'):
         FrameSize.parse(text)
 

@@ -128,7 +128,7 @@ def test_the_pools_do_not_fit(plan, fake_roudi):
     assert '/dev/shm' in sentence and '--shm-size=1g' in sentence
 
 
-def test_rclpy_that_ignores_the_choice_is_noticed():
+def test_an_rclpy_that_ignores_rmw_implementation_is_reported():
     rclpy = pytest.importorskip('rclpy')
     used = rclpy.get_rmw_implementation_identifier()
     assert make_check(MiddlewareCheck((used,), ''), os.environ) == ''
@@ -136,13 +136,13 @@ def test_rclpy_that_ignores_the_choice_is_noticed():
         make_check(MiddlewareCheck(('rmw_other_cpp',), 'ros-other'), os.environ)
 
 
-def test_a_small_shared_memory_is_said_before_fast_dds_gives_up_on_it():
+def test_too_small_a_shared_memory_is_reported_before_fast_dds_falls_back():
     problem = make_check(SharedMemoryCheck(2 ** 60, 'the segments'), {})
     assert 'the segments need 1099511627776 MiB' in problem and '--shm-size=1g' in problem
     assert make_check(SharedMemoryCheck(1, 'nobody'), {}) == ''
 
 
-def test_a_small_receive_buffer_comes_with_the_command_that_mends_it():
+def test_the_warning_about_a_small_receive_buffer_names_the_command_to_enlarge_it():
     granted = int(Path('/proc/sys/net/core/rmem_max').read_text())
     assert make_check(ReceiveBufferCheck(granted, VGA), {}) == ''
     problem = make_check(ReceiveBufferCheck(granted + 1, VGA), {})

@@ -82,7 +82,7 @@ def test_every_kernel_compiles_for_a_hopper_gpu(kernel, arguments, monkeypatch, 
         assert 'atom.global.gpu.acq_rel.add' in ptx or 'atom.acq_rel.gpu.global.add' in ptx
 
 
-def test_kernels_are_plain_unless_they_are_asked_for():
+def test_plain_operations_are_the_default():
     from test_engine import random_network
     from vla_ros.model.layer_operations import PlainOperations
     network = random_network(0)

@@ -28,13 +28,13 @@ def test_the_demo_overwrites_its_own_files_only(tmp_path):
         check_own(mcap, MCAP_MARK)
 
 
-def test_a_report_of_the_demo_is_known_again(tmp_path):
+def test_the_demo_recognises_its_own_report(tmp_path):
     pytest.importorskip('matplotlib', reason='matplotlib is not installed')
     write_report(tmp_path / 'report.html', Record(), 'summary')
     check_own(tmp_path / 'report.html', REPORT_MARK)
 
 
-def test_a_recording_of_the_demo_is_known_again(tmp_path):
+def test_the_demo_recognises_its_own_recording(tmp_path):
     pytest.importorskip('mcap', reason='mcap is not installed')
     pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
     from vla_ros.demo.mcap_file import McapFile

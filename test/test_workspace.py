@@ -106,5 +106,5 @@ def test_with_the_link_of_the_readme_a_plain_build_finds_the_messages(workspace)
     assert (workspace / 'build/vla_ros_msgs/Makefile').is_file(), done.stdout + done.stderr
 
 
-def test_a_build_in_the_repository_itself_finds_the_messages(workspace):
+def test_a_build_in_the_checkout_finds_the_messages(workspace):
     assert names_in_order(workspace / 'src/vla_ros') == ['vla_ros_msgs', 'vla_ros']

@@ -42,7 +42,7 @@ def test_every_task_gets_its_turn():
     (['--episodes', '0'], '--episodes: got 0, it must be at least 1'),
     (['--speed', 'fast'], "--speed: got 'fast', it must be auto or a number"),
     (['--speed', '0'], '--speed: got 0.0, it must be auto or a number from 0.01')])
-def test_numbers_that_no_evaluation_can_use_are_refused(words, problem, capsys):
+def test_invalid_numbers_for_an_evaluation_are_refused(words, problem, capsys):
     assert main(words) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'vla_eval: {problem}')

@@ -63,7 +63,7 @@ def test_the_quaternion_is_the_rotation_of_the_transform():
                                joint.transform(position)[:3, :3], atol=1e-12), joint.name
 
 
-def test_top_down_joints_put_the_tool_where_it_was_wanted():
+def test_top_down_joints_place_the_tool_at_its_target():
     arm = TopDownArm(ROBOT)
     rng = np.random.default_rng(1)
     for _ in range(200):

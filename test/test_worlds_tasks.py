@@ -48,12 +48,12 @@ def play(world, task, judged, seed, noise=0.0, seconds=15.0):
 
 
 @pytest.mark.parametrize('task', ALL_TASKS, ids=lambda task: task.instruction)
-def test_expert_does_the_task(world, task):
+def test_the_expert_completes_the_task(world, task):
     assert play(world, task, task, seed=31).succeeded
 
 
 @pytest.mark.parametrize('kind', ['reach', 'push', 'pick'])
-def test_expert_recovers_from_noise(world, kind):
+def test_the_expert_recovers_from_noise(world, kind):
     task = Task(kind, 'blue')
     assert all(play(world, task, task, seed, noise=0.03).succeeded for seed in (41, 42, 43))
 
@@ -81,7 +81,7 @@ def test_the_wrong_color_is_a_failure(world, kind):
     assert referee.decided == 'red' and not referee.succeeded
 
 
-def test_nothing_after_the_decision_counts(world):
+def test_events_after_the_verdict_do_not_count(world):
     referee = play(world, Task('reach', 'red'), Task('reach', 'green'), seed=52)
     now = world.situation()
     for moment in (0.0, 1.0):
@@ -90,13 +90,13 @@ def test_nothing_after_the_decision_counts(world):
 
 
 def test_the_same_seed_is_the_same_world(world):
-    pictures, ends = [], []
+    images, ends = [], []
     for seed in (61, 62, 61):
         play(world, Task('push', 'red'), Task('push', 'red'), seed)
         ends.append(world.situation().blocks['red'])
-        pictures.append(world.render())
-    assert np.array_equal(ends[0], ends[2]) and np.array_equal(pictures[0], pictures[2])
-    assert not np.array_equal(pictures[0], pictures[1])
+        images.append(world.render())
+    assert np.array_equal(ends[0], ends[2]) and np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
 
 
 def test_the_arm_stops_when_commands_stop(world):

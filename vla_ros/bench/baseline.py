@@ -53,12 +53,12 @@ class PlainOpenVla:
 
     def preprocess(self, image: np.ndarray) -> Tensor:
         """Do what torchvision's transforms do for each tower, (3·towers, S, S)."""
-        picture = Image.fromarray(image)
+        pil = Image.fromarray(image)
         if self._processor.letterbox_fill is not None:
-            picture = letterbox(picture, self._processor.letterbox_fill)
+            pil = letterbox(pil, self._processor.letterbox_fill)
         channels = []
         for tower in self._processor.towers:
-            shaped = torch.from_numpy(np.array(tower.shape_pixels(picture)))
+            shaped = torch.from_numpy(np.array(tower.shape_pixels(pil)))
             scaled = shaped.permute(2, 0, 1).contiguous().float().div(255)
             mean, std = (torch.tensor(values)[:, None, None]
                          for values in (tower.mean, tower.std))

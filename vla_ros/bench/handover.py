@@ -19,8 +19,8 @@ class Handover:
     def __init__(self, policy: Policy) -> None:
         """Start the thread."""
         self.waits_ms: list[float] = []
-        self._answered = threading.Event()
-        self._worker: Worker[float] = Worker(lambda progress: policy, self._answer,
+        self._taken = threading.Event()
+        self._worker: Worker[float] = Worker(lambda progress: policy, self._process,
                                              ignore_progress)
 
     def __enter__(self) -> 'Handover':
@@ -33,10 +33,10 @@ class Handover:
 
     def wait(self) -> None:
         """Hand a frame over, and wait until it is taken."""
-        self._answered.clear()
+        self._taken.clear()
         self._worker.put(time.perf_counter())
-        self._answered.wait(_DEADLINE)
+        self._taken.wait(_DEADLINE)
 
-    def _answer(self, policy: Policy, put: float) -> None:
+    def _process(self, policy: Policy, put: float) -> None:
         self.waits_ms.append((time.perf_counter() - put) * 1e3)
-        self._answered.set()
+        self._taken.set()

@@ -25,7 +25,7 @@ from vla_ros.camera.iceoryx2 import SharedFrame
 from vla_ros.util.argument_parser import ArgumentParser
 
 
-class Tally:
+class FrameCounter:
     """What the receiver has seen."""
 
     def __init__(self) -> None:
@@ -109,19 +109,19 @@ def receive_by_ros(arguments: argparse.Namespace) -> dict[str, object]:
     from vla_ros.ros.qos import NEWEST
     rclpy.init()
     node = rclpy.create_node('vla_bench_receiver')
-    tally = Tally()
+    counter = FrameCounter()
 
     def take(image: Image) -> None:
         stamp = image.header.stamp
         if stamp.sec or stamp.nanosec:
-            tally.take(stamp.sec * 1_000_000_000 + stamp.nanosec, len(image.data))
+            counter.take(stamp.sec * 1_000_000_000 + stamp.nanosec, len(image.data))
     node.create_subscription(Image, arguments.topic, take, NEWEST)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     end = wait_for_line()
     while not end.is_set():
         executor.spin_once(timeout_sec=0.1)
-    return tally.report()
+    return counter.report()
 
 
 def send_by_iceoryx2(arguments: argparse.Namespace) -> dict[str, object]:
@@ -136,15 +136,15 @@ def send_by_iceoryx2(arguments: argparse.Namespace) -> dict[str, object]:
 
 def receive_by_iceoryx2(arguments: argparse.Namespace) -> dict[str, object]:
     """Receive through iceoryx2, as the node does."""
-    tally, end = Tally(), wait_for_line()
+    counter, end = FrameCounter(), wait_for_line()
 
     def take(frame: SharedFrame) -> None:
         if frame.stamp:
-            tally.take(frame.stamp, frame.data.size)
+            counter.take(frame.stamp, frame.data.size)
     receiver = FrameReceiver(arguments.topic, take)
     end.wait()
     receiver.stop()
-    return tally.report()
+    return counter.report()
 
 
 _ROLES = {'send': send_by_ros, 'receive': receive_by_ros,

@@ -147,9 +147,9 @@ class Load:
         ended = threading.Event()
         with ThreadPoolExecutor(robots + busy) as pool:
             for _ in range(busy):
-                pool.submit(self._never_pause, ended)
+                pool.submit(self._saturate, ended)
             start = time.monotonic() + 0.1
-            futures = [pool.submit(self._ask_in_time, number, start + self._period * number
+            futures = [pool.submit(self._request_in_time, number, start + self._period * number
                                    / robots, seconds or self._seconds)
                        for number in range(robots)]
             try:
@@ -170,8 +170,8 @@ class Load:
                           if count > before.get(size, 0)}
         return row
 
-    def _ask_in_time(self, number: int, start: float,
-                     seconds: float) -> list[tuple[int, float]]:
+    def _request_in_time(self, number: int, start: float,
+                         seconds: float) -> list[tuple[int, float]]:
         """Give status and milliseconds since it was due of each request."""
         outcomes = []
         connection = self._connect(f'127.0.{1 + number // 250}.{1 + number % 250}')
@@ -186,7 +186,7 @@ class Load:
                 outcomes.append((status, (time.monotonic() - due) * 1e3))
         return outcomes
 
-    def _never_pause(self, ended: threading.Event) -> None:
+    def _saturate(self, ended: threading.Event) -> None:
         with closing(self._connect('127.0.0.2')) as connection:
             while not ended.is_set():
                 self._post(connection, 0)

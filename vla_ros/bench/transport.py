@@ -110,7 +110,7 @@ class _End:
         raise UnsupportedError('vla_bench transport', f'{what}: {problem}',
                                'is the transport set up? see vla_doctor')
 
-    def tell(self) -> None:
+    def start(self) -> None:
         """Send the line that it waits for."""
         assert self._process.stdin is not None
         self._process.stdin.write('\n')
@@ -156,11 +156,11 @@ def measure(transport: str, profile: str, size: str, count: int,
     sender = _End([f'send{role}', *arguments], environment)
     try:
         receiver.next_line(f'{transport}: no image of one pixel arrived', _MATCH_LIMIT)
-        sender.tell()
+        sender.start()
         sent = json.loads(sender.next_line(f'{transport}: the sender did not finish',
                                            _MATCH_LIMIT + 5 * count / rate))
         threading.Event().wait(_GRACE)
-        receiver.tell()
+        receiver.start()
         got = json.loads(receiver.next_line(f'{transport}: the receiver did not report', 10.0))
     finally:
         sender.close()

@@ -40,7 +40,7 @@ class CameraView:
 
 
 def diagnose(view: CameraView) -> str:
-    """Say in a sentence why no image arrives, and what to do; empty if nothing is wrong."""
+    """Give one line: why no image arrives and what to do; empty if nothing is wrong."""
     if view.silence < PATIENCE:
         return ''
     if view.source == 'iceoryx2':

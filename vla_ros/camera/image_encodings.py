@@ -23,7 +23,7 @@ _CONVERTIBLE = re.compile(r'(rgb|bgr|rgba|bgra|mono)16|bayer_(rggb|bggr|gbrg|grb
 _COLOURLESS = re.compile(r'(8U|8S|16U|16S|32S|32F|64F)C\d+')
 
 
-def why_colourless(encoding: str) -> str:
+def unsupported_reason(encoding: str) -> str:
     """Say why an encoding has no known colours; empty if it has."""
     if not _COLOURLESS.fullmatch(encoding):
         return ''
@@ -36,7 +36,7 @@ def why_colourless(encoding: str) -> str:
             f'the same image as {named}')
 
 
-def how_to_read(encoding: str) -> str:
+def conversion_advice(encoding: str) -> str:
     """Say what to do where an encoding is not read here, and cv_bridge is not installed."""
     direct = f'let the camera publish {", ".join(PIXEL_BYTES)}'
     if not _CONVERTIBLE.fullmatch(encoding):

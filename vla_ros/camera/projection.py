@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Where a point in space is in a picture: the pinhole model of ``sensor_msgs/CameraInfo``."""
+"""Where a point in space is in an image: the pinhole model of ``sensor_msgs/CameraInfo``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ from vla_ros.recording.convert import ConversionPlan
 from vla_ros.recording.convert import convert
 from vla_ros.recording.findings import Limits
 from vla_ros.recording.findings import Report
+from vla_ros.recording.parameters import OUTCOMES
 from vla_ros.recording.report import lines_of
 from vla_ros.recording.report import write_page
 from vla_ros.robot.description import load_robot
@@ -46,10 +47,10 @@ def _check(arguments: argparse.Namespace) -> int:
     for name in arguments.paths:
         path = Path(name)
         if (path / 'meta').is_dir():
-            report = check_dataset(path, limits, not arguments.no_pictures)
+            report = check_dataset(path, limits, not arguments.no_images)
         else:
             report = check_bag(path, limits, contract, arguments.instruction,
-                               bool(arguments.html) and not arguments.no_pictures)
+                               bool(arguments.html) and not arguments.no_images)
         reports.append(report)
         print('\n'.join(lines_of(report)), flush=True)
     if arguments.html:
@@ -76,14 +77,14 @@ def _parser() -> argparse.ArgumentParser:
                                 help='of the images; images: lossless PNG '
                                      '(default: %(default)s)')
     convert_parser.add_argument('--outcome', nargs='+', default=(), metavar='OUTCOME',
-                                choices=('success', 'failure', 'unmarked'),
+                                choices=OUTCOMES,
                                 help='only episodes that ended so (default: all)')
     check_parser = commands.add_parser('check', help='bags or datasets; exit status 1 for errors')
     check_parser.add_argument('paths', nargs='+', metavar='DIR|BAG')
     check_parser.add_argument('--html', metavar='FILE', help='write a page with images, too')
     check_parser.add_argument('--robot', metavar='FILE', default='',
                               help='robot whose joint limits the actions must keep, as robot.file')
-    check_parser.add_argument('--no-pictures', action='store_true', help='decode no images')
+    check_parser.add_argument('--no-images', action='store_true', help='decode no images')
     for one in (convert_parser, check_parser):
         one.add_argument('--contract', metavar='NAME', default='',
                          help="observation contract instead of the bags' own")

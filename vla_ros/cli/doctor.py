@@ -15,7 +15,7 @@ from vla_ros.doctor.checkpoint import check_checkpoint
 from vla_ros.doctor.checks import CHECKS
 from vla_ros.doctor.finding import ERROR
 from vla_ros.doctor.finding import Finding
-from vla_ros.doctor.machine import look_at_machine
+from vla_ros.doctor.machine import inspect_machine
 from vla_ros.util.argument_parser import ArgumentParser
 
 #: What the inference node takes images from, and publishes commands on.
@@ -29,13 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 0.0 < arguments.seconds <= 3600.0:
         parser.error(f'--seconds: got {arguments.seconds:g}, it must be above 0, at most 3600')
     if arguments.blackbox:
-        return _tell_black_box(Path(arguments.blackbox).expanduser())
-    machine = look_at_machine()
+        return _print_black_box(Path(arguments.blackbox).expanduser())
+    machine = inspect_machine()
     findings = [check(machine) for check in CHECKS]
     if arguments.checkpoint:
         findings += check_checkpoint(arguments.checkpoint, arguments.revision)
     if arguments.graph:
-        findings += _look_at_graph(arguments.topics, arguments.seconds)
+        findings += _probe_graph(arguments.topics, arguments.seconds)
     failed = any(finding.level == ERROR for finding in findings)
     if arguments.json:
         print(json.dumps({'ok': not failed, 'findings': [asdict(item) for item in findings]}))
@@ -45,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
-def _tell_black_box(path: Path) -> int:
+def _print_black_box(path: Path) -> int:
     # Imported here: the rest of this tool runs where even Pillow and tqdm are missing.
     from vla_ros.util.command_line import run_tool
-    return run_tool('vla_doctor', lambda: _tell(path))
+    return run_tool('vla_doctor', lambda: _print_timeline(path))
 
 
-def _tell(path: Path) -> int:
+def _print_timeline(path: Path) -> int:
     from vla_ros.safety.timeline import render
     from vla_ros.safety.timeline import timeline
     moments, image = timeline(path)
@@ -64,12 +64,12 @@ def _tell(path: Path) -> int:
     return 0
 
 
-def _look_at_graph(topics: Sequence[str], seconds: float) -> list[Finding]:
+def _probe_graph(topics: Sequence[str], seconds: float) -> list[Finding]:
     try:
-        from vla_ros.doctor.graph_probe import look_at_graph
+        from vla_ros.doctor.graph_probe import probe_graph
     except ImportError as error:
         return [Finding('graph', ERROR, f'cannot be inspected: {error}', 'see rclpy above')]
-    return look_at_graph(topics, seconds)
+    return probe_graph(topics, seconds)
 
 
 def _parser() -> argparse.ArgumentParser:

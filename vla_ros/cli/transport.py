@@ -93,7 +93,7 @@ def _serve(plan: Plan) -> int:
     if status is None:
         _stop(daemon)
         return 0
-    raise UnsupportedError('RouDi', f'it ended with status {status}: {daemon.last_words()}',
+    raise UnsupportedError('RouDi', f'it ended with status {status}: {daemon.last_line()}',
                            'start everything again')
 
 

@@ -69,7 +69,7 @@ class TaskGoal:
         except InstructionError as error:
             raise ParameterError('instruction', self.instruction[:40], f'text ({error})') from None
         if not self.instruction.strip():
-            raise ParameterError('instruction', self.instruction, 'a sentence')
+            raise ParameterError('instruction', self.instruction, 'a text that is not empty')
         if not 0.0 < self.timeout <= _LONGEST:
             raise ParameterError('timeout', self.timeout, f'above 0 and at most {_LONGEST:g} s')
         if self.condition not in CONDITIONS:

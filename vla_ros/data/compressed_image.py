@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""From the bytes of a picture file, or of a compressed image message, to an array, and back."""
+"""From the bytes of an image file, or of a compressed image message, to an array, and back."""
 
 import io
 from typing import Any
@@ -46,24 +46,24 @@ def decode(kind: str, data: Any) -> np.ndarray:
                          f'{_REMEDY}')
     if not len(data):
         raise ImageError(f'{what}: it is empty; {_REMEDY}')
-    return read_picture(io.BytesIO(data), what)
+    return decode_image(io.BytesIO(data), what)
 
 
-def read_picture(source: BinaryIO, what: str) -> np.ndarray:
+def decode_image(source: BinaryIO, what: str) -> np.ndarray:
     """
-    Read a picture file.
+    Decode an image file.
 
     :param what: what it is called in an error.
     :returns: uint8 (H, W, 3) RGB; transparency is left out, as the official code does.
     :raises ImageError: it is damaged, or not grey or RGB with 8 bits a channel.
     """
-    kind = 'picture'
+    kind = 'image'
     try:
-        with Image.open(source) as picture:
-            kind = picture.format or kind
-            if picture.mode in _READ:
-                return np.asarray(picture.convert('RGB'))
-            mode = picture.mode
+        with Image.open(source) as pil:
+            kind = pil.format or kind
+            if pil.mode in _READ:
+                return np.asarray(pil.convert('RGB'))
+            mode = pil.mode
     except UnidentifiedImageError:
         raise ImageError(f'{what}: not an image that Pillow can read; {_REMEDY}') from None
     except Image.DecompressionBombError:
@@ -85,10 +85,10 @@ def encode_jpeg(image: np.ndarray, width: int, quality: int) -> tuple[bytes, tup
     :param quality: 1 to 95.
     :returns: the file, and the width and height of what is in it.
     """
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    if picture.width > width:
-        height = max(1, round(picture.height * width / picture.width))
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    pil = Image.fromarray(np.ascontiguousarray(image))
+    if pil.width > width:
+        height = max(1, round(pil.height * width / pil.width))
+        pil = pil.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     stream = io.BytesIO()
-    picture.save(stream, 'JPEG', quality=quality)
-    return stream.getvalue(), picture.size
+    pil.save(stream, 'JPEG', quality=quality)
+    return stream.getvalue(), pil.size

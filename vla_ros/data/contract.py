@@ -179,7 +179,7 @@ def load_contract(name: str) -> ObservationContract:
     Read a contract.
 
     :param name: of a file, or of one in ``config/contracts`` without ``.yaml``.
-    :raises ContractError: there is none, or it is not valid.
+    :raises ContractError: it does not exist, or is not valid.
     """
     path = Path(name)
     if '/' not in name and not path.suffix:

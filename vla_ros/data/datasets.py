@@ -174,7 +174,7 @@ def find_dataset(key: str, own_file: str | Path | None = None) -> DatasetDescrip
     """
     Look up the description of one dataset.
 
-    :raises DatasetError: there is none, or a file is not valid.
+    :raises DatasetError: it does not exist, or a file is not valid.
     """
     datasets = load_datasets(own_file)
     if key not in datasets:

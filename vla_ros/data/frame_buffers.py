@@ -31,13 +31,13 @@ class FrameProcessor:
         :param image: uint8 (H, W, 3) RGB, of any strides.
         :param out: float32 (3·towers, S, S), written to: the towers' channels.
         """
-        picture = Image.fromarray(self._contiguous(image))
+        pil = Image.fromarray(self._contiguous(image))
         if self._processor.letterbox_fill is not None:
-            picture = letterbox(picture, self._processor.letterbox_fill)
+            pil = letterbox(pil, self._processor.letterbox_fill)
         towers = self._processor.towers
         for geometry, canvas in self._canvases.items():
             canvas.paste(next(tower for tower in towers if tower.geometry == geometry)
-                         .shape_pixels(picture))
+                         .shape_pixels(pil))
         for index, tower in enumerate(towers):
             _normalize(tower, self._canvases[tower.geometry].pixels,
                        out[3 * index:3 * index + 3])

@@ -38,7 +38,7 @@ def unpack(message: bytes) -> Any:
     """
     Read msgpack, arrays of either format included; an array is read-only.
 
-    :raises MsgpackError: it is not msgpack, or holds an array that is none.
+    :raises MsgpackError: it is not msgpack, or holds an invalid array.
     """
     try:
         return msgpack.unpackb(message, object_hook=_decode)

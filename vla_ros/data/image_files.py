@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_ros.data.compressed_image import read_picture
+from vla_ros.data.compressed_image import decode_image
 from vla_ros.errors import ImageError
 from vla_ros.util.files import FileError
 from vla_ros.util.files import read_bytes
@@ -37,4 +37,4 @@ def read_image(path: Path) -> np.ndarray:
             raise ImageError(f'image {path}: must be uint8 (height, width, 3), got {array.dtype} '
                              f'{array.shape}')
         return array
-    return read_picture(content, f'image {path}')
+    return decode_image(content, f'image {path}')

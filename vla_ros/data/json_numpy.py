@@ -22,7 +22,7 @@ _KINDS = 'biuf'
 
 
 class JsonError(VlaError):
-    """A body that is not JSON, or an array in it that is none."""
+    """A body that is not JSON, or an invalid array in it."""
 
 
 def dumps(value: object, compact: bool = False) -> str:
@@ -41,7 +41,7 @@ def loads(text: str | bytes) -> Any:
     """
     Read JSON, arrays included.
 
-    :raises JsonError: it is not JSON, or holds an array that is none.
+    :raises JsonError: it is not JSON, or holds an invalid array.
     """
     try:
         return json.loads(text, object_hook=_decode)

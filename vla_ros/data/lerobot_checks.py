@@ -172,8 +172,8 @@ def _check_episode(folder: Path, metadata: Metadata, episode: Episode,
                                        f'{rows[key][wrong[0]]}, not {expected[wrong[0]]}')
     for number in np.unique(rows['task_index']).tolist():
         if number not in metadata.tasks:
-            raise DatasetError(folder, f'{where}: task_index {number} has no sentence in the list '
-                                       f'of tasks ({_some(sorted(metadata.tasks))})')
+            raise DatasetError(folder, f'{where}: task_index {number} has no instruction in the '
+                                       f'list of tasks ({_some(sorted(metadata.tasks))})')
         if metadata.tasks[number] not in episode.tasks:
             raise DatasetError(folder, f'{where}: task_index {number} is '
                                        f'{metadata.tasks[number]!r}, which the list of episodes '

@@ -4,7 +4,7 @@
 """
 The frames of a LeRobot dataset, v2.0 to v3.0: images in the tables or beside them, or videos.
 
-The numbers of all actions are in memory, four bytes each. Pictures are read when they are asked
+The numbers of all actions are in memory, four bytes each. Images are read when they are asked
 for, so that a dataset may be larger than the memory.
 """
 
@@ -66,14 +66,14 @@ class _Table:
 
 
 class LeRobotDataset:
-    """The frames of all episodes, by number; its pictures may be read by several threads."""
+    """The frames of all episodes, by number; its images may be read by several threads."""
 
     def __init__(self, folder: Path, camera: str = '') -> None:
         """
         Open a folder.
 
         :param camera: feature with the images of a :class:`Frame`; empty for the first one.
-        :raises DatasetError: it is no dataset, one of another kind, or its files do not fit
+        :raises DatasetError: it is not a dataset, one of another kind, or its files do not fit
             together.
         :raises UnsupportedError: pyarrow is missing, or PyAV for videos.
         """
@@ -109,7 +109,7 @@ class LeRobotDataset:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Features that are pictures, in the dataset's order."""
+        """Features that are images, in the dataset's order."""
         return tuple(name for name, feature in self.metadata.features.items()
                      if feature['dtype'] in ('image', 'video'))
 
@@ -132,16 +132,16 @@ class LeRobotDataset:
         """Read one frame."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return Frame(self.picture(index, self.camera), self.instruction(index),
+        return Frame(self.image(index, self.camera), self.instruction(index),
                      self.actions[index])
 
     def instruction(self, index: int) -> str:
         """Give the task of a frame."""
         return self.metadata.tasks[int(self._task_indices[index])]
 
-    def picture(self, index: int, camera: str) -> np.ndarray:
+    def image(self, index: int, camera: str) -> np.ndarray:
         """
-        Read the picture of a camera in a frame, uint8 (H, W, 3) RGB.
+        Read the image of a camera in a frame, uint8 (H, W, 3) RGB.
 
         :raises DatasetError: it is damaged, or not there.
         """

@@ -83,10 +83,10 @@ def arrow_schema(features: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def write_tasks(path: Path, tasks: Mapping[str, int]) -> None:
-    """Write the tasks' sentences with their numbers."""
+    """Write the tasks' instructions with their numbers."""
     import pyarrow
     table = pyarrow.table({'task_index': list(tasks.values()), 'task': list(tasks)})
-    # LeRobot reads the table with pandas and needs the sentences as its index.
+    # LeRobot reads the table with pandas and needs the instructions as its index.
     index = {'index_columns': ['task'], 'column_indexes': [], 'columns': [
         {'name': 'task_index', 'field_name': 'task_index', 'pandas_type': 'int64',
          'numpy_type': 'int64', 'metadata': None},

@@ -36,7 +36,7 @@ class Episode:
     One episode as the metadata lists it.
 
     :param length: number of frames.
-    :param tasks: sentences of its frames.
+    :param tasks: instructions of its frames.
     :param data: Parquet file that holds its frames, relative to the folder.
     :param videos: by camera, the video file, relative to the folder, and the seconds in it at
         which the episode begins.
@@ -56,7 +56,7 @@ class Metadata:
 
     :param features: shape and dtype of each column, by name.
     :param fps: frames per second.
-    :param tasks: sentences by ``task_index``.
+    :param tasks: instructions by ``task_index``.
     :param episodes: by ``episode_index``.
     """
 
@@ -135,20 +135,20 @@ class _Reader:
         return features
 
     def _read_tasks(self) -> dict[int, str]:
-        """Read the sentence of each task; v3.0 keeps them in a table, v2 in lines of JSON."""
+        """Read the instruction of each task; v3.0 keeps them in a table, v2 in lines of JSON."""
         name = 'meta/tasks.parquet' if self._is_v3 else 'meta/tasks.jsonl'
         tasks: dict[int, str] = {}
         for row in self._rows(name):
-            # The sentences of v3.0 are what pandas calls the index, under its name or this one.
+            # In v3.0 the instructions are the index of pandas, under its name or this one.
             number: Any = row.get('task_index')
-            sentence = row.get('task', row.get('__index_level_0__'))
+            instruction = row.get('task', row.get('__index_level_0__'))
             if not _is_count(number):
                 raise self._error(f'{name}: task_index {number!r} is not a whole number from 0')
-            if not isinstance(sentence, str) or not sentence.strip():
-                raise self._error(f'{name}: task_index {number} has no sentence')
+            if not isinstance(instruction, str) or not instruction.strip():
+                raise self._error(f'{name}: task_index {number} has no instruction')
             if number in tasks:
                 raise self._error(f'{name}: task_index {number} is listed twice')
-            tasks[number] = sentence
+            tasks[number] = instruction
         return tasks
 
     def _read_episodes(self) -> list[dict[str, Any]]:
@@ -212,11 +212,11 @@ class _Reader:
             raise self._error(f'episode {number}: length {length!r} is not a number of frames')
         stored = row.get('tasks')
         if not isinstance(stored, list) or not stored:
-            raise self._error(f'episode {number}: tasks {stored!r} is not a list of sentences')
-        for sentence in stored:
-            if sentence not in tasks.values():
-                raise self._error(f'episode {number}: its task {sentence!r} is not in the list of '
-                                  'tasks')
+            raise self._error(f'episode {number}: tasks {stored!r} is not a list of instructions')
+        for instruction in stored:
+            if instruction not in tasks.values():
+                raise self._error(f'episode {number}: its task {instruction!r} is not in the list '
+                                  'of tasks')
         if self._is_v3:
             self._check_range(row, number, length)
         self._frames += length

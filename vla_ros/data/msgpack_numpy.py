@@ -21,7 +21,7 @@ _KINDS = 'biuf'
 
 
 class MsgpackError(VlaError):
-    """A message that is not msgpack, or an array in it that is none."""
+    """A message that is not msgpack, or an invalid array in it."""
 
 
 def pack(value: object) -> bytes:
@@ -38,7 +38,7 @@ def unpack(message: bytes) -> Any:
     """
     Read msgpack, arrays included; an array is read-only.
 
-    :raises MsgpackError: it is not msgpack, or holds an array that is none.
+    :raises MsgpackError: it is not msgpack, or holds an invalid array.
     """
     try:
         return msgpack.unpackb(message, object_hook=_decode)
@@ -71,7 +71,7 @@ def make_array(data: object, dtype_name: object, shape: object) -> np.ndarray:
     """
     Make the array that a message describes; it is read-only.
 
-    :raises MsgpackError: it describes none, or one of something else than numbers.
+    :raises MsgpackError: it describes no array of numbers.
     """
     dtype = _dtype(dtype_name)
     if not isinstance(data, bytes) or not isinstance(shape, (list, tuple)):

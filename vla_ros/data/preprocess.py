@@ -173,25 +173,25 @@ class ImageProcessor:
         :param image: uint8 (H, W, 3), RGB.
         :returns: float32 (3·towers, S, S), the towers' channels one after the other.
         """
-        picture = Image.fromarray(np.ascontiguousarray(image))
+        pil = Image.fromarray(np.ascontiguousarray(image))
         if self.letterbox_fill is not None:
-            picture = letterbox(picture, self.letterbox_fill)
+            pil = letterbox(pil, self.letterbox_fill)
         shaped: dict[tuple, np.ndarray] = {}
         planes = []
         for tower in self.towers:
             if tower.geometry not in shaped:
-                shaped[tower.geometry] = np.asarray(tower.shape_pixels(picture))
+                shaped[tower.geometry] = np.asarray(tower.shape_pixels(pil))
             planes += [tower.table[channel][shaped[tower.geometry][..., channel]]
                        for channel in range(3)]
         return np.stack(planes)
 
 
-def letterbox(picture: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+def letterbox(pil: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
     """Pad to a square, like the official code one pixel off where the difference is odd."""
-    width, height = picture.size
+    width, height = pil.size
     side = max(width, height)
     horizontal, vertical = int((side - width) / 2), int((side - height) / 2)
-    return ImageOps.expand(picture, (horizontal, vertical, horizontal, vertical), fill)
+    return ImageOps.expand(pil, (horizontal, vertical, horizontal, vertical), fill)
 
 
 def _resize_target(size: int | list[int]) -> int | tuple[int, int]:

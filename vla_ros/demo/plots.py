@@ -15,7 +15,7 @@ from vla_ros.demo.record import Record
 
 #: Points of a line.
 _MOST_POINTS = 1500
-# Text stays text; and pictures of the same numbers are the same to the letter.
+# Text stays text; and plots of the same numbers are identical byte by byte.
 _STYLE: Any = {
     'svg.fonttype': 'none', 'svg.hashsalt': 'vla_ros', 'font.family': 'sans-serif',
     'axes.grid': True, 'grid.alpha': 0.3, 'axes.spines.top': False, 'axes.spines.right': False}

@@ -9,7 +9,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
-from PIL import Image as Picture
+from PIL import Image as PilImage
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos import QoSReliabilityPolicy
@@ -96,7 +96,7 @@ class Recorder:
         self._next_image = taken + _IMAGE_PERIOD - 1
         pixels = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
         jpeg = io.BytesIO()
-        Picture.fromarray(pixels).save(jpeg, 'JPEG', quality=85)
+        PilImage.fromarray(pixels).save(jpeg, 'JPEG', quality=85)
         self.record.frames.append((1e-9 * taken, jpeg.getvalue()))
         self._file.write(COMPRESSED, CompressedImage(header=message.header, format='jpeg',
                                                      data=jpeg.getvalue()), self._now)

@@ -17,9 +17,9 @@ from vla_ros.demo.plots import plot_ages
 from vla_ros.demo.plots import plot_joints
 from vla_ros.demo.record import Record
 
-#: Simulated seconds between two pictures of the animation, and milliseconds for which it shows
+#: Simulated seconds between two frames of the animation, and milliseconds for which it shows
 #: each: twice as fast as it was.
-_PICTURE_PERIOD, _PICTURE_MS = 0.2, 100
+_FRAME_PERIOD, _FRAME_MS = 0.2, 100
 _SIDE, _CAPTION = 336, 54
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em;
@@ -61,32 +61,32 @@ def _table(record: Record) -> str:
 
 
 def _animation(record: Record) -> str:
-    pictures, due = [], -np.inf
+    frames, due = [], -np.inf
     for time, jpeg in record.frames:
         turn = record.turn_at(time)
         if time < due or turn is None:
             continue
-        due = time + _PICTURE_PERIOD - 1e-6
+        due = time + _FRAME_PERIOD - 1e-6
         result = record.result_at(time)
         tokens = '  '.join(map(str, result.tokens)) if result else ''
-        pictures.append(_picture(jpeg, f'{turn.instruction}   {time - turn.began:4.1f} s',
-                                 f'tokens  {tokens}'))
-    if not pictures:
-        return '<p>No picture was recorded.</p>'
+        frames.append(_frame(jpeg, f'{turn.instruction}   {time - turn.began:4.1f} s',
+                             f'tokens  {tokens}'))
+    if not frames:
+        return '<p>No image was recorded.</p>'
     output = io.BytesIO()
-    pictures[0].save(output, 'WEBP', save_all=True, append_images=pictures[1:],
-                     duration=_PICTURE_MS, loop=0, quality=70)
+    frames[0].save(output, 'WEBP', save_all=True, append_images=frames[1:],
+                   duration=_FRAME_MS, loop=0, quality=70)
     data = base64.b64encode(output.getvalue()).decode()
     return (f'<img src="data:image/webp;base64,{data}" width="{_SIDE}" '
             f'height="{_SIDE + _CAPTION}" alt="what the camera saw, twice as fast as it was">')
 
 
-def _picture(jpeg: bytes, first: str, second: str) -> Image.Image:
-    picture = Image.new('RGB', (_SIDE, _SIDE + _CAPTION), '#181a1f')
+def _frame(jpeg: bytes, first: str, second: str) -> Image.Image:
+    frame = Image.new('RGB', (_SIDE, _SIDE + _CAPTION), '#181a1f')
     with Image.open(io.BytesIO(jpeg)) as image:
-        picture.paste(image.resize((_SIDE, _SIDE)), (0, 0))
-    draw = ImageDraw.Draw(picture)
+        frame.paste(image.resize((_SIDE, _SIDE)), (0, 0))
+    draw = ImageDraw.Draw(frame)
     font = ImageFont.load_default()
     draw.text((8, _SIDE + 8), first, fill='#ffffff', font=font)
     draw.text((8, _SIDE + 30), second, fill='#9fd0ff', font=font)
-    return picture
+    return frame

@@ -102,7 +102,7 @@ def _strength(liveliness: str) -> int:
     return _LIVELINESS.index(liveliness) if liveliness in _LIVELINESS else 0
 
 
-def judge_topic(topic: str, endpoints: Sequence[Endpoint]) -> list[Finding]:
+def check_topic(topic: str, endpoints: Sequence[Endpoint]) -> list[Finding]:
     """List the endpoints of a topic, and the pairs that miss each other."""
     publishers = [one for one in endpoints if one.is_publisher]
     subscriptions = [one for one in endpoints if not one.is_publisher]
@@ -128,7 +128,7 @@ def judge_topic(topic: str, endpoints: Sequence[Endpoint]) -> list[Finding]:
     return findings
 
 
-def judge_stream(stream: Stream) -> list[Finding]:
+def check_stream(stream: Stream) -> list[Finding]:
     """Say how the images on a topic fare."""
     if not stream.received:
         return [Finding(stream.topic, ERROR, f'nothing arrived within {stream.seconds:g} s',

@@ -26,10 +26,10 @@ except ImportError:  # Humble
 from vla_ros.doctor.finding import Finding
 from vla_ros.doctor.finding import OK
 from vla_ros.doctor.finding import WARNING
+from vla_ros.doctor.graph import check_stream
+from vla_ros.doctor.graph import check_topic
 from vla_ros.doctor.graph import Endpoint
 from vla_ros.doctor.graph import IMAGE_TYPES
-from vla_ros.doctor.graph import judge_stream
-from vla_ros.doctor.graph import judge_topic
 from vla_ros.doctor.graph import Stream
 from vla_ros.ros.qos import NEWEST
 
@@ -41,7 +41,7 @@ _CENTURY = 3e9
 _UNKNOWN = 2 ** 63
 
 
-def look_at_graph(topics: Sequence[str], seconds: float) -> list[Finding]:
+def probe_graph(topics: Sequence[str], seconds: float) -> list[Finding]:
     """
     Inspect topics, and measure those that carry images.
 
@@ -56,29 +56,29 @@ def look_at_graph(topics: Sequence[str], seconds: float) -> list[Finding]:
     executor.add_node(node)
     try:
         _spin(executor, _DISCOVERY)
-        return _look(node, executor, topics, seconds)
+        return _probe(node, executor, topics, seconds)
     finally:
         executor.shutdown()
         node.destroy_node()
         context.try_shutdown()
 
 
-def _look(node: Node, executor: SingleThreadedExecutor, topics: Sequence[str], seconds: float
-          ) -> list[Finding]:
+def _probe(node: Node, executor: SingleThreadedExecutor, topics: Sequence[str], seconds: float
+           ) -> list[Finding]:
     findings = [Finding('middleware', OK, f'the graph is seen through '
                         f'{rclpy.get_rmw_implementation_identifier()}')]
     found = {topic: _endpoints(node, topic) for topic in topics}
-    ears = [_Listener(node, topic, message_type)
-            for topic, endpoints in found.items()
-            for message_type in sorted({one.message_type for one in endpoints
-                                        if one.is_publisher} & set(_CLASSES))]
-    _spin(executor, seconds if ears else 0.0)
+    listeners = [_Listener(node, topic, message_type)
+                 for topic, endpoints in found.items()
+                 for message_type in sorted({one.message_type for one in endpoints
+                                             if one.is_publisher} & set(_CLASSES))]
+    _spin(executor, seconds if listeners else 0.0)
     for topic, endpoints in found.items():
         if endpoints:
-            findings += judge_topic(topic, endpoints)
-    for ear in ears:
-        findings += judge_stream(ear.stream(seconds))
-    if not ears:
+            findings += check_topic(topic, endpoints)
+    for listener in listeners:
+        findings += check_stream(listener.stream(seconds))
+    if not listeners:
         others = [name for name, types in node.get_topic_names_and_types()
                   if set(types) & set(_CLASSES)]
         hint = f'remap it to one of {", ".join(others)}' if others else 'start a camera'

@@ -96,11 +96,11 @@ class Machine:
     receive_buffer: int | None
 
 
-def look_at_machine() -> Machine:
+def inspect_machine() -> Machine:
     """Inspect this machine."""
-    modules = {name: _look_at_module(name, distribution)
+    modules = {name: _inspect_module(name, distribution)
                for name, distribution in MODULES.items()}
-    cuda, gpus = _look_at_torch() if modules['torch'].works else ('', ())
+    cuda, gpus = _inspect_torch() if modules['torch'].works else ('', ())
     return Machine(
         python=f'{platform.python_version()} ({sys.executable})',
         modules=modules,
@@ -121,7 +121,7 @@ def parse_driver(text: str) -> str:
     return found.group(1) if found else ''
 
 
-def _look_at_module(name: str, distribution: str) -> Module:
+def _inspect_module(name: str, distribution: str) -> Module:
     try:
         if importlib.util.find_spec(name) is None:
             return Module()
@@ -148,7 +148,7 @@ def _version(distribution: str) -> str:
     return '?'
 
 
-def _look_at_torch() -> tuple[str, tuple[Gpu, ...]]:
+def _inspect_torch() -> tuple[str, tuple[Gpu, ...]]:
     import torch
     if not torch.cuda.is_available():
         return torch.version.cuda or '', ()

@@ -34,7 +34,7 @@ def write_report(folder: Path, title: str, settings: str, result: dict[str, Any]
     """
     Write ``index.html``, ``result.json`` and the actions of each episode.
 
-    :param settings: how it was run, a sentence.
+    :param settings: how it was run, as one line.
     :returns: the page.
     """
     folder.mkdir(parents=True, exist_ok=True)

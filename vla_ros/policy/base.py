@@ -25,7 +25,7 @@ class Observation:
 
     :param images: one array per camera, uint8 (H, W, 3) RGB, the main camera first. They may be
         views of a message's memory: valid only while ``infer`` runs, never written to.
-    :param instruction: the task as a sentence, as the user gave it.
+    :param instruction: the task in natural language, as the user gave it.
     :param proprio: the robot's state as the checkpoint was trained on it, float64 (P,), or None.
     :param prefetched: what :attr:`PrefetchingPolicy.prefetch` returned for the first image, if it
         was prefetched.
@@ -86,7 +86,7 @@ class PolicySpec:
     :param action_shape: (T, D) of every chunk.
     :param image_count: how many images an observation must hold.
     :param proprio_dim: length of the proprioception vector, 0 if the policy takes none.
-    :param attention_reason: one sentence on why this attention implementation was chosen.
+    :param attention_reason: why this attention implementation was chosen.
     :param revision: commit of a checkpoint of the hub; empty for a folder.
     """
 

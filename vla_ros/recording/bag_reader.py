@@ -137,7 +137,7 @@ def complete_bag(path: Path, metadata: dict[str, str]) -> int:
 
     :param metadata: of the episode, over what is there.
     :returns: messages in it.
-    :raises BagError: it is no bag.
+    :raises BagError: it is not a bag.
     """
     bag = Bag(path)
     values = {**bag.metadata, **metadata}

@@ -35,7 +35,7 @@ from vla_ros.recording.images import frame_images
 
 #: Seconds for which a stream may be silent at the end before it counts as dead.
 _DEAD = 1.0
-_PICTURES = 6
+_IMAGES = 6
 
 
 class _Motion:
@@ -46,12 +46,12 @@ class _Motion:
         self._topic = state.topic if state is not None and state.type == JOINTS else ''
         self.positions: dict[str, float] = {}
 
-    def look(self, sample: Sample, message: Any) -> None:
+    def add(self, sample: Sample, message: Any) -> None:
         if sample.topic == self._topic:
             self.positions = self.positions | dict(zip(message.name, message.position))
 
     def since(self, before: Mapping[str, float]) -> float:
-        """Give how far a joint has moved, rad or m; infinitely where nobody tells."""
+        """Give how far a joint has moved, rad or m; infinity where it is unknown."""
         return max((abs(position - before.get(name, position))
                     for name, position in self.positions.items()), default=np.inf)
 
@@ -77,7 +77,7 @@ class _Stream:
         self.longest_frozen = 0.0
         self.bad = 0
 
-    def look(self, sample: Sample) -> None:
+    def add(self, sample: Sample) -> None:
         stamp = stamp_of(self._kind, sample.data) or sample.log_time
         self.log_backwards += sample.log_time < self.last_log
         self.last_log = sample.log_time
@@ -85,7 +85,7 @@ class _Stream:
             crc = zlib.crc32(pixels_of(self._kind, sample.data))
             if self._stamps and crc == self._crc:
                 self.frozen += 1
-                # Of an arm at rest a camera may show the same picture again.
+                # Of an arm at rest a camera may show the same image again.
                 if self._motion.since(self._frozen_at) > self._moved:
                     self.longest_frozen = max(self.longest_frozen,
                                               (stamp - self._frozen_since) * 1e-9)
@@ -105,14 +105,14 @@ class _Stream:
 
 
 def check_bag(path: Path, limits: Limits, contract: ObservationContract | None = None,
-              instruction: str = '', has_pictures: bool = True) -> Report:
+              instruction: str = '', has_images: bool = True) -> Report:
     """
     Check an episode.
 
     :param contract: instead of the bag's own.
     :param instruction: of frames that have none.
-    :param has_pictures: whether the report shows some frames.
-    :raises BagError: it is no bag, or has no contract.
+    :param has_images: whether the report shows some frames.
+    :raises BagError: it is not a bag, or has no contract.
     """
     bag = Bag(path)
     contract = contract_of(bag, contract)
@@ -121,18 +121,18 @@ def check_bag(path: Path, limits: Limits, contract: ObservationContract | None =
     last: dict[str, int] = {}
     motion = _Motion(contract)
 
-    def look(sample: Sample, message: Any) -> None:
+    def add(sample: Sample, message: Any) -> None:
         if sample.topic not in streams:
             streams[sample.topic] = _Stream(sample.topic, sample.type, sample.log_time, motion,
                                             limits.moved)
-        motion.look(sample, message)
-        streams[sample.topic].look(sample)
+        motion.add(sample, message)
+        streams[sample.topic].add(sample)
         last['log'] = max(last.get('log', 0), sample.log_time)
         if sample.type.endswith('/VlaAction') and not np.isfinite(message.action).all():
             streams[sample.topic].bad += 1
 
     try:
-        plan = plan_episode(bag, contract, look)
+        plan = plan_episode(bag, contract, add)
     except BagError as error:
         report.error('damaged', str(error))
         return report
@@ -144,9 +144,9 @@ def check_bag(path: Path, limits: Limits, contract: ObservationContract | None =
         'frames': str(len(plan.frames)), 'outcome': bag.metadata.get('outcome', ''),
         'instruction': bag.metadata.get('instruction', ''),
         'checkpoint': ' '.join(bag.metadata.get(key, '') for key in ('checkpoint', 'revision')),
-        'train/run parity': f'{plan.answered - len(plan.unlike)} of {plan.answered} observations '
+        'train/run parity': f'{plan.compared - len(plan.unlike)} of {plan.compared} observations '
                             'of the node are those of the dataset'}
-    if has_pictures and plan.frames:
+    if has_images and plan.frames:
         _add_images(bag, plan, report)
     return report
 
@@ -199,7 +199,7 @@ def _check_streams(streams: Mapping[str, _Stream], end: int, contract: Observati
             report.warn('gap', f'{topic} has a gap of {facts.longest_gap:.2f} s; usual are '
                                f'{1 / facts.rate:.3f} s')
         if stream.longest_frozen > limits.frozen:
-            report.error('frozen', f'the pictures on {topic} repeat for up to '
+            report.error('frozen', f'the images on {topic} repeat for up to '
                                    f'{stream.longest_frozen:.2f} s while the arm moves, '
                                    f'{facts.frozen} in all')
     clock = next((one for one in report.streams if one.name == contract.clock_camera.topic), None)
@@ -218,7 +218,7 @@ def _check_plan(bag: Bag, plan: EpisodePlan, instruction: str, limits: Limits,
         report.error(name, str(error))
     if plan.unlike:
         stamp, why = plan.unlike[0]
-        report.error('parity', f'{len(plan.unlike)} of {plan.answered} observations of the node '
+        report.error('parity', f'{len(plan.unlike)} of {plan.compared} observations of the node '
                                f'are not those of the dataset; at {stamp * 1e-9:.3f} {why}')
     if not plan.frames:
         return
@@ -245,7 +245,7 @@ def _check_plan(bag: Bag, plan: EpisodePlan, instruction: str, limits: Limits,
 
 
 def _add_images(bag: Bag, plan: EpisodePlan, report: Report) -> None:
-    chosen = np.unique(np.linspace(0, len(plan.frames) - 1, _PICTURES).astype(int)).tolist()
+    chosen = np.unique(np.linspace(0, len(plan.frames) - 1, _IMAGES).astype(int)).tolist()
     counts = {camera.name: 0 for camera in plan.contract.cameras}
     try:
         for camera, rgb in frame_images(bag, plan.contract,

@@ -20,11 +20,11 @@ from vla_ros.recording.findings import StreamFacts
 _LOOKED_AT, _SHOWN = 24, 8
 
 
-def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Report:
+def check_dataset(folder: Path, limits: Limits, has_images: bool = True) -> Report:
     """
     Check a dataset.
 
-    :param has_pictures: whether images are decoded.
+    :param has_images: whether images are decoded.
     """
     report = Report(folder.resolve().name)
     try:
@@ -49,9 +49,9 @@ def check_dataset(folder: Path, limits: Limits, has_pictures: bool = True) -> Re
         where = f'episode {number}: '
         check_numbers(report, limits, names, actions[rows.start:rows.stop],
                       dataset.metadata.fps, 'action', where)
-        if has_pictures:
-            _check_pictures(dataset, rows, limits, where, report)
-    if has_pictures:
+        if has_images:
+            _check_images(dataset, rows, limits, where, report)
+    if has_images:
         _show(dataset, report)
     return report
 
@@ -86,8 +86,8 @@ def _check_contract(folder: Path, report: Report) -> None:
                                    'a node observes the same cannot be checked')
 
 
-def _check_pictures(dataset: LeRobotDataset, rows: range, limits: Limits, where: str,
-                    report: Report) -> None:
+def _check_images(dataset: LeRobotDataset, rows: range, limits: Limits, where: str,
+                  report: Report) -> None:
     """Find repeated images in a run of frames from the middle of an episode."""
     middle = range(max(rows.start, (rows.start + rows.stop - _LOOKED_AT) // 2), rows.stop)
     looked_at = middle[:_LOOKED_AT]
@@ -95,19 +95,19 @@ def _check_pictures(dataset: LeRobotDataset, rows: range, limits: Limits, where:
         before, run = None, 0
         try:
             for row in looked_at:
-                picture = dataset.picture(row, camera)
-                run = run + 1 if before is not None and np.array_equal(before, picture) else 0
-                before = picture
+                image = dataset.image(row, camera)
+                run = run + 1 if before is not None and np.array_equal(before, image) else 0
+                before = image
                 if run >= max(3, dataset.metadata.fps / 2) and _has_moved(
                         dataset.states, row - run, row, limits.moved):
-                    report.error('frozen', f'{where}the pictures of {camera} repeat, up to frame '
+                    report.error('frozen', f'{where}the images of {camera} repeat, up to frame '
                                            f'{row - rows.start}')
                     break
         except DatasetError as error:
             report.error('damaged', f'{where}{error}')
             return
         if before is not None and before.max() < 8:
-            report.warn('dark', f'{where}the pictures of {camera} are black')
+            report.warn('dark', f'{where}the images of {camera} are black')
 
 
 def _has_moved(states: np.ndarray | None, first: int, last: int, moved: float) -> bool:
@@ -120,7 +120,7 @@ def _show(dataset: LeRobotDataset, report: Report) -> None:
     for camera in dataset.cameras:
         for row in chosen:
             try:
-                report.images.append((f'{camera}, frame {row}', dataset.picture(row, camera)))
+                report.images.append((f'{camera}, frame {row}', dataset.image(row, camera)))
             except DatasetError:
                 return  # it was found above
         counts = StreamFacts(camera, len(dataset), dataset.metadata.fps,

@@ -54,7 +54,7 @@ def convert(paths: Sequence[Path], out: Path, plan: ConversionPlan,
 
     :param paths: of the bags, an episode each.
     :param out: a folder that does not exist yet, or is empty.
-    :param report: takes a sentence about each bag.
+    :param report: called with a line about each bag.
     :returns: episodes left out, because of what is wrong with them.
     :raises ConversionError: there is nothing to write, or it would be written over something.
     """
@@ -151,10 +151,10 @@ class _Converter:
 
 def check_plan(bag: Bag, plan: EpisodePlan, instruction: str) -> list[str]:
     """
-    Give the sentence of each frame, of an episode that can be converted.
+    Give the instruction of each frame, of an episode that can be converted.
 
     :param instruction: of frames that have none.
-    :raises BagError: it cannot: no frames, no action, a hole, or no sentence.
+    :raises BagError: it cannot: no frames, no action, a gap, or no instruction.
     """
     if plan.contract.action is None:
         raise BagError(bag.path, 'its contract names no action, which a dataset needs')

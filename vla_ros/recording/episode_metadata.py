@@ -31,11 +31,11 @@ class EpisodeMetadata:
         self._future: Any = None
         node.create_timer(1.0, self._ask)
 
-    def look(self, kind: str, data: bytes) -> None:
+    def note(self, message_type: str, data: bytes) -> None:
         """Keep a serialised message that describes the episode."""
-        if kind == 'vla_ros_msgs/msg/VlaStatus':
+        if message_type == 'vla_ros_msgs/msg/VlaStatus':
             self._status = data
-        elif kind == 'std_msgs/msg/String':
+        elif message_type == 'std_msgs/msg/String':
             self._instruction = data
 
     def known(self) -> dict[str, str]:

@@ -4,7 +4,7 @@
 """
 Which messages of a bag make which frame of a dataset, by the bag's observation contract.
 
-One pass over the bag, in which no picture is decoded. The same :class:`Aligner` puts a frame
+One pass over the bag, in which no image is decoded. The same :class:`Aligner` puts a frame
 together that puts the node's observations together.
 """
 
@@ -46,7 +46,7 @@ class PlannedFrame:
     :param images: number of the image in its topic, by camera in the order of the contract.
     :param state: float64 (P,), None where the contract has none.
     :param action: float64 (D,).
-    :param task: the sentence in force.
+    :param task: the instruction in force.
     :param intervention: whether a person moved the arm.
     """
 
@@ -66,7 +66,7 @@ class EpisodePlan:
     :param frames: without the incomplete ones before the first and after the last.
     :param holes: incomplete frames between them: stamp and reason.
     :param edges: incomplete frames before and after them, likewise.
-    :param answered: answers of the policy whose observation is known.
+    :param compared: results of the policy whose observation is known.
     :param unlike: of these, those that were observed otherwise than here: stamp and reason.
     """
 
@@ -74,7 +74,7 @@ class EpisodePlan:
     frames: list[PlannedFrame] = field(default_factory=list)
     holes: list[tuple[int, str]] = field(default_factory=list)
     edges: list[tuple[int, str]] = field(default_factory=list)
-    answered: int = 0
+    compared: int = 0
     unlike: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -104,24 +104,24 @@ def contract_of(bag: Bag, given: ObservationContract | None = None) -> Observati
 
 
 def plan_episode(bag: Bag, contract: ObservationContract,
-                 look: Callable[[Sample, Any], None] = lambda sample, message: None
+                 inspect: Callable[[Sample, Any], None] = lambda sample, message: None
                  ) -> EpisodePlan:
     """
     Find the frames of an episode.
 
-    :param look: called with every message, and its content where it was decoded, else None.
+    :param inspect: called with every message, and its content where it was decoded, else None.
     :raises BagError: the bag cannot be read.
     """
-    return _Planner(bag, contract, look).run()
+    return _Planner(bag, contract, inspect).run()
 
 
 class _Planner:
     """Reads one bag."""
 
     def __init__(self, bag: Bag, contract: ObservationContract,
-                 look: Callable[[Sample, Any], None]) -> None:
+                 inspect: Callable[[Sample, Any], None]) -> None:
         self._bag = bag
-        self._look = look
+        self._inspect = inspect
         self._plan = EpisodePlan(contract)
         action = contract.action
         self._wait = max(_LATENESS, int(1e9 * action.max_age) if action is not None else 0)
@@ -142,16 +142,16 @@ class _Planner:
         for sample in self._bag.samples():
             if sample.topic in self._cameras:
                 self._image(self._cameras[sample.topic], sample)
-                self._look(sample, None)
+                self._inspect(sample, None)
             else:
                 message = self._bag.decode(sample)
                 self._message(sample, message)
-                self._look(sample, message)
+                self._inspect(sample, message)
             while self._waiting and self._waiting[0].arrived + self._wait < sample.log_time:
                 self._settle(self._waiting.popleft())
         while self._waiting:
             self._settle(self._waiting.popleft())
-        self._sort_out()
+        self._leave_out_incomplete()
         return self._plan
 
     def _image(self, camera: CameraInput, sample: Sample) -> None:
@@ -186,7 +186,7 @@ class _Planner:
             self._note_control(stamp_of(sample.type, sample.data) or sample.log_time,
                                getattr(message, 'control_mode', '') == TAKEOVER)
         elif name == 'VlaAction':
-            self._answer(message)
+            self._result(message)
         elif sample.topic.endswith('/instruction') and name == 'String':
             self._task = message.data.strip()
 
@@ -199,8 +199,8 @@ class _Planner:
         before = [is_takeover for since, is_takeover in self._takeovers if since <= stamp]
         return bool(before) and before[-1]
 
-    def _answer(self, message: Any) -> None:
-        """Note what the node observed when it answered an image."""
+    def _result(self, message: Any) -> None:
+        """Note what the node observed for a result."""
         names = getattr(message, 'input_names', None)
         stamp = _nanoseconds(message.header.stamp)
         if not names or not stamp:
@@ -236,7 +236,7 @@ class _Planner:
                  reason: str) -> None:
         if not stamps and not any(isinstance(found, PlannedFrame) for _, found in self._found):
             return  # what the node observed had come before the recording began
-        self._plan.answered += 1
+        self._plan.compared += 1
         if not stamps:
             self._plan.unlike.append((stamp, f'the node saw it, here {reason}'))
             return
@@ -249,7 +249,7 @@ class _Planner:
                                           f'{live * 1e-9:.3f}, here it is {here * 1e-9:.3f}'))
                 return
 
-    def _sort_out(self) -> None:
+    def _leave_out_incomplete(self) -> None:
         """Divide the frames into those of the dataset, holes, and edges."""
         whole = [index for index, (_, found) in enumerate(self._found)
                  if isinstance(found, PlannedFrame)]

@@ -28,7 +28,6 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds between two flushes: what a process that is killed loses at most.
 _FLUSH = 0.5
-OUTCOMES = ('success', 'failure', 'unmarked')
 
 
 class RecordingError(VlaError):
@@ -148,7 +147,7 @@ class EpisodeRecorder:
         """
         End the episode.
 
-        :param outcome: one of :data:`OUTCOMES`.
+        :param outcome: one of :data:`vla_ros.recording.parameters.OUTCOMES`.
         :param metadata: as it is known now.
         :returns: its bag.
         :raises RecordingError: none is being recorded, or its bag could not be finished.

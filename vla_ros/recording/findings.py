@@ -19,7 +19,7 @@ class Finding:
 
     :param level: error: it must not be trained on; warning: it is worth a look.
     :param name: of the check.
-    :param text: one sentence with the numbers.
+    :param text: one line with the numbers.
     """
 
     level: str
@@ -142,11 +142,11 @@ def count_interventions(interventions: np.ndarray, lengths: Sequence[int]) -> st
 def check_numbers(report: Report, limits: Limits, names: Sequence[str], values: np.ndarray,
                   fps: float, what: str, where: str = '') -> None:
     """
-    Look for numbers that are none, jumps, limits, and stillness, in the order of the frames.
+    Look for invalid numbers, jumps, limits, and stillness, in the order of the frames.
 
     :param values: float64 (T, D) of one episode.
     :param what: they are, like ``action``.
-    :param where: of the episode, for the sentences.
+    :param where: of the episode, for the text.
     """
     bad = ~np.isfinite(values).all(1)
     if bad.any():

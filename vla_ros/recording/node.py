@@ -74,7 +74,7 @@ class RecordNode(Node):
         """
         Do what an operator has decided, one of :data:`DECISIONS`.
 
-        :returns: whether it was done, and what happened, as a sentence.
+        :returns: whether it was done, and what happened, as one line.
         """
         recorder = self.recorder
         try:
@@ -92,9 +92,9 @@ class RecordNode(Node):
         except (VlaError, OSError) as error:
             self.get_logger().error(f'{decision}: {describe(error)}')
             return False, describe(error)
-        sentence = f'{decision}: {path}'
-        self.get_logger().info(sentence)
-        return True, sentence
+        line = f'{decision}: {path}'
+        self.get_logger().info(line)
+        return True, line
 
     def close(self) -> None:
         """Finish the episode and take no more messages; to be called before the node ends."""
@@ -138,7 +138,7 @@ class RecordNode(Node):
 
     def _take(self, topic: str, data: bytes, info: dict[str, Any]) -> None:
         now = self.get_clock().now().nanoseconds
-        self._metadata.look(self._types[topic], data)
+        self._metadata.note(self._types[topic], data)
         gid = info.get('publisher_gid')
         self.recorder.take(topic, data, now, int(info['source_timestamp'] or now),
                            bytes(gid['data']) if gid else b'',

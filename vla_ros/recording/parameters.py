@@ -6,6 +6,9 @@
 from vla_ros.control.parameter import Parameter
 from vla_ros.recording.bag_writer import COMPRESSIONS
 
+#: How an episode ended.
+OUTCOMES = ('success', 'failure', 'unmarked')
+
 PARAMETERS = (
     Parameter('contract', 'tabletop', 'What the policy observes and commands: a YAML file, or the '
               'name of one in config/contracts.'),

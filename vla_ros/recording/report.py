@@ -16,7 +16,7 @@ from PIL import Image
 from vla_ros.recording.findings import ERROR
 from vla_ros.recording.findings import Report
 
-#: Longest side of a picture, pixels; points of a curve; curves of a report.
+#: Longest side of an image, pixels; points of a curve; curves of a report.
 _SIDE, _POINTS, _CURVES = 240, 400, 16
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; color: #222; }
@@ -106,10 +106,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _jpeg(rgb: np.ndarray) -> str:
-    picture = Image.fromarray(np.ascontiguousarray(rgb))
-    picture.thumbnail((_SIDE, _SIDE))
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    image.thumbnail((_SIDE, _SIDE))
     stream = io.BytesIO()
-    picture.save(stream, 'JPEG', quality=80)
+    image.save(stream, 'JPEG', quality=80)
     return f'data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}'
 
 

@@ -112,9 +112,9 @@ class Camera:
 
     def problem(self) -> str:
         """Say why no image arrives; empty if images do, or may come any moment."""
-        return diagnose(self.look())
+        return diagnose(self.state())
 
-    def look(self) -> CameraView:
+    def state(self) -> CameraView:
         """Check the connection."""
         silence = time.monotonic() - self._last
         if self._source == 'iceoryx2':

@@ -15,10 +15,10 @@ import numpy as np
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
-from vla_ros.camera.image_encodings import how_to_read
+from vla_ros.camera.image_encodings import conversion_advice
 from vla_ros.camera.image_encodings import PIXEL_BYTES
 from vla_ros.camera.image_encodings import to_rgb
-from vla_ros.camera.image_encodings import why_colourless
+from vla_ros.camera.image_encodings import unsupported_reason
 from vla_ros.control.ros_interface import InferenceResult
 from vla_ros.control.status import Status
 from vla_ros.data.compressed_image import decode
@@ -65,7 +65,7 @@ def image_rgb(image: Image) -> np.ndarray:
     """
     if image.encoding in PIXEL_BYTES:
         return to_rgb(image.encoding, image.height, image.width, image.step, image.data)
-    problem = why_colourless(image.encoding)
+    problem = unsupported_reason(image.encoding)
     if problem:
         raise ImageError(problem)  # cv_bridge would refuse it, too
     return _convert_with_cv_bridge(image)
@@ -87,7 +87,7 @@ def _convert_with_cv_bridge(image: Image) -> np.ndarray:
         # Only the real one has this module.
         import cv_bridge.boost.cv_bridge_boost  # noqa: F401
     except ImportError as error:
-        raise ImageError(how_to_read(image.encoding)) from error
+        raise ImageError(conversion_advice(image.encoding)) from error
     try:
         return cv_bridge.CvBridge().imgmsg_to_cv2(image, 'rgb8')
     except Exception as error:  # OpenCV's own error, CvBridgeError, or numpy's about the sizes

@@ -132,9 +132,9 @@ class TeleopNode(Node):
             self.get_logger().error(f'{self._resume.srv_name} is not there: does the node run, '
                                     'with teleop.enabled?')
             return
-        self._resume.call_async(Trigger.Request()).add_done_callback(self._say_resumed)
+        self._resume.call_async(Trigger.Request()).add_done_callback(self._log_resumed)
 
-    def _say_resumed(self, future: Any) -> None:
+    def _log_resumed(self, future: Any) -> None:
         response = future.result()
         self.get_logger().info('the policy goes on' if response.success else
                                f'the policy does not go on: {response.message}')

@@ -22,12 +22,6 @@ from vla_ros.util.packages import missing_package
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-#: With ``bf16`` products are computed in bfloat16; weights, optimizer and sums stay float32.
-PRECISIONS = ('float32', 'bf16')
-
-#: Where losses can be logged.
-TRACKERS = ('tensorboard', 'wandb', 'trackio')
-
 # The other processes wait while the main process draws samples or runs episodes.
 _TIMEOUT = timedelta(hours=12)
 
@@ -39,9 +33,11 @@ def make_accelerator(device: str = 'cpu', precision: str = 'float32',
     Join the process group and choose the device of this process.
 
     :param device: ``auto``, ``cpu`` or ``cuda``; each process takes a GPU of its own.
-    :param precision: one of ``PRECISIONS``.
+    :param precision: ``float32`` or ``bf16``, which computes products in bfloat16; weights,
+        optimizer and sums stay float32.
     :param accumulate: microbatches that one process computes for each optimizer step.
-    :param tracker: one of ``TRACKERS``, or a ``GeneralTracker`` of accelerate; None for none.
+    :param tracker: ``tensorboard``, ``wandb``, ``trackio``, or a ``GeneralTracker`` of
+        accelerate; None for none.
     :param folder: where a tracker that writes files puts them.
     :raises ParameterError: ``accumulate`` is below 1.
     :raises UnsupportedError: there is no such device, accelerate is not installed, or its

@@ -125,7 +125,7 @@ class BatchStream:
         """
         Give the batch of a key; those before it are passed over.
 
-        :raises VlaError: it cannot be made, for a damaged picture, say.
+        :raises VlaError: it cannot be made, for example for a damaged image.
         """
         for found, batch in self._batches:
             if isinstance(batch, _Failure):

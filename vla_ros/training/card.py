@@ -149,8 +149,8 @@ tags: [robotics, vision-language-action]
 # A small VLA for the simulated arm
 
 A model of the OpenVLA class in its official layout (two ViTs, a projector, a Llama, 256 action
-bins), {weights} million weights, {size} MiB. From one image of the table and a sentence it gives
-the positions that the six joints and the gripper are to go to. `unnorm_key` is
+bins), {weights} million weights, {size} MiB. From one image of the table and an instruction it
+gives the positions that the six joints and the gripper are to go to. `unnorm_key` is
 `vla_ros_tabletop`; the action space is `joint_position`, rad and m.
 
 ## How it was made
@@ -173,10 +173,10 @@ happens to another block than the one that was named is a failure. The interval 
 
 ## Limits
 
-It knows this arm, this camera, this table, and three sentences: "reach the {{color}} block", "push
-the {{color}} block", "pick up the {{color}} block" with red, green, blue and yellow. Other words,
-other objects and real cameras are nothing that it has seen. It sees single images and remembers
-nothing. It was trained in simulation only and is made for demonstration and tests: do not let it
+It knows this arm, this camera, this table, and three instructions: "reach the {{color}} block",
+"push the {{color}} block", "pick up the {{color}} block" with red, green, blue and yellow. It has
+not seen other words, other objects or real cameras. It sees single images and has no memory. It
+was trained in simulation only and is made for demonstration and tests: do not let it
 move a real robot.
 
 ## Licence

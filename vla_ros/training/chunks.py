@@ -49,7 +49,7 @@ class ChunkDataset:
 
     def images(self, row: int) -> list[np.ndarray]:
         """Give the image of each camera, uint8 (H, W, 3), RGB."""
-        return [self.main.picture(row, camera) for camera in self.cameras]
+        return [self.main.image(row, camera) for camera in self.cameras]
 
     def chunk(self, row: int, length: int) -> np.ndarray:
         """

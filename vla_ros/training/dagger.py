@@ -112,14 +112,14 @@ def run_rounds(plan: DaggerPlan, start: Path, out: Path, drawn: Samples, workers
 
 def describe(rollouts: Rollouts) -> str:
     """Summarise success rates, with and without perturbation."""
-    sentences = []
+    lines = []
     for name, disturbed in (('undisturbed', False), ('disturbed', True)):
         chosen = [episode for episode, was in zip(rollouts.episodes, rollouts.disturbed)
                   if was == disturbed]
         rows = (f'{row["task"]} {row["successes"]}/{row["episodes"]}'
                 for row in score(chosen)['rows'])
-        sentences.append(f'{name} {" ".join(rows) or "none"}')
-    return f'{"; ".join(sentences)}; {len(rollouts.samples.images)} labelled states'
+        lines.append(f'{name} {" ".join(rows) or "none"}')
+    return f'{"; ".join(lines)}; {len(rollouts.samples.images)} labelled states'
 
 
 def _check_plan(plan: DaggerPlan, start: Path, out: Path) -> None:

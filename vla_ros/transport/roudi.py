@@ -43,11 +43,11 @@ class Daemon:
 
     def wait_for(self, text: str, seconds: float) -> bool:
         """Wait until it prints a text; give whether it did, before it ended or time was up."""
-        def has_said() -> bool:
+        def has_printed() -> bool:
             return any(text in line for line in self._lines)
         with self._changed:
-            self._changed.wait_for(lambda: has_said() or self._has_ended, max(0.0, seconds))
-            return has_said()
+            self._changed.wait_for(lambda: has_printed() or self._has_ended, max(0.0, seconds))
+            return has_printed()
 
     def wait(self) -> int:
         """Wait until it ends; give its exit status."""
@@ -57,7 +57,7 @@ class Daemon:
         """Give its exit status, None while it runs."""
         return self._process.poll()
 
-    def last_words(self) -> str:
+    def last_line(self) -> str:
         """Give the last line that it printed."""
         with self._changed:
             return next((line for line in reversed(self._lines) if line.strip()), 'no output')
@@ -111,15 +111,15 @@ def is_ready(daemon: Daemon, process: Process) -> bool:
     if daemon.wait_for(process.ready, _START_LIMIT):
         return True
     # Filling its pools is work, and takes longer on a busy machine.
-    if _FILLING in daemon.last_words() and daemon.wait_for(process.ready, BUSY_LIMIT):
+    if _FILLING in daemon.last_line() and daemon.wait_for(process.ready, BUSY_LIMIT):
         return True
     status = daemon.status()
     if status is None:
         raise UnsupportedError('RouDi', 'it was started, but is not ready after '
-                               f'{_START_LIMIT:g} s: {daemon.last_words()}', _by_hand(process))
+                               f'{_START_LIMIT:g} s: {daemon.last_line()}', _by_hand(process))
     if process.mode == 'auto' and is_locked(process.lock):
         return False
-    raise UnsupportedError('RouDi', f'it ended with status {status}: {daemon.last_words()}',
+    raise UnsupportedError('RouDi', f'it ended with status {status}: {daemon.last_line()}',
                            _by_hand(process))
 
 

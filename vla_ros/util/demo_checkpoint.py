@@ -23,8 +23,6 @@ from vla_ros.util.tiny_tokenizer import write_tokenizer
 
 #: The dataset whose statistics scale the demo's actions.
 DATASET = 'demo'
-#: What each number of an action is: metres, radians, and 0 to 1 for the gripper.
-ACTION_NAMES = ('x', 'y', 'z', 'roll', 'pitch', 'yaw', 'gripper')
 
 _ACTION_BINS = 256
 _PADDING = 64

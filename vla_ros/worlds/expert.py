@@ -8,7 +8,7 @@ It keeps no state, so it can say what to do wherever an arm has ended up, by its
 someone else's mistakes: recovery needs no script, and any state can be labelled.
 
 Going down is a funnel: the nearer the tool is to where it may go down, the lower is its goal. With
-an edge instead, which a picture does not show, a model that is two centimetres off waits at it.
+an edge instead, which an image does not show, a model that is two centimetres off waits at it.
 """
 
 import numpy as np

@@ -27,7 +27,7 @@ DWELL = 0.4
 
 
 class TaskError(VlaError):
-    """A sentence that is none of the simulator's tasks."""
+    """An instruction for none of the simulator's tasks."""
 
     def __init__(self, instruction: str) -> None:
         super().__init__(f'instruction {instruction!r} is not a task of the simulator; it knows '
@@ -49,13 +49,13 @@ class Task:
 
     @property
     def instruction(self) -> str:
-        """The sentence that asks for it."""
+        """The instruction for it."""
         return _PHRASES[self.kind].format(self.color)
 
     @classmethod
     def parse(cls, instruction: str) -> 'Task':
         """
-        Understand a sentence.
+        Find the task of an instruction.
 
         :raises TaskError: it is none of the tasks.
         """

@@ -77,7 +77,7 @@ class World:
         """Arrange a scene without simulating it; objects have not come to rest yet."""
         mujoco.mj_resetData(self.model, self.data)
         self._arrange(scene)
-        self._dress(scene)
+        self._apply_materials(scene)
         start = np.array([*self._arm.solve(scene.tool), scene.gripper])
         self.data.qpos[self._positions] = start
         self.data.qpos[self.model.joint('gripper_mirror').qposadr[0]] = scene.gripper
@@ -179,7 +179,7 @@ class World:
             self.data.qpos[address:address + 7] = [*body.position, *turn]
             self.model.geom(name).rgba[:3] = body.color
 
-    def _dress(self, scene: Scene) -> None:
+    def _apply_materials(self, scene: Scene) -> None:
         """Set light, table and camera."""
         model = self.model
         table = model.geom('table')

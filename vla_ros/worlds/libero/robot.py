@@ -22,7 +22,7 @@ _LINKS = {**{f'robot0_link{number}': f'panda_link{number}' for number in range(8
           'robot0_right_hand': 'panda_hand', 'gripper0_right_gripper': 'panda_gripper',
           'gripper0_eef': 'panda_grip_point', 'gripper0_leftfinger': 'panda_leftfinger',
           'gripper0_rightfinger': 'panda_rightfinger'}
-BASE_LINK, TIP_LINK = 'panda_link0', 'panda_grip_point'
+BASE_LINK = 'panda_link0'
 #: Speeds that Franka publishes, rad/s and m/s; the MJCF has none.
 _SPEEDS = dict(zip(JOINTS, (2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61, 0.2)))
 _HINGE = 3

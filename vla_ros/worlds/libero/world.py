@@ -54,7 +54,7 @@ class LiberoWorld:
         suite = benchmark.get_benchmark(task.suite)(task_order_index=0)
         described = suite.get_task(task.number)
         self.task = task
-        #: The sentence that goes with it.
+        #: Its instruction.
         self.instruction: str = described.language
         self._states = np.asarray(suite.get_task_init_states(task.number))
         if self._states.ndim != 2 or not len(self._states):
