@@ -78,8 +78,8 @@ def load(checkpoint, **settings):
 def plain_loss(policy, dataset):
     """Compute the loss of all frames with the network that infers, token by token in numpy."""
     network, llama = policy.engine.network, policy.engine.network.language_model
-    numbers = json.loads((dataset.folder / 'meta/stats.json').read_text())['action']
-    scale = ActionStatistics(np.array(numbers['q01']), np.array(numbers['q99']), np.ones(7, bool))
+    low, high = np.quantile(dataset.actions, (0.01, 0.99), axis=0)
+    scale = ActionStatistics(low, high, np.ones(7, bool))
     losses = []
     for index in range(len(dataset)):
         frame = dataset[index]
