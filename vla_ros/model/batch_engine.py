@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Greedy decoding of several independent sequences in the same passes."""
+"""Decoding of several independent sequences in the same passes: greedy, or sampled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,11 +37,16 @@ class BatchItem:
     :param pixels: (3·towers, S, S), of the network's dtype, on its device.
     :param prompt: ids of the model's input, the beginning-of-sequence token first.
     :param draft: tokens to verify, the previous action's; empty for none.
+    :param noise: float32 (D, vocabulary), added to the logits of the D tokens, in an engine that
+        samples; None for none. Gumbel noise times a temperature makes the token a sample of the
+        softmax at this temperature. E. J. Gumbel (1954); with a draft, too, since the noise of a
+        token is the same in every pass.
     """
 
     pixels: Tensor
     prompt: tuple[int, ...]
     draft: Sequence[int] = ()
+    noise: Tensor | None = None
 
 
 class BatchEngine:
@@ -53,18 +58,20 @@ class BatchEngine:
     """
 
     def __init__(self, network: OpenVlaNetwork, max_length: int, count: int,
-                 recorder: Recorder | None = None) -> None:
+                 recorder: Recorder | None = None, is_sampled: bool = False) -> None:
         """
         Allocate nothing yet.
 
         :param max_length: longest sequence: patches, prompt and generated tokens.
         :param count: number of generated tokens.
         :param recorder: makes passes ready to run; by default CUDA graphs on a CUDA device.
+        :param is_sampled: whether items may have noise.
         """
         self.network = network
         self.max_length = max_length
         self.count = count
         self._recorder = recorder
+        self._is_sampled = is_sampled
         self._buffers: BatchBuffers | None = None
         self._room = 0
         # By number of sequences.
@@ -108,6 +115,9 @@ class BatchEngine:
         drafts = [list(item.draft[:self.count - 1]) for item in items]
         buffers.pixels[:len(items)] = torch.stack([item.pixels for item in items])
         write_prompts(self.network, buffers, [item.prompt for item in items], drafts)
+        if buffers.noise is not None:
+            for noise, item in zip(buffers.noise, items):
+                noise[:self.count] = 0.0 if item.noise is None else item.noise
         embed_images(self.network, buffers)
         timings.finish('vision')
         graphs = self._graphs[size].find(length)
@@ -169,7 +179,8 @@ class BatchEngine:
             # Freed first: the new ones may need its memory.
             self._buffers, self._graphs = None, {}
             layout = Layout(room + self.count, self.count, recorder.bucket)
-            self._buffers = BatchBuffers.allocate(self.network, layout, largest)
+            self._buffers = BatchBuffers.allocate(self.network, layout, largest,
+                                                  self._is_sampled)
             self._room = room
         if size not in self._graphs:
             self._graphs[size] = GraphCache(self.network, recorder, self._buffers.first(size),

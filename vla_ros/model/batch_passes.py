@@ -44,6 +44,8 @@ class BatchBuffers:
     :param end: int64 (B,), length of image and prompt.
     :param order: int64 (rows,), 0, 1, 2 …
     :param count: D.
+    :param noise: float32 (B, 2·D, vocabulary), added to the logits of each token: with Gumbel
+        noise the best token is a sample; None where decoding is greedy.
     """
 
     pixels: Tensor
@@ -57,10 +59,16 @@ class BatchBuffers:
     end: Tensor
     order: Tensor
     count: int
+    noise: Tensor | None = None
 
     @classmethod
-    def allocate(cls, network: OpenVlaNetwork, layout: Layout, size: int) -> 'BatchBuffers':
-        """Allocate buffers of so many sequences on the device of a network."""
+    def allocate(cls, network: OpenVlaNetwork, layout: Layout, size: int,
+                 is_sampled: bool = False) -> 'BatchBuffers':
+        """
+        Allocate buffers of so many sequences on the device of a network.
+
+        :param is_sampled: allocate the noise, too.
+        """
         llama, config = network.language_model, network.config
         weight = llama.embed_tokens.weight
         device, like = weight.device, {'dtype': weight.dtype, 'device': weight.device}
@@ -76,7 +84,9 @@ class BatchBuffers:
             states=torch.zeros(size, room, hidden, **like),
             decided=torch.ones(size, dtype=torch.int64, device=device),
             end=torch.full((size,), network.patch_count + 1, device=device),
-            order=torch.arange(layout.rows, device=device), count=layout.count)
+            order=torch.arange(layout.rows, device=device), count=layout.count,
+            noise=torch.zeros(size, room, config.language_model.vocab_size, device=device)
+            if is_sampled else None)
 
     @property
     def size(self) -> int:
@@ -88,12 +98,15 @@ class BatchBuffers:
         return replace(
             self, pixels=self.pixels[:size], sequence=self.sequence[:size],
             cache=self.cache[:, :, :size], tokens=self.tokens[:size], margins=self.margins[:size],
-            states=self.states[:size], decided=self.decided[:size], end=self.end[:size])
+            states=self.states[:size], decided=self.decided[:size], end=self.end[:size],
+            noise=None if self.noise is None else self.noise[:size])
 
     def scratch(self) -> 'BatchBuffers':
         """Allocate buffers like these, with contents on which every pass can run."""
         names = ('pixels', 'sequence', 'cache', 'tokens', 'margins', 'states')
+        noise = None if self.noise is None else torch.zeros_like(self.noise)
         return replace(self, decided=torch.ones_like(self.decided), end=torch.ones_like(self.end),
+                       noise=noise,
                        **{name: torch.zeros_like(getattr(self, name)) for name in names})
 
 
@@ -177,6 +190,9 @@ def _accept(hidden: Tensor, logits: Tensor, buffers: BatchBuffers) -> None:
     :param logits: (B, n, vocabulary), see :func:`vla_ros.model.passes._accept`.
     """
     count = logits.shape[1]
+    if buffers.noise is not None:
+        places = buffers.decided[:, None, None] + buffers.order[:count, None]
+        logits = logits + buffers.noise.gather(1, places.expand(-1, -1, logits.shape[-1]))
     best, margins = best_tokens(logits)
     order, outputs = buffers.order[:count], buffers.decided[:, None] + buffers.order[:count]
     buffers.margins.scatter_(1, outputs, margins)
