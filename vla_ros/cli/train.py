@@ -14,10 +14,10 @@ import sys
 import time
 from typing import Any
 
+from vla_ros.cli.train_options import make_parser
 from vla_ros.errors import ParameterError
 from vla_ros.errors import VlaError
 from vla_ros.training.seeds import LARGEST_SEED
-from vla_ros.util.argument_parser import ArgumentParser
 from vla_ros.util.command_line import run_tool
 from vla_ros.util.packages import missing_package
 
@@ -28,20 +28,20 @@ _OUT = 'the folder of the result'
 _DATA = 'the folder of the drawn samples'
 _DATASET = 'the folder of a LeRobot dataset'
 #: Options of which at most one is given: each is a use of its own.
-_USES = ('ship', 'record', 'merge', 'dataset', 'dagger')
+_USES = ('ship', 'record', 'merge', 'dataset', 'dagger', 'rl')
 #: Options that say something only with --dataset.
 _OF_DATASET = ('camera', 'augment', 'validation', 'patience', 'gradient_checkpointing',
                'proprio', 'only', 'unnorm_key')
 #: Options that count something.
 _COUNTS = ('samples', 'steps', 'batch', 'threads', 'episodes', 'workers', 'lora_rank',
-           'validate_every', 'chunk')
+           'validate_every', 'chunk', 'group', 'scenes', 'worlds', 'passes', 'held_out')
 
 Report = Callable[[int, dict[str, float]], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser(__doc__).parse_args(argv)
     return run_tool('vla_train', lambda: train(arguments))
 
 
@@ -64,6 +64,8 @@ def train(arguments: argparse.Namespace) -> int:
         _train_on_dataset(arguments)
     elif arguments.dagger:
         _run_dagger(arguments)
+    elif arguments.rl:
+        _reinforce(arguments)
     else:
         _train_on_samples(arguments)
     return 0
@@ -74,7 +76,7 @@ def _train_on_samples(arguments: argparse.Namespace) -> None:
     from vla_ros.training.loop import Training
     from vla_ros.training.loop import TrainingPlan
     _require(arguments, 'training', out=_OUT, data=_DATA)
-    plan = TrainingPlan(steps=arguments.steps or 6000, batch=arguments.batch,
+    plan = TrainingPlan(steps=arguments.steps or 6000, batch=arguments.batch or 32,
                         samples=arguments.samples,
                         learning_rate=arguments.learning_rate or 1.5e-3, seed=arguments.seed)
     accelerator = _accelerator(arguments)
@@ -90,12 +92,30 @@ def _run_dagger(arguments: argparse.Namespace) -> None:
              data=_DATA)
     plan = DaggerPlan(
         rounds=arguments.dagger, episodes=arguments.episodes, steps=arguments.steps or 1500,
-        batch=arguments.batch, learning_rate=arguments.learning_rate or 7e-4,
+        batch=arguments.batch or 32, learning_rate=arguments.learning_rate or 7e-4,
         drawn=arguments.samples, seed=arguments.seed)
     accelerator = _accelerator(arguments)
     run_rounds(plan, Path(arguments.start), Path(arguments.out), _draw(arguments, accelerator),
                arguments.workers, lambda line: print(line, flush=True),
                lambda training: progress_line(training.step, plan.steps), accelerator)
+
+
+def _reinforce(arguments: argparse.Namespace) -> None:
+    """Improve a checkpoint by its own episodes."""
+    from vla_ros.training.reinforcement import Reinforcement
+    from vla_ros.training.reinforcement_plan import ReinforcementPlan
+    _require(arguments, '--rl', start='the checkpoint to begin with', out=_OUT)
+    plan = ReinforcementPlan(
+        steps=arguments.rl, scenes=arguments.scenes,
+        revisited=arguments.revisited, size=arguments.group, focus=arguments.focus or '',
+        temperature=arguments.temperature,
+        seconds=arguments.seconds, batch=arguments.batch or 256, kl=arguments.kl,
+        passes=arguments.passes, learning_rate=arguments.learning_rate or 3e-5,
+        validation=arguments.held_out, seed=arguments.seed)
+    training = Reinforcement(
+        plan, Path(arguments.start), Path(arguments.out), _accelerator(arguments),
+        arguments.workers, arguments.worlds, lambda line: print(line, flush=True))
+    training.run(progress_line(training.step, plan.steps, 1))
 
 
 def _record(arguments: argparse.Namespace) -> int:
@@ -172,7 +192,7 @@ def _finetuning(arguments: argparse.Namespace) -> tuple[Any, Any]:
     from vla_ros.training.oft import OftPlan
     settings = {
         'steps': arguments.steps or (1000 if arguments.finetune else 6000),
-        'batch': arguments.batch, 'learning_rate': arguments.learning_rate or 5e-4,
+        'batch': arguments.batch or 32, 'learning_rate': arguments.learning_rate or 5e-4,
         'rank': arguments.lora_rank if arguments.finetune else 0, 'seed': arguments.seed,
         'augment': arguments.augment, 'validation': arguments.validation,
         'validate_every': arguments.validate_every, 'patience': arguments.patience,
@@ -207,16 +227,17 @@ def _draw(arguments: argparse.Namespace, accelerator: Any) -> Any:
         return draw_samples(Path(arguments.data), arguments.samples, small_transform(), report)
 
 
-def progress_line(first: int, steps: int) -> Report:
+def progress_line(first: int, steps: int, every: int = 20) -> Report:
     """
-    Print the progress of a training every 20 steps.
+    Print the progress of a training.
 
     :param first: step at which it begins or goes on.
+    :param every: steps between two lines.
     """
     started = time.monotonic()
 
     def report(step: int, losses: dict[str, float]) -> None:
-        if step % 20 == 0 or step == steps or 'validation_l1' in losses:
+        if step % every == 0 or step == steps or 'validation_l1' in losses:
             rate = (step - first) / (time.monotonic() - started)
             shown = ' '.join(f'{name} {value:.3f}' for name, value in losses.items())
             print(f'step {step}/{steps} {shown} {rate:.2f}/s {_peak_memory():.1f} GiB '
@@ -248,6 +269,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
         raise ParameterError('--patience', arguments.patience, 'a number of validations, or 0')
     if arguments.dagger < 0:
         raise ParameterError('--dagger', arguments.dagger, 'a number of rounds, 1 or more')
+    if arguments.rl < 0:
+        raise ParameterError('--rl', arguments.rl, 'a number of iterations, 1 or more')
     if not 0 <= arguments.seed <= LARGEST_SEED:
         raise ParameterError('--seed', arguments.seed, f'a whole number from 0 to {LARGEST_SEED}')
     rate = arguments.learning_rate
@@ -264,7 +287,10 @@ def _check_use(arguments: argparse.Namespace) -> None:
     given = [f'--{name}' for name in _USES if getattr(arguments, name)]
     if len(given) > 1:
         raise VlaError(f'{" and ".join(given)} exclude one another; give one of them')
-    for name, owner in (('start', 'dagger'), *((name, 'dataset') for name in _OF_DATASET)):
+    if arguments.start and not (arguments.dagger or arguments.rl):
+        raise VlaError('--start belongs to --dagger and --rl, neither of which was given; add one '
+                       'or leave --start out')
+    for name, owner in (*((name, 'dataset') for name in _OF_DATASET), ('focus', 'rl')):
         option = f'--{name.replace("_", "-")}'
         if getattr(arguments, name) and not getattr(arguments, owner):
             raise VlaError(f'{option} belongs to --{owner}, which was not given; add --{owner} or '
@@ -284,91 +310,6 @@ def _require(arguments: argparse.Namespace, use: str, **options: str) -> None:
     if missing:
         raise VlaError(f'{use} needs {" and ".join(missing)}, which the command line does not '
                        f'have; add {"it" if len(missing) == 1 else "them"}')
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = ArgumentParser(prog='vla_train', description=__doc__)
-    parser.add_argument('--out', metavar='DIR',
-                        help='the result: a checkpoint or an adapter; an interrupted '
-                             'training goes on there')
-    parser.add_argument('--data', metavar='DIR', help='keeps the drawn samples')
-    parser.add_argument('--samples', type=int, default=20000, metavar='N',
-                        help='samples drawn from the simulator (default: %(default)s)')
-    parser.add_argument('--steps', type=int, metavar='N',
-                        help='optimizer steps (default: 6000; 1500 in each round of --dagger)')
-    parser.add_argument('--batch', type=int, default=32, metavar='N',
-                        help='images in each step (default: %(default)s)')
-    parser.add_argument('--learning-rate', type=float, metavar='RATE',
-                        help='its maximum (default: 1.5e-3; 7e-4 with --dagger, 5e-4 with '
-                             '--dataset)')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--threads', type=int, default=2, metavar='N')
-    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
-    parser.add_argument('--precision', choices=('float32', 'bf16'), default='float32',
-                        help='of the products; weights and sums stay float32')
-    parser.add_argument('--accumulate', type=int, default=1, metavar='K',
-                        help='compute each batch in K microbatches, one after the other, to '
-                             'save memory')
-    parser.add_argument('--tracker', choices=('tensorboard', 'wandb', 'trackio'),
-                        help='log the losses there')
-    dagger = parser.add_argument_group('DAgger: rollouts of the model, labelled by the expert')
-    dagger.add_argument('--dagger', type=int, default=0, metavar='ROUNDS')
-    dagger.add_argument('--start', metavar='DIR', help='the checkpoint of the first rollouts')
-    dagger.add_argument('--episodes', type=int, default=240, metavar='N',
-                        help='in each round, or to be recorded (default: %(default)s)')
-    dagger.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
-                        help='processes that run episodes (default: the cores)')
-    recording = parser.add_argument_group("the expert's demonstrations as a LeRobot dataset")
-    recording.add_argument('--record', metavar='DIR', help='writes --episodes of them')
-    recorded = parser.add_argument_group('training on recorded data instead')
-    recorded.add_argument('--dataset', metavar='DIR', help='a LeRobot dataset, v2.0 to v3.0')
-    recorded.add_argument('--camera', metavar='NAME', action='append', default=[],
-                          help='its feature with the images (default: the first one); again '
-                               'for each further camera, with --head l1')
-    recorded.add_argument('--finetune', metavar='CHECKPOINT',
-                          help='train a LoRA adapter of it, in --out (default: train the small '
-                               'model from scratch)')
-    recorded.add_argument('--lora-rank', type=int, default=32, metavar='R')
-    recorded.add_argument('--only', choices=('interventions',), default='',
-                          help='train on the frames in which a person moved the arm')
-    recorded.add_argument('--unnorm-key', metavar='KEY', default='',
-                          help="scale actions by the checkpoint's statistics of this name, for "
-                               "the robot that it was trained on (default: the dataset's own)")
-    recorded.add_argument('--head', choices=('tokens', 'l1'), default='tokens',
-                          help='l1: chunks of actions by the L1 head of OpenVLA-OFT '
-                               '(default: %(default)s)')
-    recorded.add_argument('--chunk', type=int, default=8, metavar='N',
-                          help='actions in a chunk, with --head l1 (default: %(default)s)')
-    recorded.add_argument('--proprio', action='store_true',
-                          help='give the model observation.state, with --head l1')
-    recorded.add_argument('--augment', action='store_true',
-                          help='random crops and colours, as OpenVLA trains; run the result with '
-                               'the image transform center_crop')
-    recorded.add_argument('--validation', type=float, default=0.0, metavar='SHARE',
-                          help='part of the episodes that is held out; keeps the best weights')
-    recorded.add_argument('--validate-every', type=int, default=100, metavar='N',
-                          help='steps between two validations (default: %(default)s)')
-    recorded.add_argument('--patience', type=int, default=0, metavar='N',
-                          help='stop after N validations without improvement (default: never)')
-    recorded.add_argument('--gradient-checkpointing', action='store_true',
-                          help='compute activations twice, to save memory')
-    recorded.add_argument('--decoders', type=int, metavar='N',
-                          default=min(len(os.sched_getaffinity(0)), 4) - 1,
-                          help='processes that read and decode frames ahead of the training '
-                               '(default: up to 3, a core each; 0: the training does)')
-    recorded.add_argument('--merge', metavar='ADAPTER',
-                          help='write the checkpoint that it makes with its base, --finetune')
-    ship = parser.add_argument_group('the release of a checkpoint, with its card, in --out')
-    ship.add_argument('--ship', metavar='DIR', help='the checkpoint')
-    ship.add_argument('--eval', metavar='FILE', help='the output of vla_eval --json')
-    ship.add_argument('--commands', metavar='TEXT', help='how it was trained')
-    ship.add_argument('--took', metavar='TEXT', help='how long that took')
-    ship.add_argument('--machine', metavar='TEXT', default='',
-                      help='hardware of the training (default: this machine)')
-    ship.add_argument('--about', metavar='TEXT', help='its data (default: %(default)s)',
-                      default='samples drawn from the simulator and rollouts of the model '
-                              'itself, labelled by the scripted expert; seed 0')
-    return parser
 
 
 if __name__ == '__main__':

@@ -24,8 +24,6 @@ from vla_ros.training.curve import draw_curve
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_SAVE_EVERY = 100
-
 #: The record of a training in its folder: plan, step, curve, and the folder of its state.
 STATE_FILE = 'training_state.pt'
 #: Holds what accelerate saves, a folder a step; the record names the one that counts.
@@ -84,6 +82,9 @@ class ResumableTraining(ABC):
     Every step is to be a function of the plan and the number of the step.
     """
 
+    #: Steps after which the state is saved.
+    save_every = 100
+
     def __init__(self, plan: Any, folder: Path, accelerator: 'Accelerator') -> None:
         """
         Begin; :meth:`prepare` goes on where an interrupted training saved.
@@ -140,7 +141,7 @@ class ResumableTraining(ABC):
             self.accelerator.log(losses, self.step)
             if self.accelerator.is_main_process:
                 report(self.step, losses)
-            if self.step % _SAVE_EVERY == 0 or self.is_finished() or self.is_best():
+            if self.step % self.save_every == 0 or self.is_finished() or self.is_best():
                 self.save()
         for tracker in self.accelerator.trackers:
             tracker.finish()
