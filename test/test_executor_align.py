@@ -154,6 +154,16 @@ def test_blending_in_time_softens_the_change_to_a_chunk_that_wants_to_be_elsewhe
     assert 0.0 < change('align_blend') < 0.5 * change('align')
 
 
+def test_a_single_action_is_executed_in_full():
+    executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
+                                   Timing(0.2, remainder='align_blend'))
+    executor.start(np.zeros(3), 0.0)
+    for now, delta in ((0.0, 0.01), (0.1, 0.02)):
+        executor.execute(executor.plan(np.array([[delta, 0.0, 1.0]]),
+                                       executor.plan_start(now, now - 0.1)))
+    assert executor.plan_start(1.0).waypoint.joints[0] == pytest.approx(0.025)
+
+
 def test_a_gripper_is_not_blended():
     executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
                                    Timing(0.2, remainder='align_blend'))

@@ -339,6 +339,8 @@ class TrajectoryExecutor:
         """Give the actions that continue those before, and the seconds of the first one past."""
         timing, rest, past = self._timing, start.rest, 0.0
         if timing.is_aligned:
+            if len(actions) == 1:
+                return actions, past  # no chunk: what is left of it would be a jerk
             executed = start.executed
             if self._is_delta:
                 # What is left has to last until the next result, or the arm would not get far.
