@@ -273,8 +273,13 @@ def test_a_keyboard_takes_over_moves_and_gives_back(running):
         arm.observer.poll(is_moved, 'a motion upwards', arm.node)
         press('x')
         teleoperator.wait_for('PAUSED')
-        press('c')
-        teleoperator.wait_for('AUTONOMOUS')
+
+        def is_given_back():
+            # Again, as the driver advises where it has not discovered the service.
+            press('c')
+            return arm.observer.diagnostics[-1]['control mode'] == 'AUTONOMOUS'
+
+        arm.observer.poll(is_given_back, 'the policy', arm.node)
         arm.wait_for('RUNNING')
 
 

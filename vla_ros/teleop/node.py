@@ -32,6 +32,8 @@ from vla_ros.teleop.keyboard import Keyboard
 from vla_ros.teleop.leader import Leader
 
 DEVICES = ('keyboard', 'gamepad', 'leader')
+#: Seconds for which a service is looked for: on a busy machine topics may be found long before it.
+_DISCOVERY = 2.0
 PARAMETERS = (
     Parameter('robot.file', 'six_axis_arm', 'The robot, as the parameter robot.file of '
               'vla_inference_node has it.'),
@@ -95,18 +97,24 @@ class TeleopNode(Node):
         self._joints = self.create_publisher(JointState, JOINT_TOPIC, 10)
         self._twists = self.create_publisher(TwistStamped, TWIST_TOPIC, 10)
         self._resume = self.create_client(Trigger, f'{values["node"]}/resume')
+        #: Until when the policy is to be let go on, monotonic seconds; None: it is not.
+        self._resume_by: float | None = None
         # By the steady clock: a simulated one may stand still while the deadman is released.
         self.create_timer(1.0 / values['rate'], self.send,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def send(self) -> None:
         """Say what the person wants now."""
-        intent = self._device.read(time.monotonic())
+        now = time.monotonic()
+        intent = self._device.read(now)
         self._deadman.publish(Bool(data=intent.is_held))
-        if intent.is_held:
-            self._command(intent)
         if intent.resumes:
-            self._ask_to_resume()
+            self._resume_by = now + _DISCOVERY
+        if intent.is_held:
+            self._resume_by = None
+            self._command(intent)
+        if self._resume_by is not None:
+            self._ask_to_resume(now > self._resume_by)
 
     def _command(self, intent: Intent) -> None:
         stamp = self.get_clock().now().to_msg()
@@ -127,12 +135,14 @@ class TeleopNode(Node):
             twist.twist.angular = Vector3(x=angular * roll, y=angular * pitch, z=angular * yaw)
             self._twists.publish(twist)
 
-    def _ask_to_resume(self) -> None:
-        if not self._resume.service_is_ready():
+    def _ask_to_resume(self, is_late: bool) -> None:
+        if self._resume.service_is_ready():
+            self._resume_by = None
+            self._resume.call_async(Trigger.Request()).add_done_callback(self._log_resumed)
+        elif is_late:
+            self._resume_by = None
             self.get_logger().error(f'{self._resume.srv_name} is not there: does the node run, '
                                     'with teleop.enabled?')
-            return
-        self._resume.call_async(Trigger.Request()).add_done_callback(self._log_resumed)
 
     def _log_resumed(self, future: Any) -> None:
         response = future.result()
