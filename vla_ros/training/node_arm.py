@@ -83,11 +83,11 @@ class NodeArm:
     def step(self, duration: float) -> None:
         """Let time pass, seconds, a multiple of 0.02."""
         for _ in range(round(duration / _TICK)):
+            command = None
             try:
                 command = self._arm.tick(self._state, self._world.time)
             except Held:
-                self.hold()
-                continue
+                self.hold()  # time passes all the same
             if command is not None:
                 self._world.command(command.setpoint.positions)
             self._world.step(_TICK)
