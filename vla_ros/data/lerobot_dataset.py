@@ -10,6 +10,7 @@ for, so that a dataset may be larger than the memory.
 
 from collections import OrderedDict
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,8 @@ from vla_ros.data.video import need_av
 from vla_ros.data.video import VideoError
 from vla_ros.data.video import VideoReader
 
+#: Rows of a table that are read at a time.
+_ROWS = 8192
 #: Row groups of images that stay in memory.
 _MOST_GROUPS = 2
 #: Share of a frame's duration that the time in a video may differ by.
@@ -195,7 +198,9 @@ class LeRobotDataset:
         return self._scalars('task_index').astype(np.int32)
 
     def _scalars(self, key: str) -> np.ndarray:
-        return np.concatenate([self._read(name, [key])[key].to_numpy() for name in self._names()])
+        """Read a column of numbers, (N,)."""
+        return np.concatenate([column.to_numpy(zero_copy_only=False)
+                               for column in self._columns(key)])
 
     def _is_video(self, camera: str) -> bool:
         return bool(self.metadata.features[camera]['dtype'] == 'video')
@@ -213,28 +218,37 @@ class LeRobotDataset:
     def _unreadable(self, name: str, error: Exception) -> DatasetError:
         return DatasetError(self.folder, f'unreadable {name} ({" ".join(str(error).split())})')
 
-    def _vectors(self, key: str) -> np.ndarray:
-        """Read a column of vectors, float32 (N, D); of another shape if they are not that."""
-        width = self.metadata.features[key]['shape']
-        parts = []
+    def _columns(self, key: str) -> Iterator[Any]:
+        """Read a column in parts, Arrow arrays of some rows each: never all of it at a time."""
         for name in self._names():
-            column = self._read(name, [key])[key]
-            for chunk in column.chunks:
-                numbers = list_numbers(chunk)
-                if numbers is None:
-                    raise DatasetError(self.folder, f'{key} is not a list of numbers in every '
-                                                    'frame')
-                if len(chunk):
-                    parts.append(numbers)
-        widths = {part.shape[1] for part in parts}
-        if len(widths) > 1:
-            raise DatasetError(self.folder, f'{key} is not a list of numbers in every frame: it '
-                                            f'has {min(widths)} or {max(widths)}')
-        for found in widths:
-            if [found] != width:
-                raise DatasetError(self.folder, f'{key} has {found} numbers in each frame; '
-                                                f'meta/info.json has the shape {width}')
-        return np.concatenate(parts)
+            try:
+                with self._parquet.ParquetFile(self.folder / name) as file:
+                    for batch in file.iter_batches(_ROWS, columns=[key], use_threads=False):
+                        yield batch.column(0)
+            except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+                raise self._unreadable(name, error) from None
+
+    def _vectors(self, key: str) -> np.ndarray:
+        """
+        Read a column of vectors, float32 (N, D).
+
+        :raises DatasetError: they are not that, or D is not what the metadata says.
+        """
+        shape, frames, row = self.metadata.features[key]['shape'], int(self._episode_ends[-1]), 0
+        vectors: np.ndarray = np.empty((0, 0), np.float32)
+        for column in self._columns(key):
+            numbers = list_numbers(column)
+            if numbers is None:
+                raise DatasetError(self.folder, f'{key} is not a list of numbers in every frame')
+            if [numbers.shape[1]] != shape:
+                raise DatasetError(
+                    self.folder, f'{key} is not a list of numbers in every frame, of the shape '
+                                 f'{shape} in meta/info.json: it has {numbers.shape[1]}')
+            if not row:
+                vectors = np.empty((frames, numbers.shape[1]), np.float32)
+            vectors[row:row + len(numbers)] = numbers
+            row += len(numbers)
+        return vectors
 
     def _read_video(self, index: int, camera: str) -> np.ndarray:
         number = int(np.searchsorted(self._episode_ends, index, 'right'))
