@@ -6,6 +6,7 @@
 from contextlib import suppress
 from importlib import import_module
 import os
+import signal
 import sys
 
 from goldens import SPEC
@@ -48,6 +49,15 @@ def pytest_pycollect_makemodule(module_path, parent):
     if outcome.excinfo is not None:
         # Imported again, now as pytest does, it is skipped or reported on its own.
         outcome.force_result(pytest.Module.from_parent(parent, path=module_path))
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers():
+    """Check that a test leaves the signals' handlers as they were: the next one may need them."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def pytest_runtest_setup():

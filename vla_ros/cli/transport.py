@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import os
 from queue import SimpleQueue
 import shlex
-import signal
 import sys
 import threading
 
@@ -33,6 +32,7 @@ from vla_ros.transport.preflight import write_files
 from vla_ros.transport.roudi import Daemon
 from vla_ros.util.argument_parser import ArgumentParser
 from vla_ros.util.command_line import run_tool
+from vla_ros.util.signals import signals_queued
 from vla_ros.util.signals import wait_for_item
 
 
@@ -48,7 +48,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.print_env:
         _print_environment(plan, os.environ)
         return 0
-    return _serve(plan)
+    ended: SimpleQueue[int | None] = SimpleQueue()
+    with signals_queued(ended):
+        return _serve(plan, ended)
 
 
 def _print_environment(plan: Plan, environment: Mapping[str, str]) -> None:
@@ -73,10 +75,7 @@ def _warn_if_any(check: object, environment: Mapping[str, str]) -> None:
         _warn(problem)
 
 
-def _serve(plan: Plan) -> int:
-    ended: SimpleQueue[int | None] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.put(None))
+def _serve(plan: Plan, ended: 'SimpleQueue[int | None]') -> int:
     print(f'transport {plan.transport} on {plan.distribution} for frames up to {plan.frame}')
     for name, value in plan.environment.items():
         print(f'  {name}={value}')

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from queue import SimpleQueue
@@ -16,10 +17,12 @@ from typing import Generic
 from typing import TypeVar
 
 from vla_ros.evaluation.pair import free_domains
-from vla_ros.util.signals import wait_for_item
+from vla_ros.util.signals import signals_noted
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
+# Seconds after which the main thread looks whether a signal has come.
+_TURN = 0.1
 
 
 class PlanRunner(ABC, Generic[Item, Result]):
@@ -45,24 +48,27 @@ class PlanRunner(ABC, Generic[Item, Result]):
 
     def run(self, jobs: int, logs: Path, environment: Mapping[str, str]) -> None:
         """
-        Run the whole plan.
+        Run the whole plan; for the main thread.
 
         :param jobs: threads.
         :param logs: folder for the output of all processes, one folder a ROS domain in it.
         :raises VlaError: a process does not work.
+        :raises KeyboardInterrupt: SIGINT or SIGTERM came; all processes have ended.
         """
         ended: SimpleQueue[int] = SimpleQueue()
         left = set(free_domains(jobs))
-        for domain in left:
-            threading.Thread(target=self._work, daemon=True,
-                             args=(domain, logs / str(domain), environment, ended)).start()
-        while left:
-            # Not join: interrupted, that of Python 3.11 takes the thread for ended (bpo-45274).
-            try:
-                left.discard(wait_for_item(ended))
-            except KeyboardInterrupt as interrupt:
-                # The threads end their processes, which have sessions of their own.
-                self._failures.append(interrupt)
+        # Noted, not raised: an exception can come up in a finalizer, where Python drops it, or in
+        # a join, which then takes the thread for ended (bpo-45274).
+        with signals_noted() as signals:
+            for domain in left:
+                threading.Thread(target=self._work, daemon=True,
+                                 args=(domain, logs / str(domain), environment, ended)).start()
+            while left:
+                with suppress(Empty):
+                    left.discard(ended.get(timeout=_TURN))
+                if signals and not self._failures:
+                    # The threads end their processes, which have sessions of their own.
+                    self._failures.append(KeyboardInterrupt())
         if self._failures:
             raise self._failures[0]
 

@@ -9,7 +9,6 @@ from functools import partial
 import logging
 import os
 from queue import SimpleQueue
-import signal
 import sys
 from threading import Thread
 from typing import Any
@@ -20,6 +19,7 @@ from vla_ros.policy.base import Policy
 from vla_ros.policy.config import PolicyConfig
 from vla_ros.policy.load import load_policy
 from vla_ros.transport.orphans import remove_orphans
+from vla_ros.util.signals import signals_queued
 from vla_ros.util.signals import wait_for_item
 
 _PURPOSE = 'A camera image and an instruction go in, a joint command comes out.'
@@ -40,13 +40,15 @@ def main(arguments: Sequence[str] | None = None,
     """
     # rclpy's own handlers shut its context down inside the signal, while a thread is
     # publishing, and raise KeyboardInterrupt wherever the main thread happens to be. Here a signal
-    # only leaves a note (put of a SimpleQueue is made to be called from handlers); the main thread
-    # waits for it and ends everything in order.
+    # only leaves a note; the main thread waits for it and ends everything in order.
     ended: SimpleQueue[BaseException | None] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.put(None))
+    with signals_queued(ended):
+        return _serve(arguments, load, ended)
 
-    # Imported under these handlers, because it takes a good part of a second.
+
+def _serve(arguments: Sequence[str] | None, load: Callable[[PolicyConfig], Policy],
+           ended: 'SimpleQueue[BaseException | None]') -> int:
+    # Imported under the signals' handlers, because it takes a good part of a second.
     import rclpy
     from rclpy.exceptions import ParameterException
     from rclpy.executors import MultiThreadedExecutor

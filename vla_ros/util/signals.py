@@ -3,11 +3,13 @@
 
 """Signals that are noted, for a loop that ends of itself, and waiting that signals end."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty
 from queue import SimpleQueue
 import signal
+from typing import Any
 from typing import TypeVar
 
 Item = TypeVar('Item')
@@ -24,13 +26,27 @@ def signals_noted() -> Iterator[list[int]]:
     another one, or in the midst of cleaning up: a launch and its terminal both ask.
     """
     noted: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: noted.append(number)) for number in numbers]
-    try:
+    with _handled(lambda number, _: noted.append(number)):
         yield noted
+
+
+@contextmanager
+def signals_queued(queue: 'SimpleQueue[Any]') -> Iterator[None]:
+    """Put None into a queue for each of these signals, as :func:`signals_noted` collects them."""
+    # Its put is made to be called from handlers.
+    with _handled(lambda *_: queue.put(None)):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
     finally:
-        for number, handler in zip(numbers, before):
-            signal.signal(number, handler)
+        for number, previous in zip(numbers, before):
+            signal.signal(number, previous)
 
 
 def wait_for_item(queue: 'SimpleQueue[Item]') -> Item:
