@@ -36,7 +36,8 @@ ROSDEP_KEYS = {
 WITHOUT_KEY = {'anyio', 'av', 'bitsandbytes', 'flash_attn', 'h11', 'huggingface_hub', 'iceoryx2',
                'libero', 'mcap', 'mcap_ros2', 'msgpack', 'mujoco', 'peft', 'pyarrow', 'ray',
                'ruckig', 'safetensors', 'starlette', 'tokenizers', 'torch', 'transformers',
-               'triton', 'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets', 'zmq'}
+               'triton', 'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets', 'zenoh',
+               'zmq'}
 
 #: Of requirements-train.txt, beside those above.
 TRAINING = {'accelerate'}

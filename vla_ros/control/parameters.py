@@ -76,17 +76,17 @@ class NodeConfig:
         'policy', 'local', 'Where the policy runs. local: in this node; remote: behind the '
         'server at url; package.module:function: an own policy, made by that function.')
     protocol: str = _parameter(
-        'protocol', 'vla', 'Protocol of a remote policy. vla: that of vla_serve; openpi, gr00t: '
-        "openpi's or GR00T's, with the observation keys of keys_file.",
+        'protocol', 'vla', 'Protocol of a remote policy. vla: that of vla_serve; openpi, gr00t, '
+        "lerobot: openpi's, GR00T's or LeRobot's, with the observation keys of keys_file.",
         choices=PROTOCOLS)
     keys_file: str = _parameter(
-        'keys_file', '', "File of keys of openpi's or GR00T's protocol, or the name of one that "
-        'comes with the package: pi05_droid, pi05_aloha; widowx_bridge, so100.')
+        'keys_file', '', "File of keys of openpi's, GR00T's or LeRobot's protocol, or the name of "
+        'one that comes with the package: pi05_droid, pi05_aloha; widowx_bridge, so100; so101.')
     url: str = _parameter(
         'url', '', 'Address of the server of a remote policy: http://gpu-machine:8000 of a '
         "vla_serve, ws://gpu-machine:8000 of a server with openpi's protocol, "
-        "tcp://gpu-machine:5555 of GR00T's. The environment variable VLA_API_KEY holds its key, "
-        'if it wants one.')
+        "tcp://gpu-machine:5555 of GR00T's, tcp://gpu-machine:7447/DEPLOYMENT of LeRobot's. The "
+        'environment variable VLA_API_KEY holds its key, if it wants one.')
     deadline: float = _parameter(
         'deadline', 1.0, 'Seconds within which a remote policy must reply; a later reply is '
         'dropped.', minimum=0.01, maximum=60.0)

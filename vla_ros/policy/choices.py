@@ -12,8 +12,8 @@ DTYPES = ('auto', 'float32', 'bfloat16')
 ATTENTIONS = ('auto', 'flash_attention_2', 'sdpa', 'eager')
 QUANTIZATIONS = ('none', 'int8', 'int4', 'fp8')
 PROMPTS = ('auto', 'openvla', 'openvla-v01', 'raw')
-#: Protocols of a remote policy: this project's own, openpi's, or GR00T's.
-PROTOCOLS = ('vla', 'openpi', 'gr00t')
+#: Protocols of a remote policy: this project's own, openpi's, GR00T's, or LeRobot's.
+PROTOCOLS = ('vla', 'openpi', 'gr00t', 'lerobot')
 #: Protocols of vla_serve.
 SERVED_PROTOCOLS = ('vla', 'openpi')
 #: How the action leaves the network: token by token, or (OpenVLA-OFT) a whole chunk at once, as

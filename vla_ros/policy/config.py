@@ -59,10 +59,10 @@ class PolicyConfig:
     :param chunk_length: actions in a chunk, of a checkpoint that does not say; 0: read it.
     :param url: address of the server that runs the model instead, ``http://host:port`` of a
         ``vla_serve``, ``ws://host:port`` of a server with openpi's protocol,
-        ``tcp://host:port`` of GR00T's.
+        ``tcp://host:port`` of GR00T's, ``tcp://host:port/deployment`` of LeRobot's.
     :param protocol: of that server, one of ``PROTOCOLS``.
-    :param keys_file: file of keys of openpi's or GR00T's protocol, or the name of one that comes
-        with the package, see :mod:`vla_ros.policy.keys_file`.
+    :param keys_file: file of keys of openpi's, GR00T's or LeRobot's protocol, or the name of one
+        that comes with the package, see :mod:`vla_ros.policy.keys_file`.
     :param deadline_s: seconds in which the result of a remote policy must come.
     :param adapters: folders of LoRA adapters by name; a single one is merged into the weights,
         of several the active one can be switched between inferences.
@@ -108,9 +108,10 @@ class PolicyConfig:
         if (self.policy == 'remote') != bool(self.url):
             raise ParameterError('url', self.url, 'the address of a server, like '
                                  'http://gpu-machine:8000, where policy is remote, else empty')
-        if (self.protocol in ('openpi', 'gr00t')) != (self.keys_file is not None):
+        if (self.protocol in ('openpi', 'gr00t', 'lerobot')) != (self.keys_file is not None):
             raise ParameterError('keys_file', self.keys_file, 'a file of keys, or a name like '
-                                 'pi05_droid, where protocol is openpi or gr00t, else empty')
+                                 'pi05_droid, where protocol is openpi, gr00t or lerobot, else '
+                                 'empty')
         if self.protocol != 'vla' and self.policy != 'remote':
             raise ParameterError('protocol', self.protocol, 'vla where policy is not remote')
         if self.url and self.revision is not None:

@@ -4,7 +4,8 @@
 """
 Reads the YAML files that say under which keys a policy of another project wants what.
 
-Those that come with the package are in ``config/openpi/`` and ``config/gr00t/``.
+Those that come with the package are in ``config/openpi/``, ``config/gr00t/`` and
+``config/lerobot/``.
 """
 
 import math
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros.errors import VlaError
+from vla_ros.policy.observation_keys import FeatureMeaning
 from vla_ros.policy.observation_keys import Key
+from vla_ros.policy.observation_keys import LeRobotMeanings
 from vla_ros.policy.observation_keys import ObservationKeys
 from vla_ros.policy.observation_keys import shorten
 from vla_ros.util.files import FileError
@@ -21,7 +24,8 @@ from vla_ros.util.share import find_share
 import yaml
 
 LAYOUTS = ('hwc', 'chw')
-_ENTRIES = {'images', 'image_layout', 'image_size', 'state', 'prompt', 'actions', 'dataset'}
+_ENTRIES = {'images', 'image_layout', 'image_size', 'state', 'prompt', 'actions', 'dataset',
+            'lerobot'}
 _ACTION_ENTRIES = {'key', 'steps', 'dimensions', 'parts', 'binarize', 'clip', 'scale'}
 _MOST = 1000
 
@@ -88,12 +92,54 @@ def _read_keys(content: object) -> ObservationKeys:
     dataset = entries.get('dataset', '')
     if not isinstance(dataset, str):
         raise KeysError(f'dataset: got {shorten(dataset)}, it must be a key of datasets.yaml')
+    state, state_scale = _state(entries.get('state', []))
     return ObservationKeys(
         tuple(_key('images', key) for key in images), _key('prompt', entries['prompt']), keys,
-        layout, _size(entries.get('image_size')), _parts('state', entries.get('state', [])), steps,
-        lengths, _indices(actions.get('binarize', []), dimensions),
+        layout, _size(entries.get('image_size')), state, steps, lengths,
+        _indices(actions.get('binarize', []), dimensions),
         clip,  # type: ignore[arg-type]
-        _numbers('actions.scale', scale, dimensions), dataset)
+        _numbers('actions.scale', scale, dimensions), dataset, state_scale,
+        _meanings(entries['lerobot']) if 'lerobot' in entries else None)
+
+
+def _state(value: object) -> tuple[tuple[tuple[Key, int], ...], tuple[float, ...] | None]:
+    """Give the parts of the state, and the factor of each number where a part has factors."""
+    parts = _parts('state', value, 'scale')
+    assert isinstance(value, list)
+    factors: list[float] = []
+    for (_, length), entry in zip(parts, value):
+        scale = _numbers('state.scale', entry.get('scale'), length) or (1.0,) * length
+        if 0.0 in scale:
+            raise KeysError('state.scale: a factor of 0 says nothing about the robot')
+        factors += scale
+    return parts, tuple(factors) if set(factors) - {1.0} else None
+
+
+def _meanings(value: object) -> LeRobotMeanings:
+    entries = _entries('lerobot', value, {'semantics', 'features', 'artifact'},
+                       {'semantics', 'features'})
+    features = entries['features']
+    if not isinstance(features, dict) or not features:
+        raise KeysError(f'lerobot.features: got {shorten(features)}, it must have the keys of '
+                        'images, state and actions')
+    meanings = {}
+    for key, feature in features.items():
+        what = f'lerobot.features.{key}'
+        feature = _entries(what, feature, {'semantics', 'names'}, {'semantics'})
+        names = feature.get('names', [])
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise KeysError(f'{what}.names: got {shorten(names)}, it must be a list of names')
+        meanings[key] = FeatureMeaning(_text(f'{what}.semantics', feature['semantics']),
+                                       tuple(names))
+    artifact = entries.get('artifact')
+    return LeRobotMeanings(_text('lerobot.semantics', entries['semantics']), meanings,
+                           '' if artifact is None else _text('lerobot.artifact', artifact))
+
+
+def _text(what: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise KeysError(f'{what}: got {shorten(value)}, it must be a text')
+    return value
 
 
 def _action_parts(actions: dict[str, Any]) -> tuple[tuple[Key, ...], tuple[int, ...]]:
@@ -110,10 +156,10 @@ def _action_parts(actions: dict[str, Any]) -> tuple[tuple[Key, ...], tuple[int, 
     return tuple(key for key, _ in parts), tuple(length for _, length in parts)
 
 
-def _parts(what: str, value: object) -> tuple[tuple[Key, int], ...]:
+def _parts(what: str, value: object, *more: str) -> tuple[tuple[Key, int], ...]:
     if not isinstance(value, list):
         raise KeysError(f'{what}: got {shorten(value)}, it must be a list of key and length')
-    parts = [_entries(what, part, {'key', 'length'}, {'key', 'length'}) for part in value]
+    parts = [_entries(what, part, {'key', 'length', *more}, {'key', 'length'}) for part in value]
     return tuple((_key(what, part['key']), _length(f'{what}.length', part['length']))
                  for part in parts)
 

@@ -20,7 +20,8 @@ from vla_ros.util.torch_libraries import preload_torch
 _FACTORIES = {'local': 'vla_ros.model.load:load_checkpoint',
               'remote': 'vla_ros.policy.remote:RemotePolicy',
               'remote openpi': 'vla_ros.policy.openpi:OpenPiPolicy',
-              'remote gr00t': 'vla_ros.policy.gr00t:Gr00tPolicy'}
+              'remote gr00t': 'vla_ros.policy.gr00t:Gr00tPolicy',
+              'remote lerobot': 'vla_ros.policy.lerobot:LeRobotPolicy'}
 
 
 def load_policy(config: PolicyConfig) -> Policy:

@@ -29,6 +29,34 @@ class ActionsError(VlaError):
 
 
 @dataclass(frozen=True)
+class FeatureMeaning:
+    """
+    What an array means, in the words that LeRobot's server and client must agree on.
+
+    :param semantics: the convention: units, calibration, placement of a camera.
+    :param names: of the components, in their order; empty for an image.
+    """
+
+    semantics: str
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeRobotMeanings:
+    """
+    What LeRobot's protocol wants to be declared beside the keys.
+
+    :param semantics: the convention of the whole deployment.
+    :param features: of each image, part of the state, and the actions, by key.
+    :param artifact: the only checkpoint that may serve, by its identity; empty: any.
+    """
+
+    semantics: str
+    features: Mapping[str, FeatureMeaning]
+    artifact: str = ''
+
+
+@dataclass(frozen=True)
 class ObservationKeys:
     """
     The keys of one policy.
@@ -38,6 +66,8 @@ class ObservationKeys:
     :param image_size: (height, width) that images are brought to, as openpi's clients do; None:
         they are sent as they are.
     :param state: keys of the state's parts and the length of each, in the order of the state.
+    :param state_scale: factor of each number of the state, from the robot's units to the policy's;
+        None: they are the same.
     :param actions: keys of the arrays in a reply that make up an action, in its order.
     :param steps: actions in a chunk; 0 where only a server reads the file.
     :param action_lengths: dimensions in each of those arrays; empty where only a server reads it.
@@ -45,6 +75,7 @@ class ObservationKeys:
     :param clip: limits of every number of an action, before it is scaled; None: none.
     :param scale: factor of each dimension, from the policy's units to those of the dataset.
     :param dataset: key of ``config/datasets.yaml`` that describes the scaled actions.
+    :param lerobot: what only LeRobot's protocol wants; None: the file is for another one.
     """
 
     images: tuple[Key, ...]
@@ -59,6 +90,8 @@ class ObservationKeys:
     clip: tuple[float, float] | None = None
     scale: tuple[float, ...] | None = None
     dataset: str = ''
+    state_scale: tuple[float, ...] | None = None
+    lerobot: LeRobotMeanings | None = None
 
     @property
     def state_length(self) -> int:
@@ -105,6 +138,8 @@ class ObservationKeys:
             raise ObservationError('observation: the state is '
                                    f'{None if state is None else state.shape}, the file of keys '
                                    f'has {self.state_length} numbers')
+        if state is not None and self.state_scale is not None:
+            state = state * self.state_scale
         parts, start = [], 0
         for key, length in self.state:
             assert state is not None
@@ -132,6 +167,8 @@ class ObservationKeys:
         if state_length:
             state = np.concatenate([_unpack_state(key, length, _get(message, key))
                                     for key, length in self.state])
+            if self.state_scale is not None:
+                state = state / self.state_scale
         return Observation(images, prompt, state)
 
     def read_actions(self, reply: object) -> np.ndarray:

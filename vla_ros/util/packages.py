@@ -21,7 +21,7 @@ _REQUIREMENTS = ('requirements.txt', 'requirements-serve.txt', 'requirements-tra
 #: The distribution of each import that is called something else.
 _DISTRIBUTIONS = {'PIL': 'pillow', 'anyio': 'starlette', 'flash_attn': 'flash-attn',
                   'h11': 'uvicorn', 'mcap': 'mcap-ros2-support', 'mcap_ros2': 'mcap-ros2-support',
-                  'pinocchio': 'pin', 'yaml': 'pyyaml', 'zmq': 'pyzmq'}
+                  'pinocchio': 'pin', 'yaml': 'pyyaml', 'zenoh': 'eclipse-zenoh', 'zmq': 'pyzmq'}
 
 
 def missing_package(what: str, missing: ImportError | str) -> UnsupportedError:
