@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A robot around the node under test: a camera process, an arm that follows, an operator."""
+"""A robot for the node under test: a camera process, an arm that follows, and an operator."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ _CAMERA = Path(__file__).with_name('fake_camera.py')
 
 
 class CameraProcess:
-    """A camera that can be told to misbehave, and killed."""
+    """A camera process with modes of failure, which can be killed."""
 
     def __init__(self, domain: int) -> None:
         environment = {**os.environ, 'ROS_DOMAIN_ID': str(domain),
@@ -39,23 +39,23 @@ class CameraProcess:
                                          text=True, stdin=subprocess.PIPE)
 
     def set_mode(self, mode: str) -> None:
-        """Change what it does."""
+        """Set the mode of the camera."""
         self._process.stdin.write(f'{mode}\n')
         self._process.stdin.flush()
 
     def kill(self) -> None:
-        """End it as a broken cable would."""
+        """Kill the process, like a broken cable."""
         self._process.kill()
         self._process.wait()
         self._process.stdin.close()
 
 
 class Robot:
-    """An arm that is where it was last commanded to be, and says so a hundred times a second."""
+    """An arm at its last commanded positions, which it publishes at 100 Hz."""
 
     def __init__(self, observer: Observer, node: NodeProcess, topic: str) -> None:
         """
-        Appear.
+        Join the graph of the observer.
 
         :param topic: of the commands to follow; empty for an arm that follows none.
         """
@@ -69,16 +69,16 @@ class Robot:
         self.button = observer.node.create_publisher(Bool, '/arm/estop', RELIABLE)
         if topic:
             observer.listen(JointState, topic, RELIABLE, self.follow)
-        observer.node.create_timer(0.01, self.say)
+        observer.node.create_timer(0.01, self.publish_joints)
 
     def follow(self, command: JointState) -> None:
-        """Do as commanded."""
+        """Keep a command, and move to its positions."""
         self.commands.append((time.monotonic(), command))
         if not self.is_stuck:
             self.positions = dict(zip(command.name, command.position))
 
-    def say(self) -> None:
-        """Publish where the joints are."""
+    def publish_joints(self) -> None:
+        """Publish the positions of the joints."""
         if not self.is_silent:
             self.states.publish(JointState(name=list(self.positions),
                                            position=list(self.positions.values())))
@@ -88,18 +88,18 @@ class Robot:
         return self.observer.wait_for_state(state, self.node, reason)
 
     def wait_for_motion(self) -> None:
-        """Wait until the arm has moved by a twentieth of a radian from now on."""
+        """Wait until the arm has moved by 0.05 rad."""
         with self.observer.changed:
             start = self.vector()
         self.observer.wait(lambda: np.abs(self.vector() - start).max() > 0.05, 'a motion',
                            self.node)
 
     def vector(self) -> np.ndarray:
-        """Give the positions of the arm's joints, float64 (6,)."""
+        """Return the positions of the arm's joints, float64 (6,)."""
         return np.array([self.positions[name] for name in JOINTS])
 
     def wait_for_commands(self, count: int) -> list[JointState]:
-        """Wait for so many further commands, and give them."""
+        """Wait for ``count`` further commands, and return them."""
         with self.observer.changed:
             start = len(self.commands)
         self.observer.wait(lambda: len(self.commands) >= start + count, 'commands', self.node)
@@ -118,7 +118,7 @@ class Robot:
 @contextmanager
 def robot(delay: float = 0.02, topic: str = '/arm/joint_command', policy: str = 'arm',
           **parameters: str) -> Iterator[tuple[Robot, CameraProcess]]:
-    """Run node, camera and arm, as the quickest users of the defaults would."""
+    """Run node, camera and arm with default parameters."""
     values = {'robot__file': 'six_axis_arm', 'action__space': 'dataset', 'instruction': 'swing',
               'status__period': '0.1', 'max_age': '0.5', 'black_box__folder': '""', **parameters}
     with running_node(f'{policy}={delay}', **values) as (node, observer):
@@ -131,7 +131,7 @@ def robot(delay: float = 0.02, topic: str = '/arm/joint_command', policy: str = 
 
 
 def assert_held(arm: Robot) -> None:
-    """Check that the arm rests, and that the command that keeps it so is fresh."""
+    """Check that the arm rests, and that commands to hold it continue."""
     def rests() -> bool:
         positions = np.array([command.position for _, command in arm.commands[-20:]])
         return np.ptp(positions, axis=0).max() < 1e-9
@@ -140,6 +140,6 @@ def assert_held(arm: Robot) -> None:
     arm.observer.wait(rests, 'rest', arm.node)
     start = time.monotonic()
     commands = arm.wait_for_commands(20)
-    assert time.monotonic() - start < 2.0, 'the hold is not kept fresh'
+    assert time.monotonic() - start < 2.0, 'commands of the hold are too rare'
     assert rests()
-    assert commands[0].header.frame_id == '', 'a hold answers no image'
+    assert commands[0].header.frame_id == '', 'a command of a hold has no frame'

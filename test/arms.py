@@ -25,12 +25,12 @@ _FRANKA_RANGE = ([-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973]
 
 
 def six_axis_arm() -> Robot:
-    """Give the arm that comes with the project."""
+    """Return the arm that comes with the project."""
     return load_robot('six_axis_arm')
 
 
 def ur5e() -> Robot:
-    """Give an arm with the kinematics of a UR5e."""
+    """Return an arm with the kinematics of a UR5e."""
     # After joint i: along z by d, along x by a, about x by alpha; so before joint i + 1.
     origins = [(0.0, 0.0, 0.0, 0.0)] + [(a, 0.0, d, alpha) for a, d, alpha in _UR5E]
     limits = [2 * pi, 2 * pi, pi, 2 * pi, 2 * pi, 2 * pi]
@@ -39,7 +39,7 @@ def ur5e() -> Robot:
 
 
 def franka() -> Robot:
-    """Give an arm with the kinematics of a Franka, seven joints."""
+    """Return an arm with the kinematics of a Franka, seven joints."""
     # Before joint i: along x by a, about x by alpha, along the new z by d.
     origins = [(a, -d * sin(alpha), d * cos(alpha), alpha) for a, d, alpha in _FRANKA]
     return _robot([*origins, (0.0, 0.0, 0.0, 0.0)], *_FRANKA_RANGE, [2.175] * 4 + [2.61] * 3,

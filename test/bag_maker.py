@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Bags of an arm that moves before two cameras, without a fault, or with one that is asked for."""
+"""Bags of an arm that moves before two cameras, valid or with a fault."""
 
 import math
 
@@ -33,7 +33,7 @@ TYPES = {FRONT: 'sensor_msgs/msg/Image', WRIST: 'sensor_msgs/msg/Image',
          STATE: 'sensor_msgs/msg/JointState', COMMAND: 'sensor_msgs/msg/JointState',
          INSTRUCTION: 'std_msgs/msg/String', ACTION: 'vla_ros_msgs/msg/VlaAction',
          STATUS: 'vla_ros_msgs/msg/VlaStatus'}
-#: ns; the bags begin then.
+#: Begin of the bags in ns.
 START = 1_700_000_000_000_000_000
 SIZE = (48, 64)
 
@@ -48,12 +48,12 @@ def pixels(camera, number, size=SIZE):
 
 
 def position(seconds):
-    """Give where the joints are."""
+    """Return the positions of the joints."""
     return [0.5 * math.sin(seconds), 0.02 + 0.02 * math.cos(seconds)]
 
 
 def stamp_of(moment):
-    """Give nanoseconds as a message."""
+    """Return a stamp as a message."""
     seconds, nanosec = divmod(moment, 1_000_000_000)
     return Time(sec=seconds, nanosec=nanosec)
 
@@ -75,7 +75,7 @@ def image(camera, moment, number, size=SIZE):
 
 
 def messages(seconds, hertz=30):
-    """Give topic, arrival, stamp and message of an episode, in the order of their arrival."""
+    """Return topic, arrival, stamp and message of an episode, in the order of their arrival."""
     found = []
     for number in range(int(seconds * hertz)):
         moment = START + round(number * 1e9 / hertz)
@@ -89,7 +89,7 @@ def messages(seconds, hertz=30):
     return sorted(found, key=lambda one: one[1])
 
 
-def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=None, answers=False,
+def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=None, results=False,
               metadata=None, contract=CONTRACT, size=SIZE, takeovers=()):
     """
     Write a bag.
@@ -97,8 +97,8 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
     :param change: called with topic, seconds since the beginning, arrival, stamp and value of each
         message; gives arrival, stamp and value, or None to leave the message out.
     :param takeovers: beginning and end of each, in seconds.
-    :param answers: whether the policy answers every third image of the front camera; the number of
-        an image instead: and its answer to that one is not finite.
+    :param results: whether the bag holds a result of every third image of the front camera; the
+        number of an image makes the result of that image not finite.
     """
     topics = [RecordedTopic(topic, kind, definition(*kind.split('/')[::2]))
               for topic, kind in TYPES.items()]
@@ -108,7 +108,7 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
         write(bag, INSTRUCTION, START - 1_000_000_000, String(data=instruction))
     modes = [(begins, 'TAKEOVER') for begins, _ in takeovers]
     modes += [(ends, 'PAUSED') for _, ends in takeovers]
-    # They reach the recorder late, as they may: their stamps count.
+    # They reach the recorder late, which is allowed, as their stamps count.
     for since, mode in sorted(modes):
         write(bag, STATUS, START + round(1e9 * since) + 100_000_000, status(since, mode))
     for topic, arrival, stamp, value in messages(seconds):
@@ -119,9 +119,9 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
             arrival, stamp, value = changed
         if topic in (FRONT, WRIST):
             write(bag, topic, arrival, image(topic, stamp, value, size))
-            if answers and topic == FRONT and value % 3 == 0 and value:
-                action = (math.nan, 0.0) if value == answers else (0.0, 0.0)
-                write(bag, ACTION, arrival + 20_000_000, answer(stamp, action))
+            if results and topic == FRONT and value % 3 == 0 and value:
+                action = (math.nan, 0.0) if value == results else (0.0, 0.0)
+                write(bag, ACTION, arrival + 20_000_000, result_message(stamp, action))
         else:
             write(bag, topic, arrival, joint_state(stamp, value))
     bag.finish()
@@ -129,8 +129,8 @@ def write_bag(folder, seconds=3.0, instruction='pick up the red block', change=N
     return folder
 
 
-def answer(stamp, action=(0.0, 0.0)):
-    """Make the account of an answer, which observed as the contract says."""
+def result_message(stamp, action=(0.0, 0.0)):
+    """Make a vla/action whose inputs are those of the contract."""
     message = VlaAction(instruction='pick up the red block', action=list(action))
     message.header.stamp = stamp_of(stamp)
     number = round((stamp - START) * 1e-9 * 30)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Compares mixed requests in batches with each of them alone; ``python batch_requests.py 1000``.
+Compares requests in mixed batches with single inferences; ``python batch_requests.py 1000``.
 
 Prints one JSON object: requests, batches, differing tokens, and the time of both ways.
 """

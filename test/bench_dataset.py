@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What a large dataset costs: seconds to open it, and the peak memory of a training on it.
+Measures a large dataset: seconds to open it, and the peak memory of a training on it.
 
     python test/bench_dataset.py make FOLDER --codec h264 --frames 20000
     python test/bench_dataset.py measure FOLDER...
@@ -75,12 +75,12 @@ def train(folder, steps):
 
 
 def peak_mb(who=resource.RUSAGE_SELF):
-    """Give the largest resident memory so far."""
+    """Return the largest resident memory so far, in MB."""
     return round(resource.getrusage(who).ru_maxrss / 1024)
 
 
 def measure(folder, steps):
-    """Measure in processes of their own, which start with nothing."""
+    """Measure each dataset in a new process."""
     found = {'dataset': folder.name}
     for what in ('open', 'train'):
         done = subprocess.run([sys.executable, __file__, what, str(folder), '--steps', str(steps)],
@@ -90,7 +90,7 @@ def measure(folder, steps):
 
 
 def main():
-    """Do what is asked for."""
+    """Run the command of the arguments."""
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('what', choices=('make', 'measure', 'open', 'train'))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Measures the operator's page; run by hand, on a machine that does nothing else.
+Measures the operator's page; run by hand, on an idle machine.
 
 ``python test/bench_panel.py stop [--trials 200]``: from a viewer's message to the arrival of the
 press in another process, to the last command that arrives at the arm, and to the status that says
@@ -32,7 +32,7 @@ from std_msgs.msg import Bool
 from vla_ros_msgs.msg import VlaAction
 
 _VIEWERS = 20
-#: Promised: milliseconds of a stop, and how much longer 20 viewers may make the age.
+#: Limits: duration of a stop in ms, and relative increase of the age by 20 viewers.
 _STOP_MS, _RATIO = 50.0, 1.1
 
 
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure_stop(trials: int) -> tuple[dict, bool]:
-    """Press and release many times while the arm moves and pictures are shown."""
+    """Press and release the stop many times while the arm moves and pictures are shown."""
     pressed: list[int] = []
     commands: list[int] = []
     delays = []
@@ -78,12 +78,12 @@ def measure_stop(trials: int) -> tuple[dict, bool]:
             time.sleep(0.013 * (trial % 12))  # somewhere else in the inference each time
             pressed.clear()
             start = time.time_ns()
-            viewer.say(type='stop')
+            viewer.send(type='stop')
             stopped = arm.wait_for('ESTOP', 'pressed')['stamp']
             time.sleep(0.1)
             delays.append([(moment - start) / 1e6 for moment in (
                 pressed[0], max(start, max(commands)), stopped)])
-            # In control no longer than that: who waits for the arm is silent, and counts as lost.
+            # Only until here in control: a viewer that waits for the arm is silent, and lost.
             for command in ('take', 'release_stop', 'release'):
                 assert viewer.ask(command)[0]
             arm.wait_for('ESTOP', 'released')
@@ -95,7 +95,7 @@ def measure_stop(trials: int) -> tuple[dict, bool]:
 
 
 def measure_viewers(rounds: int, seconds: float) -> tuple[dict, bool]:
-    """Measure the age of results in turn without a page's viewer and with many."""
+    """Measure the age of results in turn without viewers and with many."""
     ages: dict[str, list[float]] = {'without': [], 'with': []}
     with robot() as (arm, _), panel_process(arm.observer.context.get_domain_id()) as port:
         current: list[float] = []
@@ -122,7 +122,7 @@ def measure_viewers(rounds: int, seconds: float) -> tuple[dict, bool]:
 
 @contextmanager
 def viewers(port: int):
-    """Run the viewers in a process of their own."""
+    """Run the viewers in another process."""
     process = subprocess.Popen([sys.executable, __file__, 'watch', str(port)],
                                stdout=subprocess.PIPE, text=True)
     process.stdout.readline()
@@ -132,12 +132,12 @@ def viewers(port: int):
 
 
 def watch(port: int) -> None:
-    """Be the viewers, and one more that reads nothing."""
+    """Run the viewers, and one more that reads nothing."""
     clients = [Client(port, is_attentive=number < _VIEWERS) for number in range(_VIEWERS + 1)]
 
     def look(client):
         while True:
-            client.hear()
+            client.receive()
 
     clients[0].wait(lambda message: message['type'] == 'picture')
     for client in clients[:-1]:

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What recording costs: messages lost, the recorder's share of a core, and the node's latency.
+Measures recording: lost messages, the recorder's share of a core, and the node's latency.
 
     python test/bench_record.py FOLDER [--seconds 120]
 
 Two cameras of 640x480 at 30 Hz and joint states at 100 Hz come from one process, as from a robot's
-drivers. The real node, with a policy that takes no time, answers the first camera for so many
-seconds without a recorder, and then for as many while vla_record writes everything to FOLDER (55
+drivers. The real node, with a policy that takes no time, infers from the first camera for some
+seconds without a recorder, and then for as long while vla_record writes everything to FOLDER (55
 MB a second). Prints one JSON object.
 """
 
@@ -54,7 +54,7 @@ action: {{topic: /arm/joint_command, names: [{', '.join(_JOINTS)}]}}
 
 
 def play():
-    """Be the robot until a line comes in; each message has its number for a frame."""
+    """Publish as the robot until a line on stdin; each message has its number as its frame."""
     rclpy.init()
     node = rclpy.create_node('robot')
     images = [node.create_publisher(Image, topic, NEWEST) for topic in _CAMERAS]
@@ -92,7 +92,7 @@ def play():
 
 
 def cpu_seconds(process):
-    """Give the processor time of a process so far."""
+    """Return the processor time of a process so far, in s."""
     fields = Path(f'/proc/{process.pid}/stat').read_text().rsplit(')', 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
@@ -105,7 +105,7 @@ class Operator:
         self.node = rclpy.create_node('bench_operator')
 
     def wait_for(self, condition, what):
-        """Wait for something that the graph tells."""
+        """Wait for a condition of the graph."""
         pause, end = threading.Event(), time.monotonic() + _DEADLINE
         while not condition():
             if time.monotonic() > end:
@@ -132,7 +132,7 @@ def start(processes, words):
 
 
 def lost_messages(bag):
-    """Count the numbers that are missing in a bag, and those that are there, by topic."""
+    """Count missing and present numbers of a bag, by topic."""
     numbers = {}
     for sample in bag.samples():
         if sample.topic in (*_CAMERAS, '/joint_states'):
@@ -192,7 +192,7 @@ def measure(folder, seconds):
 
 
 def within(rows, begin, end):
-    """Choose the results for images of a time, ns."""
+    """Return the results of images between two times in ns."""
     return rows[(rows[:, 0] >= begin) & (rows[:, 0] < end)]
 
 

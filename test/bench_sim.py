@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What the simulator costs, and what the node does beside it: camera rate, core share, answers.
+Measures simulator and node: camera rate, share of a core, and inference rate.
 
     python test/bench_sim.py [--checkpoint DIR] [--seconds 20]
 
-Simulator and node run by the clock on the wall, with no waiting for answers, on this machine as it
-is. Prints one JSON object.
+Simulator and node run in real time, without waiting for results, on this machine with its load.
+Prints one JSON object.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _TICKS = os.sysconf('SC_CLK_TCK')
 
 
 def cpu_seconds(log, module):
-    """Give the processor time of the process of ours whose command names a module."""
+    """Return the processor time of the child process that runs a module, in s."""
     for status in Path('/proc').glob('[0-9]*/stat'):
         try:
             command = (status.parent / 'cmdline').read_text().split('\0')

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Measures how soon the arm stops; run by hand, on a machine that does nothing else.
+Measures the time until the arm stops; run by hand, on an idle machine.
 
 ``python test/bench_stop.py [--trials 200] [--busy]`` prints a JSON object: from the publication of
 ``/arm/estop`` to the arrival of the last motion command at the arm's side, in the midst of
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def stop(arm: Robot, commands: list[int], trial: int) -> float:
-    """Press the button at some moment of an inference; give the delay in milliseconds."""
+    """Press the emergency stop during an inference; return the delay in milliseconds."""
     arm.wait_for_commands(10)
     time.sleep(0.013 * (trial % 12))  # somewhere else in the inference each time
     pressed = time.time_ns()
@@ -82,7 +82,7 @@ def stop(arm: Robot, commands: list[int], trial: int) -> float:
 
 
 def go_blind(arm: Robot, camera: CameraProcess, stamps: list[int]) -> float:
-    """Silence the camera; give the milliseconds from too old to HOLD."""
+    """Silence the camera; return the milliseconds from a stale image to HOLD."""
     arm.wait_for_commands(20)
     camera.set_mode('silent')
     held = arm.wait_for('HOLD', 'stale image')['stamp']
@@ -93,7 +93,7 @@ def go_blind(arm: Robot, camera: CameraProcess, stamps: list[int]) -> float:
 
 
 def cancel(arm: Robot, client: TaskClient, trial: int) -> float:
-    """Cancel a task at some moment of an inference; give the milliseconds to HOLD."""
+    """Cancel a task during an inference; return the milliseconds to HOLD."""
     task = client.send()
     arm.wait_for('RUNNING')
     arm.wait_for_commands(10)
@@ -106,14 +106,14 @@ def cancel(arm: Robot, client: TaskClient, trial: int) -> float:
 
 
 def summary(values: list[float]) -> dict[str, Any]:
-    """Give quantiles."""
+    """Return quantiles."""
     p50, p99 = np.percentile(values, [50, 99])
     return {'n': len(values), 'p50': round(float(p50), 2), 'p99': round(float(p99), 2),
             'max': round(max(values), 2)}
 
 
 def machine() -> str:
-    """Say where it was measured."""
+    """Describe the machine."""
     return f'{platform.machine()}, Python {platform.python_version()}, {platform.platform()}'
 
 

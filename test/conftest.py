@@ -18,11 +18,11 @@ import vla_ros.model  # noqa: F401  sets how OpenMP waits, before any test loads
 from vla_ros.transport.orphans import remove_orphans
 from vla_ros.util.tiny_checkpoint import write_checkpoint
 
-# The tests' networks are so small that a second thread only costs; read when torch is loaded, here
-# and in every process that a test starts.
+# For the small networks of tests a second thread only costs time. The variable is read when torch
+# is loaded, here and in every process of a test.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-# Before any test draws: Mesa's LLVM and triton's are at peace only in this order.
+# Before any test draws: Mesa's LLVM and triton's work together only in this order.
 with suppress(ImportError):
     import_module('triton')
 
@@ -33,7 +33,7 @@ def pytest_report_header():
 
 
 def pytest_sessionfinish():
-    """Remove what the processes that were killed here left in shared memory."""
+    """Remove shared memory of killed processes."""
     remove_orphans()
 
 
@@ -61,7 +61,7 @@ def signal_handlers():
 
 
 def pytest_runtest_setup():
-    """Forget what accelerate keeps for a whole process: precision, number of microbatches."""
+    """Reset the state of accelerate: precision, number of microbatches."""
     # Not a fixture: those of a module are set up before one of a test.
     state = sys.modules.get('accelerate.state')
     if state is not None:
@@ -91,7 +91,7 @@ def golden_checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def oft_checkpoint(golden_checkpoints, tmp_path_factory):
-    """Write the golden OpenVLA-OFT checkpoint, with its parts and the LLaMA tokenizer."""
+    """Write the golden OpenVLA-OFT checkpoint, with its module files and the LLaMA tokenizer."""
     folder = tmp_path_factory.mktemp('golden_oft')
     write_checkpoint(SPEC, folder, oft=True, tokenizer=golden_checkpoints['float32'])
     return folder

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What controllers accept, and what they make of it: written from reading their sources.
+Rules by which controllers accept and execute commands, written from reading their sources.
 
 ros2_controllers at its branches humble, jazzy and kilted, its tag 6.9.0 (Lyrical) and its master
 of August 2026, which blends; forward_command_controller of the same; MoveIt Servo of Jazzy.
@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-#: What is different: whether the end may move, and what becomes of a stamp in the future.
+#: Differences: whether the end may move, and the handling of a stamp in the future.
 RELEASES = {'humble': (True, 'replace'), 'jazzy': (False, 'replace'),
             'lyrical': (False, 'defer'), 'rolling': (False, 'blend')}
 _EPSILON = float(np.finfo(np.float32).eps)
@@ -41,7 +41,7 @@ def points(message) -> Points:
 
 
 class TrajectoryController:
-    """A joint_trajectory_controller with its defaults, whose joints lag behind by a share."""
+    """A joint_trajectory_controller with its defaults, whose joints lag behind."""
 
     def __init__(self, joints, release: str, measured, lag: float = 0.02) -> None:
         self._joints = list(joints)
@@ -53,7 +53,7 @@ class TrajectoryController:
         self._deferred: Points | None = None
 
     def refusal(self, new: Points, now: float) -> str:
-        """Say why a trajectory is rejected; empty if it is accepted."""
+        """Return why a trajectory is rejected; empty if it is accepted."""
         if len(new.names) != len(self._joints):
             return 'joints do not match the number of the controller'
         if not new.names or not new.rows:
@@ -74,7 +74,7 @@ class TrajectoryController:
         return ''
 
     def take(self, new: Points, now: float) -> str:
-        """Take a trajectory in; give why it is rejected, if it is."""
+        """Take a trajectory; return why it is rejected, or an empty text."""
         refusal = self.refusal(new, now)
         if refusal:
             return refusal
@@ -92,7 +92,7 @@ class TrajectoryController:
         return ''
 
     def update(self, now: float):
-        """Give commanded positions, velocities, accelerations, (N,) each; None before any."""
+        """Return commanded positions, velocities, accelerations, (N,) each; None before any."""
         if self._deferred is not None and now >= self._deferred.stamp:
             self._install(self._deferred, now)
             self._deferred = None
@@ -140,7 +140,7 @@ class TrajectoryController:
 
 
 def _between(start, end, duration: float, time: float):
-    """Interpolate: linear, cubic or quintic, as far as derivatives are given at both ends."""
+    """Interpolate linearly, cubically or quintically by the derivatives that both ends have."""
     size = [2, 4, 6][min(_given(start), _given(end))]
     if duration <= 0.0:
         return end[0], end[1], end[2]
@@ -164,14 +164,14 @@ def _given(state) -> int:
 
 
 def array_refusal(data, count: int) -> str:
-    """Say why a forward_command_controller of so many joints drops an array."""
+    """Return why a forward_command_controller of this many joints drops an array."""
     if not np.isfinite(data).all():
         return 'not finite'
     return '' if len(data) == count else f'{len(data)} numbers for {count} joints'
 
 
 def twist_refusal(message, now: float, frames, timeout: float = 0.1) -> str:
-    """Say why MoveIt Servo (speed_units) halts instead of following a TwistStamped."""
+    """Return why MoveIt Servo (speed_units) halts instead of following a TwistStamped."""
     numbers = [getattr(part, axis) for part in (message.twist.linear, message.twist.angular)
                for axis in 'xyz']
     if not np.isfinite(numbers).all():

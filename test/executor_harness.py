@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A small robot, a trajectory executor for it and what its tests share."""
+"""A small robot, and a trajectory executor for it."""
 
 import numpy as np
 from vla_ros.data.datasets import DatasetDescription
@@ -34,7 +34,7 @@ def joint_space(space, period=0.2):
 
 
 def make_executor(robot, dataset, timing=None, limit_settings=None, workspace=None):
-    """Give a trajectory executor, its kinematics (None for joint spaces) and its limits."""
+    """Return a trajectory executor, its kinematics (None for joint spaces) and its limits."""
     reader = ActionReader(dataset, robot, len(robot.names))
     kinematics = Kinematics(robot) if reader.is_cartesian else None
     limits = ActionLimits(limit_settings or ActionLimitSettings(), robot.limits, workspace,

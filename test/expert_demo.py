@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo with the scripted expert in the place of the model: FOLDER of the results, LOGS."""
+"""The demo with the scripted expert instead of the model; arguments: results, logs."""
 
 import os
 from pathlib import Path

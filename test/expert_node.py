@@ -4,8 +4,8 @@
 """
 The real inference node with the scripted expert for a policy.
 
-It looks at the truth instead of the image, and takes its time as a model does: a result comes
-so many simulated seconds after the situation that it answers.
+It reads the true situation instead of the image, and takes a time like a model: a result is ready
+0.08 simulated seconds after its situation.
 """
 
 import sys
@@ -16,8 +16,8 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Float64MultiArray
-from truthful_sim import read_situation
-from truthful_sim import TOPIC
+from situation_sim import read_situation
+from situation_sim import TOPIC
 
 from vla_ros.policy.base import ActionChunk
 from vla_ros.policy.base import PolicySpec
@@ -27,14 +27,14 @@ from vla_ros.worlds.robot import Robot
 from vla_ros.worlds.tasks import Task
 from vla_ros.worlds.tasks import TaskError
 
-#: Simulated seconds that an answer takes.
+#: Duration of an inference in simulated seconds.
 SECONDS = 0.08
-#: Those that were made, to be closed at the end.
+#: Policies to be closed at the end.
 POLICIES = []
 
 
 class ExpertPolicy:
-    """Answers with what the expert would do."""
+    """Predicts the action of the expert."""
 
     spec = PolicySpec('expert', 'vla_ros_tabletop', (1, 7), 1, 0, 'cpu', 'float32', 'none',
                       'it has none', 'none')
@@ -46,7 +46,7 @@ class ExpertPolicy:
         context = self._context = Context()
         rclpy.init(context=context)
         self._node = rclpy.create_node('expert_eyes', context=context)
-        self._node.create_subscription(Float64MultiArray, TOPIC, self._hear, 1)
+        self._node.create_subscription(Float64MultiArray, TOPIC, self._take, 1)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin)
@@ -54,7 +54,7 @@ class ExpertPolicy:
         POLICIES.append(self)
 
     def infer(self, observation):
-        """Answer the newest situation."""
+        """Infer the action for the newest situation."""
         with self._changed:
             self._changed.wait_for(lambda: self._now[1] is not None, 10.0)
             began, situation = self._now
@@ -68,16 +68,16 @@ class ExpertPolicy:
                            timings_ms={})
 
     def reset(self):
-        """Keep nothing, so forget nothing."""
+        """Do nothing, as there is no state."""
 
     def close(self):
-        """Look no more."""
+        """End the subscription."""
         self._executor.shutdown()
         self._thread.join()
         self._node.destroy_node()
         self._context.try_shutdown()
 
-    def _hear(self, message):
+    def _take(self, message):
         with self._changed:
             self._now = read_situation(message)
             self._changed.notify_all()

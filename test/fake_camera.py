@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-A camera in a process of its own: 30 noisy images a second, until it is told otherwise.
+A camera as a process: 30 noisy images a second, and modes of failure.
 
-It reads what to do from stdin, a word a line: live, freeze (same pixels, fresh stamps), stuck
+It reads its mode from stdin, one a line: live, freeze (same pixels, fresh stamps), stuck
 (same image with its stamp), silent, bgr8 or mono8 (another encoding).
 """
 
@@ -21,7 +21,7 @@ _NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
 class Camera:
-    """Publishes images in the mode that was asked for last."""
+    """Publishes images in the last mode that was read."""
 
     def __init__(self) -> None:
         self.node = rclpy.create_node('fake_camera')
@@ -32,7 +32,7 @@ class Camera:
         self.node.create_timer(1 / 30, self.show)
 
     def take(self) -> Image:
-        """Give a new image."""
+        """Make a new image."""
         encoding = self.mode if self.mode in ('bgr8', 'mono8') else 'rgb8'
         channels = 1 if encoding == 'mono8' else 3
         image = Image(height=48, width=64, encoding=encoding, step=64 * channels)
@@ -51,7 +51,7 @@ class Camera:
             self.image.header.stamp = self.node.get_clock().now().to_msg()
         self.publisher.publish(self.image)
 
-    def obey(self) -> None:
+    def read_modes(self) -> None:
         """Read modes until stdin ends."""
         for line in sys.stdin:
             self.mode = line.strip()
@@ -60,5 +60,5 @@ class Camera:
 if __name__ == '__main__':
     rclpy.init()
     camera = Camera()
-    threading.Thread(target=camera.obey, daemon=True).start()
+    threading.Thread(target=camera.read_modes, daemon=True).start()
     rclpy.spin(camera.node)

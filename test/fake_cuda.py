@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class FakeStream:
-    """A stream that notes what is asked of it."""
+    """A stream that logs its calls."""
 
     def __init__(self, cuda):
         self._cuda = cuda

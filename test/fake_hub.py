@@ -14,13 +14,13 @@ from urllib.parse import urlsplit
 
 
 class FakeHub:
-    """What the hub has; ``requests`` are the paths that were asked for."""
+    """The commits of the hub; ``requests`` are the requested paths."""
 
     def __init__(self):
         self.commits, self.main, self.requests, self.url = {}, '', [], ''
 
-    def answer(self, path):
-        """Give the body of an answer and its headers, or None."""
+    def respond(self, path):
+        """Return the body and the headers of a response, or None."""
         parts = [unquote(part) for part in urlsplit(path).path.strip('/').split('/')]
         if parts[:2] == ['api', 'models'] and len(parts) == 6:
             commit = self.main if parts[5] == 'main' else parts[5]
@@ -47,14 +47,14 @@ class FakeHub:
 
 @contextmanager
 def serve():
-    """Run a hub while the block lasts."""
+    """Run a hub during a with block."""
     hub = FakeHub()
 
     class Handler(BaseHTTPRequestHandler):
 
         def do_GET(self):  # noqa: N802  the name is http.server's
             hub.requests.append(self.path)
-            found = hub.answer(self.path)
+            found = hub.respond(self.path)
             body, headers = found if found else (b'{"error": "not there"}', {})
             self.send_response(200 if found else 404)
             for name, value in {**headers, 'Content-Length': str(len(body))}.items():

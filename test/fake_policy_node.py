@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The real node, with a policy that does as it is told: a process for the node tests.
+The real node with a scripted policy: a process for the node tests.
 
-``python fake_policy_node.py BEHAVIOUR [--ros-args …]``. It says on stdout what it is doing, so
-that a test can wait for it.
+``python fake_policy_node.py BEHAVIOUR [--ros-args …]``. It prints its progress, so that a test
+can wait for it.
 """
 
 from dataclasses import replace
@@ -27,17 +27,17 @@ from vla_ros.policy.load import load_policy
 from vla_ros.ros.main import main
 
 
-def say(event: str) -> None:
-    """Tell the test."""
+def report(event: str) -> None:
+    """Print an event for the test."""
     print(event, flush=True)
 
 
 class FakePolicy:
     """
-    Answers with what it was asked.
+    Predicts an action that repeats its observation.
 
     The seven numbers of an action are the first pixel's red, green and blue, the first number in
-    the instruction, and three zeros. An instruction can also ask for trouble.
+    the instruction, and three zeros. An instruction can also request a failure.
     """
 
     def __init__(self, delay: float, is_stepwise: bool = False) -> None:
@@ -49,15 +49,15 @@ class FakePolicy:
             attention_reason='a fake has none', quantization='none')
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Answer, after the delay or a line on stdin, or as the instruction says."""
+        """Infer after the delay or a line on stdin, or fail as the instruction requests."""
         image, instruction = observation.images[0], observation.instruction
-        say(f'inferring {image[0, 0].tolist()} {instruction}')
+        report(f'inferring {image[0, 0].tolist()} {instruction}')
         if 'hang' in instruction:
             threading.Event().wait()
         if 'matmul' in instruction:
             import torch
             matrix = torch.ones(8000, 8000)
-            say('multiplying')
+            report('multiplying')
             while True:
                 torch.mm(matrix, matrix)
         if 'invalid' in instruction:
@@ -78,42 +78,42 @@ class FakePolicy:
             input_ids=(1, 2), timings_ms={'sleep': 1e3 * self.delay}, drafted=6, accepted=4)
 
     def reset(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, as there is no state."""
 
 
 class ObservingPolicy(FakePolicy):
-    """Says what it is given: a sum of each image's bytes, and the state."""
+    """Prints its observation: a checksum of each image, and the state."""
 
     def __init__(self) -> None:
         super().__init__(0.0)
         self.spec = replace(self.spec, image_count=2, proprio_dim=2)
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Answer as a fake does."""
+        """Print the observation, then infer."""
         sums = [zlib.crc32(image.tobytes()) for image in observation.images]
         assert observation.proprio is not None
-        say(f'observed {sums} {observation.proprio.tolist()}')
+        report(f'observed {sums} {observation.proprio.tolist()}')
         return super().infer(observation)
 
 
 class ArmPolicy:
     """
-    Swings an arm's tip to and fro along y, in the deltas of Bridge.
+    Moves an arm's tip back and forth along y, in the deltas of Bridge.
 
-    An instruction can ask for trouble, as it can of :class:`FakePolicy`.
+    An instruction can request a failure, as with :class:`FakePolicy`.
     """
 
     def __init__(self, delay: float, is_busy: bool = False) -> None:
         self.fake = FakePolicy(0.0 if is_busy else delay)
-        self.toil = delay if is_busy else 0.0
+        self.busy_s = delay if is_busy else 0.0
         self.spec = replace(self.fake.spec, unnorm_key='bridge_orig')
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Answer with a delta that depends on the time alone."""
+        """Predict a delta that depends on the time alone."""
         if 'memory' in observation.instruction:
             raise MemoryError('none left')
         chunk = self.fake.infer(observation)
-        end = time.monotonic() + self.toil
+        end = time.monotonic() + self.busy_s
         while time.monotonic() < end:
             pass  # as Python between two kernels: other threads wait for the interpreter
         speed = 0.01 * math.cos(2 * math.pi * time.monotonic() / 8.0)
@@ -129,22 +129,22 @@ class ArmPolicy:
         return replace(chunk, actions=np.array([action]))
 
     def reset(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, as there is no state."""
 
 
 def load(config: PolicyConfig, behaviour: str) -> Policy:
-    """Load as the behaviour says."""
+    """Load a policy, or fail, as the behaviour requests."""
     config.progress(0.25, 'loading a fake')
     if behaviour == 'hang_loading':
-        say('loading')
+        report('loading')
         threading.Event().wait()
     if behaviour == 'endless_loading':
-        say('loading')
+        report('loading')
         while True:
             config.progress(0.5, 'loading a fake for ever')
             time.sleep(0.01)
     if behaviour == 'real_loading':
-        say('loading')
+        report('loading')
         load_policy(replace(config, checkpoint='there is no such folder'))
     arm = re.fullmatch(r'(busy_)?arm=(.*)', behaviour)
     if arm:

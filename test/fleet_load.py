@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Robots that ask a vla_serve without a break, and what became of each request.
+Robots that send requests to vla_serve continuously, and the outcome of each request.
 
 ``python fleet_load.py http://127.0.0.1:8000 ROBOTS SECONDS [RATE [DEADLINE]]`` prints one JSON
 object; meanwhile something is done to the server.
@@ -24,7 +24,7 @@ from vla_ros.data.json_numpy import dumps
 
 
 def ask(address, number, rate, end, deadline):
-    """Ask at a rate until a time; give time, status and seconds of each; -1: no reply came."""
+    """Send requests at a rate; return time, status (-1 without a reply) and seconds of each."""
     image = np.random.default_rng(number).integers(0, 256, (224, 224, 3), np.uint8)
     body = dumps({'images': [image], 'instruction': f'robot {number}', 'deadline_s': deadline})
     connection, outcomes, due = None, [], time.monotonic() + number / rate / 8
@@ -32,7 +32,7 @@ def ask(address, number, rate, end, deadline):
         time.sleep(max(0.0, due - time.monotonic()))
         began = time.monotonic()
         try:
-            # As a robot would: one connection, closed after any failure.
+            # Like a robot: one connection, closed after a failure.
             connection = connection or HTTPConnection(
                 *address, timeout=deadline, source_address=(f'127.0.1.{number + 1}', 0))
             connection.request('POST', '/infer', body, {'Content-Type': 'application/json'})
@@ -50,7 +50,7 @@ def ask(address, number, rate, end, deadline):
 
 
 def load(url, robots, seconds, rate=5.0, deadline=2.0):
-    """Let robots ask for a time; count what became of the requests."""
+    """Let robots send requests for a time; count the outcomes."""
     parts = urlsplit(url)
     address, begin = (parts.hostname, parts.port), time.monotonic()
     with ThreadPoolExecutor(robots) as pool:

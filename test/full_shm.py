@@ -4,7 +4,7 @@
 """
 An arm whose shared memory fills up while it moves, and one that starts where it is full.
 
-To be run where ``/dev/shm`` is small and nobody else's. It says ``survived`` in the end.
+To be run with a small, private ``/dev/shm``. It prints ``survived`` at the end.
 """
 
 import os
@@ -17,7 +17,7 @@ SHM = Path('/dev/shm')
 
 
 def fill() -> None:
-    """Leave not a page of it."""
+    """Fill /dev/shm to its last page."""
     with open(SHM / 'filler', 'ab', buffering=0) as filler:
         for size in (1 << 20, 4096):
             try:
@@ -30,7 +30,7 @@ def fill() -> None:
 
 
 def check(arm: Robot) -> None:
-    """See that the arm moves, can be stopped, and goes on."""
+    """Check that the arm moves, can be stopped, and resumes."""
     arm.wait_for('RUNNING')
     arm.wait_for_motion()
     arm.press()
@@ -43,7 +43,7 @@ def check(arm: Robot) -> None:
 
 
 def main() -> None:
-    """Fill it while an arm moves, then start another one."""
+    """Fill /dev/shm while an arm moves, then start another one."""
     with robot() as (arm, _):
         arm.wait_for('RUNNING')
         arm.wait_for_motion()

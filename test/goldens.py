@@ -23,7 +23,7 @@ def rgb(spec):
 
 
 def assert_sample(array, sample, atol):
-    """Compare an array with the flat positions and the sums that were kept of the reference."""
+    """Compare an array with stored values and sums of the reference."""
     array = np.asarray(array)
     assert list(array.shape) == sample['shape']
     np.testing.assert_allclose(array.ravel()[sample['at']], sample['values'], rtol=0, atol=atol)
@@ -31,5 +31,5 @@ def assert_sample(array, sample, atol):
 
 
 def float32_digest(array):
-    """Sum up the very bits of an array."""
+    """Return the digest of the bits of an array."""
     return hashlib.sha256(np.ascontiguousarray(array, dtype='<f4').tobytes()).hexdigest()

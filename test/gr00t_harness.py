@@ -49,7 +49,7 @@ def pack(value, release='n1.6'):
 
 
 def describe(modalities, release):
-    """Write what a server says about its modalities."""
+    """Return the reply of a server about its modalities."""
     if release == 'n1.5':
         flat = {name: {**entry, 'modality_keys': [
             key if name == 'language' else f'{name}.{key}' for key in entry['modality_keys']]}
@@ -61,7 +61,7 @@ def describe(modalities, release):
 
 
 def chunk(release='n1.6', arm=0.5, steps=16, dtype=np.float32):
-    """Give the reply to an observation."""
+    """Return the reply to an observation."""
     parts = {'single_arm': np.full((1, steps, 5), arm, dtype),
              'gripper': np.full((1, steps, 1), 0.25, dtype)}
     if release == 'n1.5':  # without the batch, and without axes of one
@@ -70,7 +70,7 @@ def chunk(release='n1.6', arm=0.5, steps=16, dtype=np.float32):
 
 
 class Server:
-    """Gives each request to a function that sends what it likes."""
+    """Passes each request to a function that sends replies."""
 
     def __init__(self, reply, modalities, release):
         self.reply = reply

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Kills the ends of an iceoryx2 camera connection, and measures how soon frames flow again.
+Kills either process of an iceoryx2 connection, and measures the time until frames flow again.
 
 By hand: ``python test/iceoryx2_survival.py 50`` kills camera and receiver 50 times each.
 """
@@ -27,7 +27,7 @@ DEADLINE = 20.0
 
 
 def send(topic: str) -> None:
-    """Be a camera; each frame has its number in every pixel."""
+    """Run a camera whose frames have their number in every pixel."""
     camera = Iceoryx2Camera(topic, WIDTH * HEIGHT * 3)
     number = 0
     while True:
@@ -38,7 +38,7 @@ def send(topic: str) -> None:
 
 
 def receive(topic: str) -> None:
-    """Print a line for each frame, as a node that holds the newest one."""
+    """Print a line for each frame, like a node that keeps the newest one."""
     held = []
 
     def take(frame):
@@ -49,7 +49,7 @@ def receive(topic: str) -> None:
     threading.Event().wait()
 
 
-class End:
+class Endpoint:
     """One of the two processes, and the lines that it prints."""
 
     def __init__(self, role: str, topic: str) -> None:
@@ -62,13 +62,13 @@ class End:
         self._reader.start()
 
     def wait_for(self, condition: Callable[[list[str]], bool]) -> float:
-        """Wait until the lines fulfil a condition; give the monotonic time."""
+        """Wait until the lines fulfil a condition; return the monotonic time in s."""
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self.lines), DEADLINE), self.lines[-3:]
             return time.monotonic()
 
     def kill(self) -> None:
-        """End it in the middle of whatever it does."""
+        """Kill the process."""
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._reader.join()
@@ -83,8 +83,8 @@ class End:
 
 @contextmanager
 def connection(topic):
-    """Run a camera and a receiver, and end whatever is running at the end."""
-    ends = {role: End(role, topic) for role in ('receive', 'send')}
+    """Run a camera and a receiver, and kill both at the end."""
+    ends = {role: Endpoint(role, topic) for role in ('receive', 'send')}
     try:
         yield ends
     finally:
@@ -104,7 +104,7 @@ def survive(kills: int, topic: str) -> dict[str, list[float]]:
         for role in ['send', 'receive'] * kills:
             ends[role].kill()
             seen = len(ends['receive'].lines) if role == 'send' else 0
-            ends[role] = End(role, topic)
+            ends[role] = Endpoint(role, topic)
             moment = ends['receive'].wait_for(lambda lines: len(lines) > seen)
             seconds[role].append(moment - ends[role].started)
         lines = ends['receive'].lines
@@ -113,12 +113,12 @@ def survive(kills: int, topic: str) -> dict[str, list[float]]:
 
 
 def shared_bytes() -> int:
-    """Give the bytes that iceoryx2 has in shared memory."""
+    """Return the bytes that iceoryx2 has in shared memory."""
     return sum(path.stat().st_size for path in Path('/dev/shm').glob('iox2_*'))
 
 
 def clean_up() -> None:
-    """Start, and end, an end: that removes what dead ones have left."""
+    """Start and end a process, which removes shared memory of killed ones."""
     FrameReceiver(f'/clean_{os.getpid()}', lambda frame: None).stop()
 
 

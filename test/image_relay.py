@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Hands the simulator's images on, as a camera driver does: a process that can be killed."""
+"""Relays the images of the simulator, like a camera driver: a process that can be killed."""
 
 import rclpy
 from rclpy.qos import QoSProfile

@@ -59,7 +59,7 @@ def matrix_of(rows, columns, dtype):
 @DTYPES
 @pytest.mark.parametrize(('rows', 'dim'), [(1, 96), (6, 100), (3, 256)])
 @torch.no_grad()
-def test_the_norm_is_that_of_the_sum(dtype, tolerance, rows, dim):
+def test_add_norm_gives_the_sum_and_its_norm(dtype, tolerance, rows, dim):
     norm = norm_of(dim, dtype)
     x, update = torch.randn(2, 1, rows, dim, dtype=dtype)
     total, normed = FUSED.add_norm(x, update, norm)
@@ -98,8 +98,7 @@ def test_the_gated_activation_of_one_row_and_of_several(dtype, tolerance, rows, 
 @DTYPES
 @MATRICES
 @torch.no_grad()
-def test_fused_products_of_one_row_are_near_those_of_pytorch(dtype, tolerance, rows, columns,
-                                                             splits):
+def test_fused_operations_of_one_row_agree_with_pytorch(dtype, tolerance, rows, columns, splits):
     assert choose_splits(rows, columns) == splits
     torch.manual_seed(rows)
     norm, matrix = norm_of(columns, dtype), matrix_of(rows, columns, dtype)
@@ -119,7 +118,7 @@ def test_fused_products_of_one_row_are_near_those_of_pytorch(dtype, tolerance, r
 
 @MATRICES
 @torch.no_grad()
-def test_8_bit_weights_are_used_without_further_rounding(rows, columns, splits):
+def test_products_with_8_bit_weights_round_only_sums(rows, columns, splits):
     # The interpreter has e4m3. Weights are exact in it, so nothing but the sums is rounded.
     torch.manual_seed(rows)
     norm = norm_of(columns, torch.float32)
@@ -137,7 +136,7 @@ def test_8_bit_weights_are_used_without_further_rounding(rows, columns, splits):
 
 
 @torch.no_grad()
-def test_sums_do_not_depend_on_the_order_in_which_programs_arrive(monkeypatch):
+def test_sums_do_not_depend_on_the_order_of_programs(monkeypatch):
     splits = choose_splits(16, 9000)
     assert splits == 16
     matrix, x = matrix_of(16, 9000, torch.float32), torch.randn(1, 9000)
@@ -150,7 +149,7 @@ def test_sums_do_not_depend_on_the_order_in_which_programs_arrive(monkeypatch):
 
 @torch.no_grad()
 @pytest.mark.parametrize('tiling', [(4, 1024, 4), (16, 256, 8)])
-def test_tilings_differ_in_speed_only(tiling):
+def test_every_tiling_gives_the_same_product(tiling):
     matrix, x = matrix_of(21, 1300, torch.float32), torch.randn(1, 1300)
     counters = SPLIT_K._counters.current()
     product = gemv(x, matrix.weight, None, None, 0.0, None, False, counters, tiling)
@@ -166,7 +165,7 @@ def test_kernels_run_in_inference_mode_and_outside():
     close(operations.linear(x, matrix), matrix(x), 1e-5)
 
 
-def test_launches_that_may_run_at_once_count_in_memory_of_their_own(monkeypatch):
+def test_concurrent_launches_have_separate_counters(monkeypatch):
     capturing, stream = [], SimpleNamespace(cuda_stream=1)
     monkeypatch.setattr(torch.cuda, 'is_current_stream_capturing', lambda: bool(capturing))
     monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: stream)
@@ -184,7 +183,7 @@ def test_launches_that_may_run_at_once_count_in_memory_of_their_own(monkeypatch)
 
 
 @torch.no_grad()
-def test_several_rows_and_adapted_matrices_multiply_in_their_own_way():
+def test_several_rows_and_adapted_matrices_use_plain_products():
     norm, matrix, x = norm_of(8, torch.float32), matrix_of(4, 8, torch.float32), torch.randn(2, 8)
     stream, update = SPLIT_K.add_linear(torch.ones(2, 4), x, matrix)
     assert torch.equal(stream, torch.ones(2, 4)) and torch.equal(update, matrix(x))

@@ -26,7 +26,7 @@ from vla_ros.worlds.world import World
 
 #: Seconds of an action, and actions of a chunk.
 PERIOD, CHUNK = 0.1, 8
-#: What the noisy expert adds, rad: to a whole chunk, and to each action.
+#: Noise of the noisy expert in rad: of a whole chunk, and of each action.
 _CHUNK_NOISE, _ACTION_NOISE = 0.02, 0.004
 _FEATURES = 7 + 3 + 3 + len(KINDS)
 
@@ -46,7 +46,7 @@ class ExpertChunks:
         self._data = mujoco.MjData(world.model)
 
     def infer(self, task: Task) -> np.ndarray:
-        """Give a chunk, float64 (8, 7), rad and m."""
+        """Return a chunk, float64 (8, 7), rad and m."""
         world = self._world
         ahead = copy(world)
         ahead.data, ahead._follower = self._data, deepcopy(world._follower)
@@ -63,7 +63,7 @@ class ExpertChunks:
 
 
 class NoisyChunks(ExpertChunks):
-    """The same with errors as a model makes them: chunks that do not continue one another."""
+    """The expert with errors like those of a model: chunks do not continue one another."""
 
     name = 'noisy'
 
@@ -72,7 +72,7 @@ class NoisyChunks(ExpertChunks):
         self._random = np.random.default_rng(1)
 
     def infer(self, task: Task) -> np.ndarray:
-        """Give a chunk, float64 (8, 7), rad and m."""
+        """Return a chunk, float64 (8, 7), rad and m."""
         chunk = super().infer(task)
         chunk[:, :6] += _CHUNK_NOISE * self._random.standard_normal(6)
         chunk[:, :6] += _ACTION_NOISE * self._random.standard_normal((CHUNK, 6))
@@ -80,7 +80,7 @@ class NoisyChunks(ExpertChunks):
 
 
 def describe(world: World, task: Task) -> np.ndarray:
-    """Give what the L1 policy sees, float64 (16,): joints, tool, the block from there, task."""
+    """Return the input of the L1 policy, float64 (16,): joints, tool, offset of block, task."""
     now = world.situation()
     kind = [float(task.kind == name) for name in KINDS]
     return np.array([*world.joint_positions(), *now.tool, *(now.blocks[task.color] - now.tool),
@@ -116,7 +116,7 @@ class L1Chunks:
         self._net.load_state_dict(data['net'])
 
     def infer(self, task: Task) -> np.ndarray:
-        """Give a chunk, float64 (8, 7), rad and m."""
+        """Return a chunk, float64 (8, 7), rad and m."""
         seen = describe(self._world, task)
         inputs = self._torch.tensor((seen - self._mean) / self._scale, dtype=self._torch.float32)
         with self._torch.no_grad():
@@ -182,6 +182,6 @@ class TokenPolicy:
         self._policy = load_policy(PolicyConfig(str(shipped_checkpoint()), device='cpu'))
 
     def infer(self, task: Task) -> np.ndarray:
-        """Give a goal, float64 (1, 7), rad and m."""
+        """Return a goal, float64 (1, 7), rad and m."""
         image = self._world.render()
         return self._policy.infer(Observation((image,), task.instruction)).actions

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What launch tests share: someone beside the launched node, and an environment put back."""
+"""Mixins of launch tests: a node of the test, and restoring of the environment."""
 
 import os
 import threading
@@ -12,16 +12,16 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.task import Future
 
-#: Seconds that anything may take on a busy machine.
+#: Timeout of every wait in seconds, for a busy machine.
 DEADLINE = 120.0
 
 _ENVIRONMENT = dict(os.environ)
 
 
-class Beside:
-    """Of a test case: a node of its own, ``self.node``, that spins while each test runs."""
+class WithNode:
+    """A test case with a node, ``self.node``, that spins during each test."""
 
-    #: Where the launched node is, too.
+    #: The domain of the launched node.
     domain = next_domain()
 
     def setUp(self):
@@ -36,7 +36,7 @@ class Beside:
         self.spinning.start()
 
     def tearDown(self):
-        # In this order: rclpy protects no thread that still spins.
+        # In this order, as rclpy does not protect a thread that still spins.
         self.leaving.set_result(None)
         self.spinning.join()
         self.executor.shutdown()
@@ -44,8 +44,8 @@ class Beside:
         rclpy.try_shutdown(context=self.context)
 
 
-class Afterwards:
-    """Of a test case after the shutdown: launch has changed the environment of this process."""
+class RestoresEnvironment:
+    """A test case after the shutdown that undoes the changes of launch to os.environ."""
 
     @classmethod
     def tearDownClass(cls):

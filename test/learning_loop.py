@@ -8,7 +8,7 @@ The learning loop in the simulator, over ROS topics: record, take over, fine-tun
 
 It weakens the checkpoint that ships, records its episodes with a scripted operator who takes over
 (vla_record), converts and checks them (vla_dataset), trains an adapter on the interventions alone
-(vla_train), and compares the result with the weak checkpoint on seeds that nobody has seen
+(vla_train), and compares the result with the weak checkpoint on unseen seeds
 (vla_eval --against). A step whose result is in FOLDER is not done again. Exit status 1: less than
 20 percentage points were gained.
 """
@@ -37,7 +37,7 @@ from vla_ros.transport.local_environment import demo_environment
 #: Seeds of the recorded episodes, and of those on which the checkpoints are compared.
 RECORDED_SEED, UNSEEN_SEED = 50000, 40000
 WANTED = 0.2
-_TRUTHFUL = (sys.executable, str(Path(__file__).with_name('truthful_sim.py')))
+_SIMULATOR = (sys.executable, str(Path(__file__).with_name('situation_sim.py')))
 
 
 def weaken(out, noise):
@@ -57,7 +57,7 @@ def weaken(out, noise):
 
 
 def record(checkpoint, folder, episodes, jobs):
-    """Record episodes, and give what there is to say of them."""
+    """Record episodes, and return their results."""
     environment = {**os.environ, **demo_environment(os.environ), 'OMP_NUM_THREADS': '1'}
     plan = plan_episodes(episodes, RECORDED_SEED, None)
 
@@ -65,7 +65,7 @@ def record(checkpoint, folder, episodes, jobs):
         print(f'{len(runner.episodes)}/{episodes}: {episode.task.instruction}: '
               f'{"success" if episode.succeeded else "failure"} after {episode.seconds:.1f} s, '
               f'{sum(runner.takeovers.values())} takeovers so far', flush=True)
-    pair = TeleoperatedPair(str(checkpoint), 10.0, 0.15, sim=_TRUTHFUL)
+    pair = TeleoperatedPair(str(checkpoint), 10.0, 0.15, sim=_SIMULATOR)
     runner = RecordedRunner(pair, plan, folder / 'bags', report)
     runner.run(jobs, folder / 'logs', environment)
     return {'episodes': len(runner.episodes), 'takeovers': sum(runner.takeovers.values()),
@@ -74,7 +74,7 @@ def record(checkpoint, folder, episodes, jobs):
 
 
 def tool(name, *words, output=None):
-    """Run one of our commands, which has to succeed."""
+    """Run a command of this package, which must succeed."""
     print(f'$ vla_{name} {" ".join(map(str, words))}', flush=True)
     subprocess.run([sys.executable, '-m', f'vla_ros.cli.{name}', *map(str, words)], check=True,
                    stdout=output)
@@ -91,7 +91,7 @@ class Loop:
         self.results = json.loads(self._done.read_text()) if self._done.is_file() else {}
 
     def run(self):
-        """Run all steps; give the gain, a share."""
+        """Run all steps; return the gain as a fraction."""
         folder, options = self.folder, self.arguments
         weak, bags, tuned = folder / 'weak', folder / 'bags', folder / 'tuned'
         dataset, adapter, found = folder / 'dataset', folder / 'adapter', folder / 'eval.json'
@@ -127,7 +127,7 @@ class Loop:
                  '--json', output=output)
 
     def step(self, name, results, run):
-        """Do a step unless it is done; what an interrupted one has left is removed."""
+        """Run a step unless it is done; remove the output of an interrupted one."""
         if name in self.results:
             return
         for path in results:

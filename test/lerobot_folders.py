@@ -17,7 +17,7 @@ COUNTERS = {name: {'dtype': 'float32' if name == 'timestamp' else 'int64', 'shap
 
 
 def write_v21(folder, version='v2.1', kind='image'):
-    """Write two episodes as v2.1 does: a file for each, JSON lines for the rest."""
+    """Write two episodes in v2.1: a file for each, and metadata as JSON lines."""
     meta, data = folder / 'meta', folder / 'data/chunk-000'
     meta.mkdir(parents=True)
     data.mkdir(parents=True)

@@ -4,9 +4,9 @@
 """
 A scripted operator over ROS topics, and a pair of simulator and node whose episodes it records.
 
-It sees where everything is, as a person would, and sends the expert's goals all the time, as a
-leader arm does. When the policy has wanted something else for a while, it holds the deadman until
-the end of the episode.
+It receives the true situation, and sends the goals of the expert continuously, like a leader arm.
+When the goal of the policy has differed for a while, it holds the deadman until the end of the
+episode.
 """
 
 from collections import Counter
@@ -21,8 +21,8 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
-from truthful_sim import read_situation
-from truthful_sim import TOPIC
+from situation_sim import read_situation
+from situation_sim import TOPIC
 
 from vla_ros.evaluation.episodes import EpisodeRunner
 from vla_ros.evaluation.examiner import Examiner
@@ -39,9 +39,9 @@ from vla_ros.worlds.robot import UnreachableError
 
 RECORDER = 'vla_record'
 CONTRACT = 'tabletop_leader'
-#: Distance of the policy's goal from the expert's, m, and of their grippers, m, that is wrong.
+#: Differences of the policy's goal from the expert's that are wrong: of tip and gripper, in m.
 _WRONG, _WRONG_GRIPPER = 0.03, 0.02
-#: Simulated seconds for which it has to be wrong, and after which the operator helps anyway.
+#: Simulated seconds of a wrong goal before a takeover, and until a takeover in any case.
 _PATIENCE, _MOST_PATIENCE = 0.3, 8.0
 #: Simulated seconds between two goals, and of wall time between two messages of the deadman.
 _GOAL_PERIOD, _DEADMAN_PERIOD = 0.03, 0.05
@@ -53,12 +53,12 @@ class TeleoperatedPair(Pair):
     """A pair whose node lets a teleoperator take over."""
 
     def node_command(self):
-        """Give the command of the node."""
+        """Return the command of the node."""
         return [*super().node_command(), *parameter_arguments(**_TELEOP)]
 
 
 class Operator(Examiner):
-    """Runs episodes, takes over when they go wrong, and has them recorded."""
+    """Runs episodes, takes over when they fail, and has them recorded."""
 
     def __init__(self, processes, context):
         super().__init__(processes, context)
@@ -79,19 +79,19 @@ class Operator(Examiner):
         self._is_held = False
 
     def wait_for_recorder(self):
-        """Wait until the recorder has subscribed to what only this node sends."""
+        """Wait until the recorder has subscribed to the topics of this node."""
         self._until(lambda: self._leader.get_subscription_count() >= 2
                     and self._deadman.get_subscription_count() >= 2,
                     'node and recorder do not subscribe to the teleoperator')
 
     def run(self, seed, task):
-        """Run and record one episode; give it, and whether the operator has taken over."""
+        """Run and record one episode; return it, and whether the operator has taken over."""
         self._task = task
         self.arrange(seed, task)
         self._decide('start')
         self._began, self._wrong_since = self._elapsed, math.inf
         color, seconds = '', 0.0
-        # At least so long that there is something to look at: some scenes begin with the end.
+        # A minimum duration, as some scenes are fulfilled from the start.
         while (not color or self._elapsed - self._began < 0.5) and seconds < 15.0:
             self.spin(0.05)
             color, seconds = self.verdict(task)

@@ -40,7 +40,7 @@ def connect(port):
     connection.sendall(
         f'GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
         f'Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n'.encode())
-    # What comes before the server has agreed is no frame, and is not read.
+    # Data before the handshake has ended is not read as a frame.
     reply = b''
     while b'\r\n\r\n' not in reply:
         piece = connection.recv(65536)
@@ -51,7 +51,7 @@ def connect(port):
 
 
 def frame(payload, opcode=2, first=0x80, masked=True, claimed=None):
-    """Write a frame, of which any part may be wrong."""
+    """Write a frame, any part of which may be invalid."""
     length = len(payload) if claimed is None else claimed
     mask = os.urandom(4) if masked else b''
     flag = 0x80 if masked else 0
@@ -67,7 +67,7 @@ def frame(payload, opcode=2, first=0x80, masked=True, claimed=None):
 
 
 def forbidden(rng):
-    """Give a frame that the protocol forbids, and its kind."""
+    """Return a frame that the protocol forbids, and its kind."""
     payload = rng.randbytes(rng.randrange(100))
     kinds = {
         'random bytes': lambda: rng.randbytes(rng.randrange(1, 200)),
@@ -87,7 +87,7 @@ def forbidden(rng):
 
 
 def nonsense(rng):
-    """Give a message that is no observation, and its kind."""
+    """Return an invalid message, and its kind."""
     message = bytearray(OBSERVATION)
     kinds = ('changed', 'cut', 'random', 'nested', 'text', 'empty', 'huge map')
     kind = rng.choice(kinds)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A node process under test, and someone on the other side of the graph who watches it."""
+"""A node process under test, and a node that observes it."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -28,9 +28,9 @@ from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-#: Seconds that anything may take on a busy machine before a test gives up on it.
+#: Timeout of every wait in seconds, for a busy machine.
 DEADLINE = 90.0
-#: How often a service is called until it answers.
+#: Number of attempts to call a service.
 _CALLS = 4
 
 NEWEST = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
@@ -40,14 +40,14 @@ _NODE = Path(__file__).with_name('fake_policy_node.py')
 
 
 class NodeProcess:
-    """The node in a process of its own, with a fake policy unless the behaviour is ``real``."""
+    """The node as a process, with a fake policy unless the behaviour is ``real``."""
 
     def __init__(self, domain: int, behaviour: str, parameters: dict[str, str],
                  namespace: str = '') -> None:
         program = (['-m', 'vla_ros.ros.main', '--ros-args'] if behaviour == 'real' else
                    [str(_NODE), behaviour, '--ros-args', '-p', 'checkpoint:=fake'])
         command = [sys.executable, *program]
-        # Tests that look at black boxes say where they are to be; no other leaves any behind.
+        # Tests of black boxes set their folder; others write none.
         for name, value in {'black_box.folder': '""', **parameters}.items():
             command += ['-p', f'{name}:={value}']
         if namespace:
@@ -68,33 +68,33 @@ class NodeProcess:
 
     @property
     def pid(self) -> int:
-        """Number of the process."""
+        """Return the id of the process."""
         return self._process.pid
 
     def wait_for_line(self, text: str, after: int = 0) -> int:
-        """Wait for a line on stdout that contains a text; give the number of the next line."""
+        """Wait for a line on stdout that contains a text; return the number of the next line."""
         def find() -> int:
             return next((number + 1 for number, line in enumerate(self.lines[after:], after)
                          if text in line), 0)
         with self._changed:
-            assert self._changed.wait_for(find, DEADLINE), self.report(f'nothing said {text!r}')
+            assert self._changed.wait_for(find, DEADLINE), self.report(f'no line with {text!r}')
             return find()
 
-    def let_answer(self) -> None:
-        """Let a stepwise policy finish one answer."""
+    def finish_inference(self) -> None:
+        """Let a stepwise policy finish one inference."""
         assert self._process.stdin is not None
         self._process.stdin.write('\n')
         self._process.stdin.flush()
 
     def end(self, number: int = signal.SIGINT) -> tuple[int, float]:
-        """Send a signal; give the exit status and how many seconds it took."""
+        """Send a signal; return the exit status and how many seconds it took."""
         start = time.monotonic()
         self._process.send_signal(number)
         status = self.wait()
         return status, time.monotonic() - start
 
     def wait(self) -> int:
-        """Wait until the process has ended; give its exit status."""
+        """Wait until the process has ended; return its exit status."""
         try:
             return self._process.wait(DEADLINE)
         finally:
@@ -105,7 +105,7 @@ class NodeProcess:
                 stream.close()
 
     def report(self, problem: str) -> str:
-        """Describe a failure with everything that the process has said."""
+        """Describe a failure with the whole output of the process."""
         return '\n'.join([problem, '--- stdout', *self.lines, '--- stderr', *self.errors])
 
     def _read(self, stream: Any, lines: list[str]) -> None:
@@ -116,9 +116,9 @@ class NodeProcess:
 
 
 class Observer:
-    """A node in the test's process that plays camera and operator, and keeps what it hears."""
+    """A node in the test's process: camera, operator, and subscriber of commands and status."""
 
-    def __init__(self, domain: int, hears_commands: bool = True) -> None:
+    def __init__(self, domain: int, takes_commands: bool = True) -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node('observer', context=self.context)
@@ -126,7 +126,7 @@ class Observer:
         self.diagnostics: list[dict[str, Any]] = []
         self.changed = threading.Condition()
         self._service_clients: dict[str, Any] = {}
-        if hears_commands:
+        if takes_commands:
             self.listen(JointState, '/arm/joint_command', RELIABLE, self.commands.append)
         self.listen(DiagnosticArray, '/diagnostics', 10, self._note)
         self.camera = self.node.create_publisher(Image, '/camera/image_raw', NEWEST)
@@ -143,16 +143,16 @@ class Observer:
             self.diagnostics.append(_flatten(message))
 
     def listen(self, message_type: Any, topic: str, qos: Any, take: Callable[[Any], None]) -> Any:
-        """Subscribe; whoever waits is told of each message."""
-        def heard(message: Any) -> None:
+        """Subscribe; each message notifies waiting tests."""
+        def received(message: Any) -> None:
             with self.changed:
                 take(message)
                 self.changed.notify_all()
-        return self.node.create_subscription(message_type, topic, heard, qos)
+        return self.node.create_subscription(message_type, topic, received, qos)
 
     def listen_with_info(self, message_type: Any, topic: str, qos: Any,
                          take: Callable[[Any, dict[str, Any]], None]) -> Any:
-        """Subscribe likewise, and take what the middleware says of each message, too."""
+        """Subscribe in the same way, with the information of the middleware on each message."""
         def received(message: Any, info: dict[str, Any]) -> None:
             with self.changed:
                 take(message, info)
@@ -160,20 +160,20 @@ class Observer:
         return self.node.create_subscription(message_type, topic, received, qos)
 
     def wait(self, condition: Callable[[], Any], what: str, node: NodeProcess) -> Any:
-        """Wait until something holds, which a message must have brought about."""
+        """Wait for a condition that a message fulfils."""
         with self.changed:
             assert self.changed.wait_for(condition, DEADLINE), node.report(
                 f'not within {DEADLINE} s: {what}; last diagnostics: {self.diagnostics[-1:]}')
             return condition()
 
     def wait_for_state(self, state: str, node: NodeProcess, reason: str = '') -> dict[str, Any]:
-        """Wait until the last thing heard is this state, for a reason that contains a text."""
+        """Wait until the last status has this state, and a reason that contains a text."""
         self.wait(lambda: self.diagnostics and self.diagnostics[-1]['state'] == state
                   and reason in self.diagnostics[-1]['message'], f'{state} {reason}', node)
         return self.diagnostics[-1]
 
     def poll(self, condition: Callable[[], Any], what: str, node: NodeProcess) -> Any:
-        """Wait until something holds that no message tells of, and give it."""
+        """Poll a condition that no message announces, and return its value."""
         pause = threading.Event()
         end = time.monotonic() + DEADLINE
         while not (found := condition()):
@@ -182,24 +182,24 @@ class Observer:
         return found
 
     def wait_for_match(self, publisher: Any, node: NodeProcess) -> None:
-        """Wait until the node listens to a publisher, of which rclpy on Humble gives no event."""
+        """Wait until the node subscribes to a publisher; rclpy of Humble has no event for it."""
         self.poll(lambda: publisher.get_subscription_count() > 0,
                   f'a subscription to {publisher.topic_name}', node)
 
     def call(self, service_type: Any, name: str, request: Any, node: NodeProcess) -> Any:
-        """Call a service and give its answer."""
+        """Call a service and give its response."""
         client = self._service_clients.get(name)
         if client is None:
             client = self._service_clients[name] = self.node.create_client(service_type, name)
         assert client.wait_for_service(DEADLINE), node.report(f'no service {name}')
-        # A server that has not found the client's reader yet drops its first answer.
+        # A server that has not discovered the client's reader yet drops its first response.
         for _ in range(_CALLS):
             future = client.call_async(request)
             done = threading.Event()
             future.add_done_callback(lambda _, done=done: done.set())
             if done.wait(DEADLINE / _CALLS):
                 return future.result()
-        raise AssertionError(node.report(f'{name} does not answer'))
+        raise AssertionError(node.report(f'{name} does not respond'))
 
     def show(self, image: Image) -> None:
         """Publish an image."""
@@ -210,10 +210,10 @@ class Observer:
         self.operator.publish(String(data=instruction))
 
     def close(self) -> None:
-        """Leave the graph, once; before those are killed who share memory with this process."""
+        """Leave the graph, before processes that share memory with this one are killed."""
         if self._leaving.done():
             return
-        # In this order: rclpy protects no thread that still spins.
+        # In this order, as rclpy does not protect a thread that still spins.
         self._leaving.set_result(None)
         self._thread.join()
         self._executor.shutdown()
@@ -224,7 +224,7 @@ class Observer:
 @contextmanager
 def running_node(behaviour: str = 'obedient', **parameters: str
                  ) -> Iterator[tuple[NodeProcess, Observer]]:
-    """Run a node and watch it; a double underscore in a parameter's name stands for a dot."""
+    """Run a node and observe it; a double underscore in a parameter's name means a dot."""
     domain = next_domain()
     observer = Observer(domain, parameters.get('output', 'joint_state') == 'joint_state')
     values = {name.replace('__', '.'): value for name, value in parameters.items()}
@@ -232,15 +232,15 @@ def running_node(behaviour: str = 'obedient', **parameters: str
     try:
         yield node, observer
     finally:
-        # In this order: saying goodbye to processes that had just been killed has crashed Fast DDS
-        # here, twice in one run of all tests; it is known to stumble over the ports that they
-        # leave in shared memory (eProsima/Fast-DDS#6501).
+        # In this order: leaving the graph after the node was killed has crashed Fast DDS twice in
+        # one run of all tests, because of ports that a killed process leaves in shared memory
+        # (eProsima/Fast-DDS#6501).
         observer.close()
         node.end(signal.SIGKILL)
 
 
 def camera_image(red: int, stamp: int = 0, size: tuple[int, int] = (8, 8)) -> Image:
-    """Give a valid image whose pixels all have this much red, stamped in nanoseconds."""
+    """Return a valid image whose pixels all have this much red, stamped in nanoseconds."""
     height, width = size
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, :, 0] = red

@@ -45,7 +45,7 @@ def unpack(message):
 
 
 class Server:
-    """Says what it is, and gives each observation to a function that sends what it likes."""
+    """Sends its metadata, and passes each observation to a function that sends replies."""
 
     def __init__(self, reply, greeting=None):
         self.reply = reply

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A robot that is none, the page in front of it, and viewers of the page."""
+"""A fake robot, the server of its page, and viewers of the page."""
 
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ from vla_ros.server.uvicorn_server import WebSockets
 
 websockets = pytest.importorskip('websockets.sync.client')
 
-#: Seconds that anything may take on a busy machine.
+#: Timeout of every wait in seconds, for a busy machine.
 DEADLINE = 30.0
 
 
 class FakeRobot:
-    """Keeps what it was asked, and can be told how to answer."""
+    """Keeps the commands of the page; ``answers`` sets the outcome of each service."""
 
     def __init__(self):
         self.changed = threading.Condition()
@@ -55,17 +55,17 @@ class FakeRobot:
 
     def call(self, service):
         self._do('call', service)
-        return self._answer(service)
+        return self._outcome_of(service)
 
     def start_task(self, task):
         self._do('start_task', task)
-        return self._answer('start_task')
+        return self._outcome_of('start_task')
 
-    def _answer(self, service):
+    def _outcome_of(self, service):
         future = Future()
-        answer = self.answers.get(service, Outcome(True, service))
-        if answer is not None:
-            future.set_result(answer)
+        outcome = self.answers.get(service, Outcome(True, service))
+        if outcome is not None:
+            future.set_result(outcome)
         return future
 
     def state(self):
@@ -85,7 +85,7 @@ class FakeRobot:
 
 
 class Client:
-    """A viewer that says of everything that it has seen it, unless it is told not to."""
+    """A viewer that acknowledges messages, unless ``is_attentive`` is false."""
 
     def __init__(self, port, is_attentive=True, **settings):
         self._connection = websockets.connect(
@@ -96,11 +96,11 @@ class Client:
         self.pictures = []
         self.me = json.loads(self._connection.recv(DEADLINE))['you']
 
-    def say(self, **message):
+    def send(self, **message):
         self._connection.send(json.dumps(message))
 
-    def hear(self):
-        """Give the next message; a picture is kept, and its details given."""
+    def receive(self):
+        """Return the next message; of a picture return its details, and keep it."""
         data = self._connection.recv(DEADLINE)
         if isinstance(data, bytes):
             (length,) = struct.unpack('>I', data[:4])
@@ -110,20 +110,20 @@ class Client:
         else:
             message = json.loads(data)
         if self.is_attentive and message['type'] in ('picture', 'state'):
-            self.say(type='seen', what=message['type'])
+            self.send(type='seen', what=message['type'])
         return message
 
     def wait(self, condition):
-        """Give the first message that fulfils a condition."""
+        """Return the first message that fulfils a condition."""
         end = time.monotonic() + DEADLINE
-        while not condition(message := self.hear()):
+        while not condition(message := self.receive()):
             assert time.monotonic() < end, message
         return message
 
     def ask(self, kind, **details):
         """Send a command and give its reply."""
         self.number += 1
-        self.say(type=kind, id=self.number, **details)
+        self.send(type=kind, id=self.number, **details)
         reply = self.wait(lambda message: message['type'] == 'reply'
                           and message['id'] == self.number)
         return reply['ok'], reply['message']
@@ -132,7 +132,7 @@ class Client:
         self._connection.send(data)
 
     def cut(self):
-        """End as a broken cable does that the system notices."""
+        """Shut the connection down, like a broken cable."""
         self._connection.socket.shutdown(socket.SHUT_RDWR)
 
     def close(self):

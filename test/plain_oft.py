@@ -72,7 +72,7 @@ def turn(x):
 
 
 def llama(weights, config, x):
-    """Run the language model with every position seeing every other, (tokens, hidden)."""
+    """Run the language model with bidirectional attention, (tokens, hidden)."""
     heads = config['num_attention_heads']
     for i in range(config['num_hidden_layers']):
         layer = f'language_model.model.layers.{i}'
@@ -103,7 +103,7 @@ def head(hidden, weights, prefix):
 
 
 class PlainOft:
-    """The whole of it, for one observation."""
+    """The whole model, for one observation."""
 
     def __init__(self, spec, weights, parts, film=None):
         self.spec, self.film = spec, film

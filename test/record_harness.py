@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_record`` in a process of its own, and a robot of the test's that it records."""
+"""``vla_record`` as a process, and a fake robot that it records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,13 +23,13 @@ from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
-#: Nothing is lost on the way, however busy this machine is.
+#: A deep queue: no message is lost on a busy machine.
 SURE = QoSProfile(depth=500)
 JOINTS = ['joint_1', 'joint_2', 'joint_3', 'joint_4', 'joint_5', 'joint_6', 'gripper']
 
 
 class RecordProcess:
-    """The recorder; its words go to stdin."""
+    """The recorder, with a stdin for words of an operator."""
 
     def __init__(self, domain, folder, *, launcher=(), **parameters):
         command = [*launcher, sys.executable, '-m', 'vla_ros.cli.record', '--ros-args']
@@ -45,8 +45,8 @@ class RecordProcess:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def say(self, word):
-        """Give the recorder a word, as an operator types it."""
+    def write(self, word):
+        """Write a word to stdin, as an operator types it."""
         self.process.stdin.write(f'{word}\n')
         self.process.stdin.flush()
 
@@ -56,22 +56,22 @@ class RecordProcess:
             return next((match for line in self.lines if (match := re.search(pattern, line))),
                         None)
         with self._changed:
-            assert self._changed.wait_for(find, DEADLINE), self.report(f'nothing says {pattern}')
+            assert self._changed.wait_for(find, DEADLINE), self.report(f'no {pattern}')
             return find()
 
     def end(self, number=signal.SIGINT):
-        """Send a signal, and give the exit status."""
+        """Send a signal, and return the exit status."""
         self.process.send_signal(number)
         return self.wait()
 
     def wait(self):
-        """Wait for the end, and give the exit status."""
+        """Wait for the end, and return the exit status."""
         status = self.process.wait(DEADLINE)
         self._reader.join()
         return status
 
     def close(self):
-        """Kill it, if it still runs."""
+        """Kill the process if it still runs."""
         self.process.kill()
         self.process.wait()
         self._reader.join()
@@ -100,27 +100,27 @@ class FakeRobot:
         self.camera = node.create_publisher(Image, '/camera/image_raw', SURE)
         self.instructions = observer.operator
         self.steps = 0
-        self.heard = {}
+        self.diagnostics = {}
         observer.listen(DiagnosticArray, '/diagnostics', 10, self._note)
 
     def _note(self, message):
         for status in message.status:
-            self.heard[status.name] = {item.key: item.value for item in status.values}
+            self.diagnostics[status.name] = {item.key: item.value for item in status.values}
 
-    def wait_until_heard(self, process):
-        """Publish until the recorder has heard everything, as reliably as it is sent."""
+    def wait_until_subscribed(self, process):
+        """Publish until the recorder receives every topic reliably."""
         self.observer.wait_for_match(self.instructions, process)
         topics = ('/joint_states', '/arm/joint_command', '/camera/image_raw')
         pause, end = threading.Event(), time.monotonic() + DEADLINE
-        while not all(self.heard.get(f'vla_record: {topic}', {}).get('qos') == 'reliable'
+        while not all(self.diagnostics.get(f'vla_record: {topic}', {}).get('qos') == 'reliable'
                       for topic in topics):
-            assert time.monotonic() < end, process.report(f'not heard: {self.heard}')
+            assert time.monotonic() < end, process.report(f'not subscribed: {self.diagnostics}')
             self.step()
             pause.wait(0.1)
-        # What was sent so far has arrived before anything else does.
+        # Messages up to here arrive before later ones.
 
     def step(self, size=(8, 8)):
-        """Publish one image with joint states around it, and the command that answers it."""
+        """Publish joint states, an image, and its command."""
         self.steps += 1
         stamp = self.observer.node.get_clock().now()
         image: Image = camera_image(self.steps % 256, stamp.nanoseconds, size)
@@ -145,12 +145,12 @@ class FakeRobot:
 def recording(folder, **parameters) -> Iterator[tuple[RecordProcess, FakeRobot]]:
     """Run a recorder and a robot on a domain of their own."""
     domain = next_domain()
-    observer = Observer(domain, hears_commands=False)
+    observer = Observer(domain, takes_commands=False)
     observer.node.destroy_publisher(observer.camera)
     process = RecordProcess(domain, folder, **parameters)
     try:
         robot = FakeRobot(observer)
-        robot.wait_until_heard(process)
+        robot.wait_until_subscribed(process)
         yield process, robot
     finally:
         observer.close()
@@ -158,12 +158,12 @@ def recording(folder, **parameters) -> Iterator[tuple[RecordProcess, FakeRobot]]
 
 
 def call(robot, process, service):
-    """Call one of the recorder's services, and give its response."""
+    """Call one of the recorder's services, and return its response."""
     return robot.observer.call(Trigger, f'/vla_record/{service}', Trigger.Request(), process)
 
 
 def wait_until(condition, what):
-    """Wait for something that no message tells of."""
+    """Poll a condition that no message announces."""
     pause, end = threading.Event(), time.monotonic() + DEADLINE
     while not (found := condition()):
         assert time.monotonic() < end, f'not within {DEADLINE} s: {what}'

@@ -27,7 +27,7 @@ IMAGE = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
 
 
 class Stub:
-    """Gives the stub action of the goldens and keeps what it was asked."""
+    """Predicts the stub action of the goldens, and keeps its observations."""
 
     spec = SPEC
 

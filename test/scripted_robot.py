@@ -45,7 +45,7 @@ class ScriptedRobot(FakeRobot):
                 'services': self.services, **self.changes}
 
     def take_picture(self, color=(90, 120, 90)):
-        """Give the page a picture of one colour."""
+        """Show a picture of one colour on the page."""
         self.wait(lambda robot: robot.show is not None)
         stream = BytesIO()
         Image.new('RGB', (320, 240), color).save(stream, 'JPEG')

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Runs the node for long, and looks whether it grows, or loses anything; run by hand.
+Runs the node for long, and checks growth of memory and lost messages; run by hand.
 
 ``python test/soak.py [--minutes 60]``: a camera of 30 Hz, a node with a tiny policy of the real
 kind, and an arm that follows, in three processes; a fault a minute. It prints a table and ends
@@ -31,7 +31,7 @@ from vla_ros.util.demo_checkpoint import checkpoint_folder
 from vla_ros.util.demo_checkpoint import ensure_checkpoint
 from vla_ros_msgs.msg import VlaStatus
 
-#: Commands and statuses are all to be heard: the listener's queues are deeper than any delay.
+#: Queues of the listener, deep enough for every command and status.
 _DEEP = QoSProfile(depth=2000, reliability=QoSReliabilityPolicy.RELIABLE)
 _LATCHED = QoSProfile(depth=2000, reliability=QoSReliabilityPolicy.RELIABLE,
                       durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -42,18 +42,18 @@ _WARM_UP, _SHORTEST, _LONGEST = 0.2, 30.0, 600.0
 
 
 class Listener:
-    """Hears every status and every command."""
+    """Receives every status and every command."""
 
     def __init__(self, arm: Robot) -> None:
         self.arm = arm
         self.states: list[str] = []
         self.numbers: list[int] = []
         self.last: Any = None
-        arm.observer.listen(VlaStatus, '/vla/status', _LATCHED, self.hear_status)
-        arm.observer.node.create_subscription(JointState, '/arm/joint_command', self.hear_command,
+        arm.observer.listen(VlaStatus, '/vla/status', _LATCHED, self.take_status)
+        arm.observer.node.create_subscription(JointState, '/arm/joint_command', self.take_command,
                                               _DEEP)
 
-    def hear_status(self, status: VlaStatus) -> None:
+    def take_status(self, status: VlaStatus) -> None:
         """Keep each state that differs from the one before."""
         self.last = status
         reason = status.reason.partition(':')[0] if status.state == 'HOLD' else ''
@@ -61,22 +61,22 @@ class Listener:
         if self.states[-1:] != [state]:
             self.states.append(state)
 
-    def hear_command(self, command: JointState, info: dict[str, int]) -> None:
+    def take_command(self, command: JointState, info: dict[str, int]) -> None:
         """Keep the number that the middleware gave it."""
         self.numbers.append(info['publication_sequence_number'])
 
     def wait_for(self, state: str) -> None:
-        """Wait until a state was heard last."""
+        """Wait until the last state is this one."""
         self.arm.observer.wait(lambda: self.states[-1:] == [state], state, self.arm.node)
 
     def lost(self) -> int:
-        """Give how many commands of those between the first and the last did not arrive."""
+        """Return the number of lost commands between the first and the last one."""
         numbers = sorted(set(self.numbers))
         return numbers[-1] - numbers[0] + 1 - len(numbers)
 
 
 def silence_camera(arm: Robot, camera: CameraProcess, listener: Listener) -> list[str]:
-    """Have it send nothing for a while."""
+    """Silence the camera until the node holds."""
     camera.set_mode('silent')
     listener.wait_for('HOLD stale image')
     camera.set_mode('live')
@@ -84,7 +84,7 @@ def silence_camera(arm: Robot, camera: CameraProcess, listener: Listener) -> lis
 
 
 def silence_joints(arm: Robot, camera: CameraProcess, listener: Listener) -> list[str]:
-    """Have the arm say nothing for a while."""
+    """Silence the joint states until the node holds."""
     arm.is_silent = True
     listener.wait_for('HOLD stale joint states')
     arm.is_silent = False
@@ -92,7 +92,7 @@ def silence_joints(arm: Robot, camera: CameraProcess, listener: Listener) -> lis
 
 
 def press_button(arm: Robot, camera: CameraProcess, listener: Listener) -> list[str]:
-    """Stop, release, re-arm."""
+    """Press the emergency stop, release it and re-arm."""
     arm.press()
     listener.wait_for('ESTOP')
     arm.press(False)
@@ -102,7 +102,7 @@ def press_button(arm: Robot, camera: CameraProcess, listener: Listener) -> list[
 
 
 def call_hold(arm: Robot, camera: CameraProcess, listener: Listener) -> list[str]:
-    """Have the operator hold the arm and go on."""
+    """Hold the arm as the operator, and re-arm."""
     assert arm.call('hold').success
     listener.wait_for('HOLD operator')
     assert arm.call('rearm').success
@@ -122,7 +122,7 @@ _FAULTS: tuple[Callable[[Robot, CameraProcess, Listener], list[str]], ...] = (
 
 
 def main() -> int:
-    """Run as long as was asked for, print the table, give the exit status."""
+    """Run for the given time, print the table, return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--minutes', type=float, default=60.0)
     seconds = 60.0 * parser.parse_args().minutes
@@ -143,7 +143,7 @@ def main() -> int:
 
 
 def run(seconds: float, arm: Robot, camera: CameraProcess, listener: Listener) -> int:
-    """Bring about faults and measure; give the exit status."""
+    """Cause faults and measure; return the exit status."""
     begin = time.monotonic()
     warm = begin + min(max(_WARM_UP * seconds, _SHORTEST), _LONGEST)
     pause = threading.Event()
@@ -153,17 +153,17 @@ def run(seconds: float, arm: Robot, camera: CameraProcess, listener: Listener) -
     print('  minute  memory [MB]  commands  lost  camera [Hz]  inference [Hz]  fault')
     for turn in range(int(seconds / interval)):
         fault = _FAULTS[turn % len(_FAULTS)]
-        heard = len(listener.states)
+        found = len(listener.states)
         expected = fault(arm, camera, listener)
         try:
             listener.wait_for('RUNNING')
         except AssertionError:
             missed.append(f'{fault.__name__}: not RUNNING within {DEADLINE:g} s')
-        seen = listener.states[heard:]
+        seen = listener.states[found:]
         if not _are_among(expected, seen):
-            missed.append(f'{fault.__name__}: expected {expected}, heard {seen}')
+            missed.append(f'{fault.__name__}: expected {expected}, got {seen}')
         elif seen != expected:
-            print(f'{fault.__name__}: expected {expected}, heard more: {seen}', flush=True)
+            print(f'{fault.__name__}: expected {expected}, got more: {seen}', flush=True)
         pause.wait(begin + (turn + 1) * interval - time.monotonic())
         now = time.monotonic()
         size = memory(arm.node.pid)
@@ -175,15 +175,15 @@ def run(seconds: float, arm: Robot, camera: CameraProcess, listener: Listener) -
     return judge(np.array(sizes), missed, listener.lost())
 
 
-def _are_among(expected: list[str], heard: list[str]) -> bool:
-    """Tell whether all were heard in their order; a busy machine may hold the arm in between."""
-    rest = iter(heard)
+def _are_among(expected: list[str], found: list[str]) -> bool:
+    """Return whether the states occur in order; a busy machine may add holds in between."""
+    rest = iter(found)
     return all(state in rest for state in expected)
 
 
 def judge(sizes: np.ndarray, missed: list[str], lost: int) -> int:
     """
-    Print what was found.
+    Print the results.
 
     :param sizes: float64 (N, 2), seconds and bytes, after the warm-up.
     :returns: exit status.
@@ -200,7 +200,7 @@ def judge(sizes: np.ndarray, missed: list[str], lost: int) -> int:
 
 
 def memory(pid: int) -> int:
-    """Give the resident memory of a process in bytes."""
+    """Return the resident memory of a process in bytes."""
     with open(f'/proc/{pid}/status') as lines:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith('VmRSS'))
 

@@ -15,7 +15,7 @@ def assert_late_reply_is_dropped(policy, stalling, observation, go, expected):
     """
     Miss the deadline once, then infer again.
 
-    :param stalling: an observation to which the server replies, wrongly, once ``go`` is set.
+    :param stalling: an observation to which the server replies late, once ``go`` is set.
     :param observation: one that it replies to at once, with ``expected`` as the first number.
     """
     policy._deadline = 0.5

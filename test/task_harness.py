@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A client of run_task, as a behaviour tree would be."""
+"""A client of run_task, like one of a behaviour tree."""
 
 import threading
 from typing import Any
@@ -29,28 +29,28 @@ class TaskClient:
         self.feedback: list[Any] = []
 
     def send(self, instruction: str = 'swing', timeout: float = 60.0, success: str = 'timeout',
-             success_name: str = '', rest_time: float = 0.0) -> 'Sent':
+             success_name: str = '', rest_time: float = 0.0) -> 'SentGoal':
         """Send a goal, and wait until it is accepted or refused."""
         goal = RunTask.Goal(instruction=instruction, timeout=timeout, success=success,
                             success_name=success_name, rest_time=rest_time)
         future = self._client.send_goal_async(
             goal, lambda message: self.feedback.append(message.feedback))
-        return Sent(self._wait(future), self)
+        return SentGoal(self._wait(future), self)
 
     def _wait(self, future: Any) -> Any:
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
-        assert done.wait(DEADLINE), self._node.report('run_task does not answer')
+        assert done.wait(DEADLINE), self._node.report('run_task does not respond')
         return future.result()
 
 
-class Sent:
+class SentGoal:
     """A goal that was sent."""
 
     def __init__(self, handle: Any, client: TaskClient) -> None:
         self.handle = handle
         self._client = client
-        #: Every result that came.
+        #: Every received result.
         self.results: list[Any] = []
         self._future = None
         if handle.accepted:
@@ -58,11 +58,11 @@ class Sent:
             self._future.add_done_callback(lambda future: self.results.append(future.result()))
 
     def cancel(self) -> bool:
-        """Cancel it; give whether that was accepted."""
+        """Cancel it; return whether that was accepted."""
         response = self._client._wait(self.handle.cancel_goal_async())
         return bool(response.goals_canceling)
 
     def result(self) -> tuple[str, Any]:
-        """Wait for its end; give the status of the goal and the result."""
+        """Wait for its end; return the status of the goal and the result."""
         found = self._client._wait(self._future)
         return STATUS.get(found.status, str(found.status)), found.result

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A teleoperator beside the arm of :mod:`arm_harness`, and what the arm was commanded."""
+"""A teleoperator of the arm of :mod:`arm_harness`, and the commands of that arm."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,24 +17,24 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-#: Seconds by which a command may be sent later than it was planned for, on a busy machine.
+#: Delay in s with which a planned command may be sent on a busy machine.
 _LATE = 0.05
 
 
 class Teleoperator:
-    """Publishes a deadman and a command, fifty times a second."""
+    """Publishes a deadman and a command at 50 Hz."""
 
     def __init__(self, arm: Robot, node: Node | None = None) -> None:
         """
-        Appear, with the deadman released.
+        Join the graph with the deadman released.
 
-        :param node: that publishes; the observer's if None.
+        :param node: the node that publishes; that of the observer if None.
         """
         self.arm = arm
         self.node = node = arm.observer.node if node is None else node
-        #: State of the deadman; None: it says nothing.
+        #: State of the deadman; None if nothing is published.
         self.deadman: bool | None = False
-        #: Gives the message that is sent next, or None.
+        #: Returns the next message, or None.
         self.command: Callable[[], Any] = lambda: None
         self._deadman = node.create_publisher(Bool, '/teleop/deadman', RELIABLE)
         self._commands = {
@@ -52,7 +52,7 @@ class Teleoperator:
             self.released += not self.deadman
 
     def press(self) -> None:
-        """Release the deadman, and press it when that was heard."""
+        """Release the deadman, and press it after the release was sent."""
         arm = self.arm
         for publisher in (self._deadman, *self._commands.values()):
             arm.observer.wait_for_match(publisher, arm.node)
@@ -63,7 +63,7 @@ class Teleoperator:
         self.deadman = True
 
     def take_over(self) -> None:
-        """Press the deadman, and wait until the node says that it is taken over."""
+        """Press the deadman, and wait for the takeover."""
         self.press()
         self.wait_for('TAKEOVER')
 
@@ -74,22 +74,22 @@ class Teleoperator:
         self.wait_for('PAUSED')
 
     def resume(self) -> Trigger.Response:
-        """Let the policy go on."""
+        """Let the policy resume."""
         return self.arm.call('resume')
 
     def wait_for(self, mode: str) -> None:
         """Wait for a control mode."""
-        said = self.arm.observer.diagnostics
-        self.arm.observer.wait(lambda: said and said[-1]['control mode'] == mode, mode,
+        statuses = self.arm.observer.diagnostics
+        self.arm.observer.wait(lambda: statuses and statuses[-1]['control mode'] == mode, mode,
                                self.arm.node)
 
     def hold_still(self) -> None:
-        """Command the positions at which the arm is now."""
+        """Command the present positions of the arm."""
         here = self.arm.vector()
         self.command = lambda: joints(here)
 
     def go(self, offset: Any) -> np.ndarray:
-        """Command joints this far from here, as a leader arm that moves there; give them."""
+        """Command a motion by this offset, like a leader arm; return its end."""
         start, steps = self.arm.vector(), iter(np.linspace(0.0, 1.0, 20).tolist() + [1.0] * 100000)
         end: np.ndarray = start + offset
         self.command = lambda: joints(start + next(steps) * (end - start))
@@ -97,7 +97,7 @@ class Teleoperator:
 
 
 def assert_rests(arm: Robot) -> None:
-    """Wait until the arm rests, and check that its commands keep it so and answer no image."""
+    """Wait until the arm rests, and check that its commands hold it and have no frame."""
     def rests() -> bool:
         positions = np.array([command.position for _, command in arm.commands[-20:]])
         return bool(np.ptp(positions, axis=0).max() < 1e-9)
@@ -123,20 +123,20 @@ def twist(frame: str, **linear: float) -> TwistStamped:
 
 
 class Commanded:
-    """Every command with the time at which it was sent, by the sender's clock."""
+    """Every command with its time of sending, by the clock of the sender."""
 
     def __init__(self, arm: Robot) -> None:
-        self.heard: list[tuple[float, JointState]] = []
+        self.received: list[tuple[float, JointState]] = []
         arm.observer.listen_with_info(
             JointState, '/arm/joint_command', RELIABLE,
-            lambda message, info: self.heard.append((info['source_timestamp'] * 1e-9, message)))
+            lambda message, info: self.received.append((info['source_timestamp'] * 1e-9, message)))
 
     def assert_smooth(self, limits: Any) -> None:
-        """Check that positions and velocities never jump, and stay within their limits."""
-        heard = list(self.heard)  # it goes on growing
-        times = np.array([time for time, _ in heard])
-        positions = np.array([message.position for _, message in heard])
-        velocities = np.array([message.velocity for _, message in heard])
+        """Check that positions and velocities do not jump and stay within their limits."""
+        received = list(self.received)  # the list grows meanwhile
+        times = np.array([time for time, _ in received])
+        positions = np.array([message.position for _, message in received])
+        velocities = np.array([message.velocity for _, message in received])
         assert len(times) > 30
         assert (positions >= limits.lower).all() and (positions <= limits.upper).all()
         assert (np.abs(velocities) <= limits.velocity).all()

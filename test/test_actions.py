@@ -19,19 +19,19 @@ from vla_ros.errors import UnnormKeyError
 TOKENIZER = ActionTokenizer(GOLDEN['vocab_size'], GOLDEN['bins'])
 
 
-def test_decoding_table_is_the_official_one_to_the_bit():
+def test_decode_table_equals_the_official_one_bit_for_bit():
     table = GOLDEN['decode_table']
     values = TOKENIZER.decode(np.arange(table['first_id'], table['last_id'] + 1))
     assert hashlib.sha256(values.astype('<f8').tobytes()).hexdigest() == table['sha256_f64']
 
 
-def test_any_token_decodes_as_officially():
+def test_decoding_any_token_gives_the_official_value():
     rows = GOLDEN['decode_any']
     values = TOKENIZER.decode([row['token_id'] for row in rows])
     assert values.tolist() == [row['value'] for row in rows]
 
 
-def test_encoding_is_the_official_one():
+def test_encoding_gives_the_official_tokens():
     rows = GOLDEN['encode']
     ids = TOKENIZER.encode([row['value'] for row in rows])
     assert ids.tolist() == [row['token_id'] for row in rows]
@@ -40,14 +40,14 @@ def test_encoding_is_the_official_one():
 
 
 @pytest.mark.parametrize('bins', [2, 128, 256])
-def test_exactly_the_last_tokens_of_the_vocabulary_are_actions(bins):
+def test_only_the_last_tokens_of_the_vocabulary_are_action_tokens(bins):
     ids = np.arange(1000 + 64)
     actions = ids[ActionTokenizer(1000, bins).is_action(ids)]
     assert actions.tolist() == list(range(1000 - bins, 1000))
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
-def test_tokens_become_the_official_action(case):
+def test_decoded_and_unnormalized_tokens_are_the_official_action(case):
     normalized = TOKENIZER.decode(case['action_token_ids'])
     assert normalized.tolist() == case['normalized_action']
     statistics = ActionStatistics.from_dataset(SPEC['norm_stats'][case['unnorm_key']])
@@ -55,7 +55,7 @@ def test_tokens_become_the_official_action(case):
                                rtol=0, atol=1e-12)
 
 
-def test_without_a_mask_every_dimension_is_scaled():
+def test_without_a_mask_every_dimension_is_unnormalized():
     statistics = ActionStatistics.from_dataset({'action': {'q01': [0, 10], 'q99': [2, 30]}})
     assert statistics.unnormalize(np.array([[-1.0, 1.0]])).tolist() == [[0.0, 30.0]]
 
@@ -68,12 +68,12 @@ def test_without_a_mask_every_dimension_is_scaled():
     {'q01': [0.0], 'q99': [1.0], 'mask': [True, True]},
     {'q01': ['left'], 'q99': [1.0]},
 ])
-def test_statistics_that_cannot_scale_are_refused(action):
+def test_invalid_action_statistics_are_refused(action):
     with pytest.raises(StatisticsError, match='action statistics'):
         ActionStatistics.from_dataset({'action': action})
 
 
-def test_the_only_dataset_needs_no_name():
+def test_a_single_dataset_is_chosen_without_its_name():
     assert choose_dataset({'bridge': {}}, None) == 'bridge'
     assert choose_dataset({'bridge': {}, 'kuka': {}}, 'kuka') == 'kuka'
 

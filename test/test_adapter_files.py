@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Adapters that would change nothing, or something else than they say, are refused."""
+"""Invalid adapters, and adapters without effect, are refused."""
 
 import json
 
@@ -20,7 +20,7 @@ from vla_ros.model.lora import read_adapter  # noqa: E402
 MODULE = 'base_model.model.language_model.model.layers.0.self_attn.q_proj'
 
 
-def write(folder, tensors, **config):
+def write_adapter(folder, tensors, **config):
     folder.mkdir(exist_ok=True)
     (folder / 'adapter_config.json').write_text(
         json.dumps({'peft_type': 'LORA', 'r': 4, 'lora_alpha': 8, **config}))
@@ -28,27 +28,27 @@ def write(folder, tensors, **config):
     return folder
 
 
-def pair(width, height=None, up=1.0, module=MODULE, rank=4):
+def lora_pair(width, height=None, up=1.0, module=MODULE, rank=4):
     return {f'{module}.lora_A.weight': torch.ones(rank, width),
             f'{module}.lora_B.weight': torch.full((height or width, rank), up)}
 
 
-@pytest.mark.parametrize('tensors, words', [
+@pytest.mark.parametrize('tensors, message', [
     ({}, 'holds no tensors: DeepSpeed ZeRO-3'),
     ({f'{MODULE}.lora_A.weight': torch.zeros(0), f'{MODULE}.lora_B.weight': torch.zeros(0)},
      'holds no tensors: DeepSpeed ZeRO-3'),
-    (pair(16, up=0.0), 'changes nothing: lora_A or lora_B is zero'),
-    (pair(16, up=float('nan')), 'must hold finite'),
-    ({key: value.to(torch.int8) for key, value in pair(16).items()}, 'must hold finite'),
-    (pair(16, rank=0) | pair(16, module=MODULE + '2'), 'do not make a pair'),
+    (lora_pair(16, up=0.0), 'changes nothing: lora_A or lora_B is zero'),
+    (lora_pair(16, up=float('nan')), 'must hold finite'),
+    ({key: value.to(torch.int8) for key, value in lora_pair(16).items()}, 'must hold finite'),
+    (lora_pair(16, rank=0) | lora_pair(16, module=MODULE + '2'), 'do not make a pair'),
 ])
-def test_tensors_without_effect_are_refused(tmp_path, tensors, words):
-    with pytest.raises(CheckpointError, match=words) as caught:
-        read_adapter(write(tmp_path / 'a', tensors))
+def test_empty_zero_or_not_finite_adapter_weights_are_refused(tmp_path, tensors, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_adapter(write_adapter(tmp_path / 'a', tensors))
     assert '\n' not in str(caught.value)
 
 
-@pytest.mark.parametrize('config, words', [
+@pytest.mark.parametrize('config, message', [
     ({'lora_alpha': 0}, 'lora_alpha: got 0'), ({'lora_alpha': '8'}, "lora_alpha: got '8'"),
     ({'lora_alpha': float('nan')}, 'lora_alpha: got nan'), ({'lora_alpha': []}, 'lora_alpha'),
     ({'lora_alpha': 1e300}, 'lora_alpha'),
@@ -57,9 +57,9 @@ def test_tensors_without_effect_are_refused(tmp_path, tensors, words):
     ({'alpha_pattern': {'q_proj': 0}}, 'other than zero'),
     ({'peft_type': ['LORA']}, 'peft_type'), ({'bias': {'a': 1}}, 'bias'),
 ])
-def test_invalid_settings_are_refused(tmp_path, config, words):
-    with pytest.raises(CheckpointError, match=words) as caught:
-        read_adapter(write(tmp_path / 'a', pair(16), **config))
+def test_an_invalid_adapter_config_is_refused(tmp_path, config, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_adapter(write_adapter(tmp_path / 'a', lora_pair(16), **config))
     assert '\n' not in str(caught.value) and 'adapter_config.json' in str(caught.value)
 
 
@@ -68,15 +68,16 @@ def load(checkpoint, **settings):
                                     warmup=False, **settings))
 
 
-def test_pairs_for_layers_that_are_never_used_are_refused(golden_checkpoints, tmp_path):
+def test_adapter_weights_for_unused_layers_are_refused(golden_checkpoints, tmp_path):
     checkpoint = golden_checkpoints['float32']
     policy = load(checkpoint)
     tower = policy.engine.network.config.towers[0]
     last = f'base_model.model.vision_backbone.featurizer.blocks.{tower.depth - 1}.attn.proj'
-    adapter = write(tmp_path / 'a', pair(tower.embed_dim, module=last))
+    adapter = write_adapter(tmp_path / 'a', lora_pair(tower.embed_dim, module=last))
     with pytest.raises(CheckpointError, match='changes nothing: its 1 pairs are for layers'):
         load(checkpoint, adapters={'a': str(adapter)})
-    nowhere = write(tmp_path / 'b', pair(16, module=MODULE.replace('q_proj', 'x_proj')))
+    nowhere = write_adapter(tmp_path / 'b',
+                            lora_pair(16, module=MODULE.replace('q_proj', 'x_proj')))
     for adapters in ({'b': str(nowhere)}, {'a': str(adapter), 'b': str(nowhere)}):
         with pytest.raises(CheckpointError):
             load(checkpoint, adapters=adapters)

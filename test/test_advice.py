@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-What messages and pages tell a user to do can be done.
+Messages and docs name only what exists.
 
-Every parameter, option, command, service, file, page and anchor that one of them names exists.
+This covers parameters, options, commands, services, files, pages and anchors.
 """
 
 import ast
@@ -22,25 +22,26 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob('*.md'), *ROOT.glob('docs/*.md')])
 SOURCES = sorted(ROOT.glob('vla_ros/**/*.py'))
 COMMANDS = re.findall(r"'(vla_\w+) = ", (ROOT / 'setup.py').read_text())
-#: What commands with several parts have a help of their own for.
-PARTS = {'vla_bench': ('model', 'node', 'serve', 'transport'), 'vla_dataset': ('check', 'convert')}
+#: Subcommands that have a --help of their own.
+SUBCOMMANDS = {'vla_bench': ('model', 'node', 'serve', 'transport'),
+               'vla_dataset': ('check', 'convert')}
 
 #: First words of parameters that have a dot.
 GROUPS = {one.name.partition('.')[0] for one in PARAMETERS if '.' in one.name}
 NAMES = {one.name for one in PARAMETERS}
 DOTTED = rf'(?<![\w./:-])((?:{"|".join(sorted(GROUPS))})(?:\.[a-z_]+)+)(?![\w(/-])'
-#: What a message completes with a value.
+#: Parameter names that a message completes with a value.
 STEMS = {'image.frozen'}
-#: Arguments of other people's tools, and places to fill in.
+#: Arguments of third-party tools, and placeholders.
 FOREIGN_ARGUMENTS = {'open', 'closed', 'TOPIC'}
-#: Options of programs that are not ours, which a line may name beside ours.
+#: Third-party programs whose options a line may name beside ours.
 FOREIGN_OPTIONS = re.compile(
     r'\b(colcon|pip|docker|git|hf|ros2|rosdep|python3?|torchrun|accelerate|pytest|nsys|ncu|sysctl|'
     r'apt|mount|container|patchelf|compute-sanitizer|openssl|venv|no-build-isolation)\b')
 
 
 def strings(path):
-    """Give each string of a module that is no docstring, with '{}' where a value goes."""
+    """Yield each string of a module except docstrings, with '{}' in place of values."""
     tree = ast.parse(path.read_text(encoding='utf-8'))
     docstrings = {id(node.body[0].value) for node in ast.walk(tree)
                   if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
@@ -57,7 +58,7 @@ def strings(path):
 
 
 def texts():
-    """Give every message and every paragraph of the pages, with where it stands."""
+    """Yield every message and every paragraph of the docs, with its file."""
     for path in SOURCES:
         for text in strings(path):
             yield f'{path.relative_to(ROOT)}', ' '.join(text.split())
@@ -68,7 +69,7 @@ def texts():
 
 @cache
 def help_of(*words):
-    """Give what a command's --help prints."""
+    """Return what a command's --help prints."""
     code = (f'import sys; sys.argv = {list(words)!r} + ["--help"]\n'
             f'from vla_ros.cli import programs\nprograms.{words[0]}()')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
@@ -78,7 +79,7 @@ def help_of(*words):
 
 @cache
 def options_of(command):
-    pages = [help_of(command), *(help_of(command, part) for part in PARTS.get(command, ()))]
+    pages = [help_of(command), *(help_of(command, part) for part in SUBCOMMANDS.get(command, ()))]
     return set(re.findall(r'(?<![\w-])--[a-z][\w-]*', ' '.join(pages)))
 
 
@@ -91,12 +92,12 @@ def launch_arguments():
 
 @cache
 def literals():
-    """Give every quoted word of the sources: parameters and services of the other nodes, too."""
+    """Return every quoted word of the sources, which include the names of other nodes."""
     return {word for path in SOURCES
             for word in re.findall(r"'(?:~/)?([\w.]+)'", path.read_text())}
 
 
-def test_every_parameter_that_is_named_exists():
+def test_parameters_named_in_messages_and_docs_exist():
     known = NAMES | {'.'.join(name.split('.')[:-1]) for name in NAMES if name.count('.') > 1}
     found = {(where, name) for where, text in texts()
              for name in re.findall(DOTTED, text)}
@@ -106,7 +107,7 @@ def test_every_parameter_that_is_named_exists():
                   if name.rstrip('_') not in known | STEMS and not files.search(name)) == []
 
 
-def test_every_argument_that_is_set_exists():
+def test_arguments_set_in_messages_and_docs_exist():
     known = NAMES | launch_arguments() | literals() | FOREIGN_ARGUMENTS
     found = {(where, name) for where, text in texts()
              for name in re.findall(r'(?<![\w./~{}:-])([a-z_][\w.]*):=', text)}
@@ -117,7 +118,7 @@ def test_every_argument_that_is_set_exists():
                   and not name.startswith('__')) == []
 
 
-def test_every_option_that_follows_a_command_is_one_of_it():
+def test_options_after_a_command_in_messages_and_docs_belong_to_it():
     wrong, count = [], 0
     for where, text in texts():
         joined = text.replace('\\\n', ' ')
@@ -133,7 +134,7 @@ def test_every_option_that_follows_a_command_is_one_of_it():
     assert wrong == []
 
 
-def test_every_option_in_a_message_is_one_of_a_command():
+def test_options_in_messages_belong_to_a_command():
     known = set().union(*(options_of(command) for command in COMMANDS
                           if command not in ('vla_sim', 'vla_inference_node')))
     # Of vla_sim, whose help needs a display's library or a benchmark.
@@ -146,7 +147,7 @@ def test_every_option_in_a_message_is_one_of_a_command():
     assert wrong == []
 
 
-def test_every_command_and_script_that_is_named_exists():
+def test_commands_and_scripts_named_in_messages_and_docs_exist():
     scripts = {path.name for path in (ROOT / 'scripts').iterdir()}
     for where, text in texts():
         for name in re.findall(r'(?<![\w/-])(?:\./)?scripts/([\w.]+\w)', text):
@@ -157,7 +158,7 @@ def test_every_command_and_script_that_is_named_exists():
             assert (ROOT / 'launch' / name).is_file(), (where, name)
 
 
-def test_every_service_that_is_named_exists():
+def test_services_named_in_messages_and_docs_exist():
     assert {'rearm', 'hold'} <= literals()
     ours = {name for where, text in texts() for name in re.findall(r'(?<![\w`])~/(\w+)', text)
             if not where.endswith('quality.md')}
@@ -166,7 +167,7 @@ def test_every_service_that_is_named_exists():
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
-def test_every_link_of_a_page_leads_somewhere(page):
+def test_links_of_docs_have_a_target(page):
     for target in re.findall(r'\]\(([^)\s]+)\)', page.read_text(encoding='utf-8')):
         if '://' in target:
             continue
@@ -182,7 +183,7 @@ def anchors(file):
     return {re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-') for heading in headings}
 
 
-def test_every_file_that_is_named_exists():
+def test_files_named_in_messages_and_docs_exist():
     for where, text in texts():
         for name in re.findall(r'(?<![\w/.-])((?:docs|test|config|vla_ros|msg|launch)/[\w/.-]+\.'
                                r'(?:md|py|yaml|xml|json|urdf|msg))', text):
@@ -191,7 +192,7 @@ def test_every_file_that_is_named_exists():
             assert (ROOT / name).exists(), (where, name)
 
 
-def test_every_settings_file_in_a_page_is_yaml():
+def test_settings_files_in_docs_are_valid_yaml():
     blocks = [(page.name, block) for page in PAGES for block in
               re.findall(r'```yaml\n(.*?)```', page.read_text(encoding='utf-8'), re.DOTALL)]
     assert blocks

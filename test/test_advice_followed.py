@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""An error's advice is followed to the letter, and what was refused is accepted."""
+"""Each test follows the advice of an error literally, and the second attempt is accepted."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ from vla_ros.robot.description import load_robot
 import yaml
 
 
-def test_a_dataset_is_described_by_the_line_that_its_error_gives(tmp_path):
+def test_an_undescribed_dataset_loads_with_the_line_that_its_error_suggests(tmp_path):
     unknown = next(one for one in load_datasets().values() if one.missing)
     with pytest.raises(VlaError) as error:
         unknown.require_motion()
@@ -30,7 +30,7 @@ def test_a_dataset_is_described_by_the_line_that_its_error_gives(tmp_path):
     assert load_datasets(own)[unknown.key].require_motion().period_s == 0.2
 
 
-def test_a_rate_that_is_too_high_is_reached_by_the_speed_that_its_error_names():
+def test_a_rate_above_the_datasets_is_reached_by_the_suggested_speed_scale():
     dataset = load_datasets()['bridge_orig']
     with pytest.raises(ParameterError, match='or set action.rate to 0') as error:
         action_duration(dataset, 1.0, 7.5)
@@ -44,12 +44,12 @@ def test_a_rate_that_is_too_high_is_reached_by_the_speed_that_its_error_names():
 
 
 @pytest.mark.parametrize(('repeat', 'named'), [(0.4, True), (5.0, True), (5.2, False)])
-def test_the_advised_repeat_is_within_its_range(repeat, named):
+def test_action_repeat_is_suggested_only_within_its_range(repeat, named):
     advice = Coverage(0.4, 0.5, 0.2, repeat).advice
     assert ('set action.repeat' in advice) == named and 'use a faster policy' in advice
 
 
-def test_a_missing_limit_can_be_set_as_its_error_says(tmp_path):
+def test_a_missing_joint_limit_can_be_added_as_its_error_says(tmp_path):
     text = load_text('six_axis_arm.yaml').replace('jerk: [', 'ignored: [', 1)
     content = yaml.safe_load(text)
     content.pop('ignored')
@@ -68,7 +68,7 @@ def load_text(name):
     return (share / name).read_text().replace('urdf: ', f'urdf: {share}/')
 
 
-def test_an_own_policy_is_found_once_its_folder_is_on_the_path(tmp_path):
+def test_a_user_policy_is_found_once_its_folder_is_on_pythonpath(tmp_path):
     with pytest.raises(VlaError, match='there is no module advised; build and source its package, '
                                        'or put it on PYTHONPATH'):
         load_policy(PolicyConfig(policy='advised:make'))
@@ -89,7 +89,7 @@ def test_the_printed_environment_can_be_sourced_as_the_doctor_advises():
     assert re.search(r'^FAST(DDS|RTPS)_DEFAULT_PROFILES_FILE=.+\.xml$', done.stdout, re.MULTILINE)
 
 
-def test_a_mistyped_option_leads_to_a_help_page():
+def test_the_error_of_an_unknown_option_names_the_option_for_help():
     program = [sys.executable, '-m', 'vla_ros.cli.predict']
     done = subprocess.run([*program, '--no-such'], capture_output=True, text=True)
     assert done.returncode == 2

@@ -11,8 +11,8 @@ from vla_ros.data.alignment import Stamped
 MS = 1_000_000
 
 
-def choose(samples, align, stamp, arrived):
-    """Choose from all samples by the rule's own words."""
+def linear_scan(samples, align, stamp, arrived):
+    """Compare all samples, as the definition of the rule says."""
     if align == 'hold':
         fitting = [one for one in samples if one.stamp <= stamp]
         return max(fitting, key=lambda one: one.stamp, default=None)
@@ -37,7 +37,7 @@ def test_the_search_finds_the_same_sample_as_a_linear_scan(align):
         stamp = int(arrivals[random.integers(40)]) - 10 * MS * int(random.integers(-3, 12))
         arrived = stamp + int(random.integers(-500, 100)) * MS
         found = buffer.pick(align, stamp, arrived)
-        assert found is choose(samples, align, stamp, arrived)
+        assert found is linear_scan(samples, align, stamp, arrived)
 
 
 class Counting(Stamped):
@@ -52,7 +52,7 @@ class Counting(Stamped):
 
 
 @pytest.mark.parametrize('align', ['hold', 'nearest', 'next'])
-def test_the_search_ends_at_the_newest_samples(align):
+def test_the_search_reads_only_the_newest_samples(align):
     buffer = SampleBuffer(100.0)
     for number in range(2048):
         buffer.push(Counting(number * 10 * MS + MS, number * 10 * MS + MS, number))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The policy in batches: the chunks of each observation alone, and errors for themselves."""
+"""A batch gives each observation the chunk, or the error, that it gets alone."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -36,19 +36,19 @@ def requests():
     return [draw(random) for _ in range(6)]
 
 
-def alone(policy, request):
+def infer_alone(policy, request):
     policy.reset()
     return policy.infer(request)
 
 
-def same(chunk, expected):
+def assert_same_chunk(chunk, expected):
     assert chunk.token_ids == expected.token_ids
     assert chunk.prompt == expected.prompt
     np.testing.assert_array_equal(chunk.actions, expected.actions)
     np.testing.assert_allclose(chunk.margins, expected.margins, rtol=0, atol=1e-3)
 
 
-def test_a_mixed_batch_gives_the_results_of_single_passes(policy):
+def test_a_mixed_batch_gives_the_results_of_single_inferences(policy):
     random = np.random.default_rng(1)
     results, batches, accepted, _, _ = compare(policy, [draw(random) for _ in range(60)], random)
     assert results == [True] * 60
@@ -63,12 +63,12 @@ def test_chunks_are_scaled_by_the_statistics_of_each_robot(policy, requests, mon
     monkeypatch.setitem(policy._norm_stats, 'other', other)
     for request, chunk, key in zip(requests, policy.infer_batch(requests),
                                    ['other', policy.spec.unnorm_key] * 3):
-        expected = policy.rescale(alone(policy, request), key)
+        expected = policy.rescale(infer_alone(policy, request), key)
         np.testing.assert_array_equal(policy.rescale(chunk, key), expected)
     assert not np.array_equal(policy.rescale(chunk, 'other'), chunk.actions)
 
 
-def test_an_invalid_observation_fails_alone(policy, requests):
+def test_an_invalid_observation_fails_without_affecting_others(policy, requests):
     observations = [*requests[:3], replace(requests[3], images=requests[3].images * 2),
                     Observation((np.zeros((4, 4), np.uint8),), 'grey'),
                     replace(requests[4], instruction='word ' * 790), requests[5]]
@@ -76,15 +76,15 @@ def test_an_invalid_observation_fails_alone(policy, requests):
     for place in (3, 4, 5):
         assert isinstance(results[place], ObservationError)
         with pytest.raises(ObservationError) as raised:
-            alone(policy, observations[place])
+            infer_alone(policy, observations[place])
         assert str(results[place]) == str(raised.value)
     for place in (0, 1, 2, 6):
-        same(results[place], alone(policy, observations[place]))
+        assert_same_chunk(results[place], infer_alone(policy, observations[place]))
     assert len(policy.infer_batch(observations[3:5])) == 2
 
 
-def test_an_output_that_is_not_an_action_has_its_own_error(policy, requests, monkeypatch):
-    bad = alone(policy, requests[2]).token_ids[3]
+def test_a_token_that_is_no_action_fails_only_its_own_observation(policy, requests, monkeypatch):
+    bad = infer_alone(policy, requests[2]).token_ids[3]
     tokenizer = policy.action_tokenizer
     monkeypatch.setattr(policy, 'action_tokenizer', SimpleNamespace(
         is_action=lambda ids: tokenizer.is_action(ids) & (np.array(ids) != bad),
@@ -92,14 +92,14 @@ def test_an_output_that_is_not_an_action_has_its_own_error(policy, requests, mon
     results = policy.infer_batch(requests)
     for result, request in zip(results, requests):
         try:
-            same(result, alone(policy, request))
+            assert_same_chunk(result, infer_alone(policy, request))
         except openvla.InvalidAction as error:
             assert (result.token_ids, result.positions) == (error.token_ids, error.positions)
     assert isinstance(results[2], openvla.InvalidAction)
 
 
 def test_a_batch_changes_neither_prompt_nor_draft_of_single_inferences(policy, requests):
-    first = alone(policy, requests[0])
+    first = infer_alone(policy, requests[0])
     policy.infer_batch(requests[1:])
     again = policy.infer(requests[0])
     assert (again.drafted, again.accepted) == (6, 6)
@@ -108,10 +108,10 @@ def test_a_batch_changes_neither_prompt_nor_draft_of_single_inferences(policy, r
 
 def test_sequences_with_nearly_equal_logits_are_decoded_alone(policy, requests, monkeypatch):
     monkeypatch.setattr(openvla, '_TIE', 1e9)
-    first = alone(policy, requests[0])
+    first = infer_alone(policy, requests[0])
     for chunk, request in zip(policy.infer_batch(requests), requests):
         # To the bit: not only the same tokens.
-        np.testing.assert_array_equal(chunk.margins, alone(policy, request).margins)
+        np.testing.assert_array_equal(chunk.margins, infer_alone(policy, request).margins)
     policy.reset()
     policy.infer(requests[0])
     policy.infer_batch(requests[1:])
@@ -122,7 +122,7 @@ def test_sequences_with_nearly_equal_logits_are_decoded_alone(policy, requests, 
 
 @pytest.mark.parametrize(('count', 'drafts', 'text'), [
     (0, None, 'observations'), (17, None, 'observations'), (2, [()], 'drafts')])
-def test_a_batch_of_another_size_is_refused(policy, requests, count, drafts, text):
+def test_a_batch_of_invalid_size_is_refused(policy, requests, count, drafts, text):
     with pytest.raises(ParameterError, match=text):
         policy.infer_batch(requests[:1] * count, drafts)
 
@@ -132,13 +132,13 @@ def test_transforms_apply_to_batches(policy, requests):
     broken = replace(requests[1], images=(np.zeros((0, 4, 3), np.uint8),))
     results = transformed.infer_batch([requests[0], broken, requests[2]], [(), (), ()])
     for place in (0, 2):
-        same(results[place], alone(transformed, requests[place]))
+        assert_same_chunk(results[place], infer_alone(transformed, requests[place]))
         assert isinstance(results[place], ActionChunk)
     assert 'no pixels' in str(results[1])
     assert transformed.max_batch == policy.max_batch
 
 
-def test_transforms_add_no_batches_to_a_policy_without():
+def test_transforms_add_no_infer_batch_to_a_policy_without_it():
     class Single:
         spec = None
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Requests of many robots become batches, in turn and in time."""
+"""Requests of several robots are batched fairly and within their deadlines."""
 
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -27,8 +27,8 @@ from vla_ros.server.batching import OverloadedError
 BODY = dumps({'images': [IMAGE], 'instruction': 'stop'})
 
 
-class Batches(Stub):
-    """Stops before each batch until it may go; keeps the instructions and drafts of each."""
+class BatchStub(Stub):
+    """Waits before each batch until it is released; keeps the instructions and drafts of each."""
 
     max_batch = 8
 
@@ -40,28 +40,28 @@ class Batches(Stub):
 
     def infer(self, observation):
         self.batches.append([observation.instruction])
-        return self.answer(observation)
+        return self.infer_one(observation)
 
     def infer_batch(self, observations, drafts=None):
         self.batches.append([observation.instruction for observation in observations])
         self.drafts.append(drafts)
-        return [self.try_answer(observation) for observation in observations]
+        return [self.infer_or_error(observation) for observation in observations]
 
-    def answer(self, observation):
+    def infer_one(self, observation):
         if observation.instruction == 'unfit':
             raise ObservationError('this one does not fit')
         time.sleep(self.seconds)
         return super().infer(observation)
 
-    def try_answer(self, observation):
+    def infer_or_error(self, observation):
         try:
-            return self.answer(observation)
+            return self.infer_one(observation)
         except (InvalidAction, ObservationError) as error:
             return error
 
 
-class Crowd:
-    """A collector, and requests that wait for it in threads."""
+class Robots:
+    """A collector, and robots that send requests to it from threads."""
 
     def __init__(self, policy, **settings):
         self.policy = policy
@@ -69,7 +69,7 @@ class Crowd:
         self.pool = ThreadPoolExecutor(64)
 
     def ask(self, instruction, client='a', deadline=math.inf):
-        """Give the future of a request, once it waits or makes the policy busy."""
+        """Return the future of a request that waits in the queue or is being inferred."""
         before = self.queued()
         was_busy = self.policy.busy.is_set()
         future = self.pool.submit(self.collector.infer, Observation((IMAGE,), instruction),
@@ -94,9 +94,9 @@ class Crowd:
         self.pool.shutdown()
 
 
-def crowd(busy=True, policy=None, **settings):
-    """Make a collector whose policy is busy with a first request."""
-    made = Crowd(policy or Batches(), **settings)
+def start_robots(busy=True, policy=None, **settings):
+    """Start a collector whose policy is busy with a first request."""
+    made = Robots(policy or BatchStub(), **settings)
     if busy:
         made.policy.go.clear()
         made.ask('first', 'first')
@@ -104,7 +104,7 @@ def crowd(busy=True, policy=None, **settings):
 
 
 def test_waiting_requests_share_one_pass():
-    with crowd() as robots:
+    with start_robots() as robots:
         futures = [robots.ask(str(number), f'robot {number}') for number in range(10)]
         robots.policy.go.set()
         for future in futures:
@@ -113,10 +113,10 @@ def test_waiting_requests_share_one_pass():
         assert robots.collector.statistics()['batches'] == {'1': 1, '2': 1, '8': 1}
 
 
-def test_the_policys_own_limit_is_kept():
-    policy = Batches()
+def test_a_batch_is_at_most_as_large_as_the_policy_allows():
+    policy = BatchStub()
     policy.max_batch = 2
-    with crowd(policy=policy) as robots:
+    with start_robots(policy=policy) as robots:
         futures = [robots.ask(str(number), f'robot {number}') for number in range(3)]
         robots.policy.go.set()
         for future in futures:
@@ -126,7 +126,7 @@ def test_the_policys_own_limit_is_kept():
 
 
 def test_the_draft_of_a_request_is_its_clients_last_result():
-    with crowd() as robots:
+    with start_robots() as robots:
         robots.policy.go.set()
         robots.ask('x', 'a').result(30)
         robots.policy.go.clear()
@@ -139,8 +139,8 @@ def test_the_draft_of_a_request_is_its_clients_last_result():
         assert robots.policy.drafts == [[(31999,), ()]]
 
 
-def test_clients_take_turns():
-    with crowd(max_batch=3) as robots:
+def test_clients_are_served_in_turn():
+    with start_robots(max_batch=3) as robots:
         for number in range(6):
             robots.ask(f'busy {number}', 'busy')
         late = robots.ask('quiet', 'quiet'), robots.ask('other', 'other')
@@ -150,9 +150,9 @@ def test_clients_take_turns():
         assert robots.policy.batches[1] == ['busy 0', 'quiet', 'other']
 
 
-def test_a_policy_without_batches_infers_one_by_one_in_turn():
+def test_a_policy_without_infer_batch_serves_clients_one_by_one_in_turn():
     stub = Stub()
-    with crowd(policy=stub) as robots:
+    with start_robots(policy=stub) as robots:
         futures = [robots.ask('busy', 'busy') for _ in range(3)] + [robots.ask('quiet', 'quiet')]
         robots.policy.go.set()
         for future in futures:
@@ -160,18 +160,18 @@ def test_a_policy_without_batches_infers_one_by_one_in_turn():
     assert [seen.instruction for seen in stub.seen] == ['first', 'busy', 'quiet', 'busy', 'busy']
 
 
-def test_an_invalid_request_fails_alone():
-    with crowd() as robots:
+def test_an_invalid_request_fails_alone_and_a_crash_fails_its_batch():
+    with start_robots() as robots:
         mumble, fine = robots.ask('mumble', 'a'), robots.ask('fine', 'b')
         robots.policy.go.set()
         assert isinstance(mumble.exception(30), InvalidAction)
         assert fine.result(30).token_ids == (31999,)
-    with crowd() as robots:
+    with start_robots() as robots:
         unfit, fine = robots.ask('unfit', 'a'), robots.ask('fine', 'b')
         robots.policy.go.set()
         assert 'this one' in str(unfit.exception(30))
         assert fine.result(30).token_ids == (31999,)
-    with crowd() as robots:
+    with start_robots() as robots:
         futures = [robots.ask('crash', 'a'), robots.ask('fine', 'b')]
         robots.policy.go.set()
         assert [type(future.exception(30)) for future in futures] == [RuntimeError] * 2
@@ -179,22 +179,22 @@ def test_an_invalid_request_fails_alone():
 
 
 def test_a_wrong_number_of_results_fails_every_request():
-    policy = Batches()
+    policy = BatchStub()
     policy.infer_batch = lambda observations, drafts: [Stub().infer(observations[0])]
-    with crowd(policy=policy) as robots:
+    with start_robots(policy=policy) as robots:
         futures = [robots.ask('x', 'a'), robots.ask('y', 'b')]
         robots.policy.go.set()
         assert all('1 results of 2' in str(future.exception(30)) for future in futures)
 
 
 def test_a_single_robot_does_not_wait_for_a_batch():
-    with crowd(busy=False, max_wait_s=600.0) as robots:
+    with start_robots(busy=False, max_wait_s=600.0) as robots:
         for _ in range(3):
             robots.ask('x').result(30)
 
 
-def test_a_request_is_held_for_a_robot_that_is_expected():
-    with crowd(busy=False, max_wait_s=600.0) as robots:
+def test_a_request_waits_for_the_request_of_an_expected_robot():
+    with start_robots(busy=False, max_wait_s=600.0) as robots:
         robots.ask('x', 'a').result(30)
         first = robots.pool.submit(robots.collector.infer, Observation((IMAGE,), '1'), 'b')
         second = robots.pool.submit(robots.collector.infer, Observation((IMAGE,), '2'), 'a')
@@ -202,8 +202,8 @@ def test_a_request_is_held_for_a_robot_that_is_expected():
         assert sorted(robots.policy.batches[-1]) == ['1', '2']
 
 
-def test_no_request_is_held_past_its_own_deadline():
-    with crowd(busy=False, max_wait_s=600.0) as robots:
+def test_no_request_waits_past_its_own_deadline():
+    with start_robots(busy=False, max_wait_s=600.0) as robots:
         robots.ask('x', 'a').result(30)
         began = time.monotonic()
         # The robot that is expected does not come.
@@ -211,10 +211,10 @@ def test_no_request_is_held_past_its_own_deadline():
         assert time.monotonic() - began < 30  # not the 600 s
 
 
-def test_requests_that_would_be_late_are_refused_at_once_and_late_ones_are_not_computed():
-    policy = Batches()
+def test_requests_that_would_be_late_are_refused_and_late_ones_are_not_inferred():
+    policy = BatchStub()
     policy.seconds = 0.2
-    with crowd(busy=False, policy=policy) as robots:
+    with start_robots(busy=False, policy=policy) as robots:
         robots.ask('measured').result(30)
         policy.go.clear()
         policy.busy.clear()
@@ -233,8 +233,8 @@ def test_requests_that_would_be_late_are_refused_at_once_and_late_ones_are_not_c
     assert policy.batches == [['measured'], ['running']]
 
 
-def test_the_client_with_most_requests_makes_room():
-    with crowd(max_waiting=4) as robots:
+def test_a_full_queue_drops_a_request_of_the_client_with_most_requests():
+    with start_robots(max_waiting=4) as robots:
         busy = [robots.ask(f'busy {number}', 'busy') for number in range(4)]
         assert isinstance(robots.ask('busy too', 'busy').exception(30), OverloadedError)
         quiet = robots.ask('quiet', 'quiet')
@@ -245,7 +245,7 @@ def test_the_client_with_most_requests_makes_room():
 
 
 def test_closing_the_collector_refuses_waiting_requests():
-    robots = crowd()
+    robots = start_robots()
     waits = robots.ask('waits', 'b')
     closing = threading.Thread(target=robots.collector.close)
     closing.start()
@@ -261,31 +261,31 @@ def test_closing_the_collector_refuses_waiting_requests():
 
 @pytest.mark.parametrize('settings', [{'max_batch': 0}, {'max_wait_s': -1.0},
                                       {'max_wait_s': math.nan}, {'max_waiting': 0}])
-def test_a_setting_out_of_range_is_refused(settings):
+def test_a_collector_setting_out_of_range_is_refused(settings):
     with pytest.raises(ParameterError, match=next(iter(settings))):
         BatchCollector(Stub(), **settings)
 
 
-def test_the_server_batches_and_sheds_with_a_status_and_a_time():
-    policy = Batches()
+def test_the_server_batches_requests_and_sheds_load_with_503_and_retry_after():
+    policy = BatchStub()
     policy.go.clear()
     with serving(policy, max_batch=4) as port, ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(post, port, BODY, '/infer')]
+        replies = [pool.submit(post, port, BODY, '/infer')]
         assert policy.busy.wait(30)
-        answers += [pool.submit(post, port, BODY, '/infer') for _ in range(4)]
-        while stats(port)['waiting'] < 4:
+        replies += [pool.submit(post, port, BODY, '/infer') for _ in range(4)]
+        while get_stats(port)['waiting'] < 4:
             time.sleep(0.005)
-        late = pool.submit(ask_late, port)
-        while stats(port)['waiting'] < 5:
+        late = pool.submit(post_past_its_deadline, port)
+        while get_stats(port)['waiting'] < 5:
             time.sleep(0.005)
         policy.go.set()
-        assert [answer.result()[0] for answer in answers] == [200] * 5
+        assert [reply.result()[0] for reply in replies] == [200] * 5
         status, retry_after, text = late.result()
         assert status == 503 and int(retry_after) >= 1 and 'overloaded: ' in text
-        assert stats(port)['batches'] == {'1': 1, '4': 1}
+        assert get_stats(port)['batches'] == {'1': 1, '4': 1}
 
 
-def ask_late(port):
+def post_past_its_deadline(port):
     connection = HTTPConnection('127.0.0.1', port, timeout=30)
     connection.request('POST', '/infer', BODY.replace('"images"', '"deadline_s": 1e-6, "images"'))
     response = connection.getresponse()
@@ -294,9 +294,9 @@ def ask_late(port):
     return response.status, response.getheader('Retry-After'), text
 
 
-def stats(port):
+def get_stats(port):
     connection = HTTPConnection('127.0.0.1', port, timeout=30)
     connection.request('GET', '/stats')
-    answer = json.loads(connection.getresponse().read())
+    reply = json.loads(connection.getresponse().read())
     connection.close()
-    return answer
+    return reply

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_bench``: what it prints, and that it measures what it says."""
+"""``vla_bench model``: its output, and that it measures what it states."""
 
 import json
 import sys
@@ -55,7 +55,7 @@ def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys
     assert {'baseline', 'engine', 'drafted'} <= names
 
 
-def test_drafts_that_are_always_wrong_are_no_longer_verified():
+def test_drafts_that_are_always_rejected_are_no_longer_verified():
     from vla_ros.bench.model import Bench
     from vla_ros.bench.shapes import random_policy
     policy = random_policy('tiny', PolicyConfig('tiny', device='cpu', clip_invalid=True))
@@ -93,10 +93,10 @@ def test_quantised_weights_are_compared_with_full_ones(golden_checkpoints, tmp_p
     frames = [tmp_path / f'{number}.npy' for number in range(3)]
     for number, path in enumerate(frames):
         np.save(path, np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8))
-    words = ['model', '--checkpoint', str(golden_checkpoints['float32']), '--unnorm-key',
+    arguments = ['model', '--checkpoint', str(golden_checkpoints['float32']), '--unnorm-key',
              'golden_bridge', '--rounds', '2', '--device', 'cpu', '--quantization',
              'int8,int4,fp8', '--images', *map(str, frames)]
-    assert bench.main([*words, '--json']) == 0
+    assert bench.main([*arguments, '--json']) == 0
     result = json.loads(capsys.readouterr().out)
     assert result['frame'] == '64x48'
     full, int8, int4, fp8 = result['quantizations']
@@ -116,7 +116,7 @@ def test_quantised_weights_are_compared_with_full_ones(golden_checkpoints, tmp_p
         assert 0.01 < size['activations'] < 1000
         assert size['total'] == pytest.approx(
             sum(value for name, value in size.items() if name != 'total'), abs=0.1)
-    assert bench.main(words) == 0
+    assert bench.main(arguments) == 0
     printed = capsys.readouterr().out
     assert '| int4 | ' in printed and 'fp8: not here. quantization fp8: it needs' in printed
 
@@ -140,7 +140,7 @@ def test_model_prints_a_table_for_a_checkpoint(golden_checkpoints, capsys):
     assert 'Tokens equal to the plain way: 100.00 %.' in printed
 
 
-@pytest.mark.parametrize(('words', 'said'), [
+@pytest.mark.parametrize(('arguments', 'expected'), [
     (['model', '--size', '0x4'], "--size: got '0x4', it must be WIDTHxHEIGHT"),
     (['model', '--rounds', '0'], '--rounds: got 0, it must be at least 1'),
     (['model', '--quantization', 'int8,int3'], "--quantization: got 'int3', it must be one of "
@@ -148,14 +148,14 @@ def test_model_prints_a_table_for_a_checkpoint(golden_checkpoints, capsys):
     (['model', '--images', '/nowhere.png'], '/nowhere.png'),
     (['model', '--checkpoint', '/nowhere'], 'checkpoint /nowhere: no such folder'),
 ])
-def test_a_mistake_is_one_line(words, said, capsys):
-    assert bench.main(words) == 2
+def test_an_invalid_argument_is_one_line(arguments, expected, capsys):
+    assert bench.main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ''
-    assert said in printed.err and printed.err.count('\n') == 1
+    assert expected in printed.err and printed.err.count('\n') == 1
 
 
-def test_a_package_that_is_not_installed_is_named(monkeypatch, capsys):
+def test_a_missing_package_is_named(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'transformers', None)
     monkeypatch.delitem(sys.modules, 'vla_ros.bench.model', raising=False)
     monkeypatch.delitem(sys.modules, 'vla_ros.bench.baseline', raising=False)
@@ -165,34 +165,34 @@ def test_a_package_that_is_not_installed_is_named(monkeypatch, capsys):
     assert 'requirements.txt' in error
 
 
-def test_help_names_the_benchmarks(capsys):
-    for words, named in (([], 'model'), (['model'], '--trace')):
+def test_help_lists_benchmarks_and_options(capsys):
+    for arguments, named in (([], 'model'), (['model'], '--trace')):
         with pytest.raises(SystemExit) as ended:
-            bench.main([*words, '--help'])
+            bench.main([*arguments, '--help'])
         assert ended.value.code == 0
         assert named in capsys.readouterr().out
 
 
-def test_variants_take_turns():
+def test_variants_are_measured_alternately():
     ran = []
     spent = take_turns({name: lambda name=name: ran.append(name) for name in 'abc'}, 2, 1)
     assert ''.join(ran) == 'abcabcabc'
     assert [len(times) for times in spent.values()] == [2, 2, 2]
 
 
-def test_times_are_summed_up():
+def test_times_are_summarized_as_median_p99_maximum_and_jitter():
     assert summarize([4.0, 1.0, 3.0]) == {
         'p50_ms': 3.0, 'p99_ms': 3.98, 'max_ms': 4.0, 'jitter_ms': 2.5}
 
 
-def test_sizes_are_read_or_refused():
+def test_a_frame_size_is_parsed_or_refused():
     assert parse_size('640x480') == (640, 480)
     for text in ('640', 'x', '640x-1', 'axb'):
         with pytest.raises(ParameterError):
             parse_size(text)
 
 
-def test_the_work_of_the_published_model_is_that_of_the_literature():
+def test_the_computed_work_of_openvla_7b_equals_published_figures():
     with torch.device('meta'):
         network = OpenVlaNetwork(openvla_7b(), attend_sdpa).to(torch.bfloat16)
     work = Work.of(network, 280)

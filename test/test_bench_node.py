@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_bench node``: real processes and real DDS, and numbers that add up."""
+"""``vla_bench node`` with real processes and real DDS."""
 
 import json
 
@@ -24,18 +24,18 @@ def test_every_stage_from_camera_to_command_is_measured(capsys):
     assert result['overhead']['p50_ms'] < result['total']['p50_ms']
 
 
-def test_the_stages_of_a_row_add_up():
+def test_the_stages_of_a_row_add_up_to_its_total():
     row = np.array([[0, 4_000_000, 5_000_000, 5_500_000, 7_000_000]])
     parts = {name: part['p50_ms'] for name, part in summarize_rows(row).items()}
     assert parts == {'overhead': 3.0, 'transport': 4.0, 'total': 7.0, 'wait': 1.0, 'infer': 0.5,
                      'publish': 1.5}
 
 
-@pytest.mark.parametrize(('words', 'said'), [
+@pytest.mark.parametrize(('arguments', 'expected'), [
     (['--frames', '0'], '--frames: got 0, it must be at least 1'),
     (['--rate', '0'], '--rate: got 0.0, it must be more than 0'),
     (['--size', '640'], "--size: got '640', it must be WIDTHxHEIGHT")])
-def test_a_mistake_is_one_line(words, said, capsys):
-    assert bench.main(['node', *words]) == 2
+def test_an_invalid_argument_is_one_line(arguments, expected, capsys):
+    assert bench.main(['node', *arguments]) == 2
     printed = capsys.readouterr()
-    assert printed.out == '' and said in printed.err and printed.err.count('\n') == 1
+    assert printed.out == '' and expected in printed.err and printed.err.count('\n') == 1

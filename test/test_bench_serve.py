@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_bench serve``: it counts what robots get, and what they do not."""
+"""``vla_bench serve``: its load, and which requests it counts as completed."""
 
 import json
 import time
@@ -23,7 +23,7 @@ def measure(capsys, port, *options):
     return json.loads(capsys.readouterr().out)
 
 
-def test_a_load_has_the_stated_rate(capsys):
+def test_the_load_has_the_requested_rate(capsys):
     with serving(Stub()) as port:
         result = measure(capsys, port, '--robots', '1,3', '--rate', '5', '--seconds', '2')
     assert [row['robots'] for row in result['rows']] == [1, 3]
@@ -37,11 +37,11 @@ def test_a_load_has_the_stated_rate(capsys):
 
 def test_refused_late_or_failed_requests_do_not_count_as_sustained(capsys):
     slow = Stub()
-    answer = slow.infer
+    stub_infer = slow.infer
 
     def infer(observation):
         time.sleep(0.15)
-        return answer(observation)
+        return stub_infer(observation)
 
     slow.infer = infer
     with serving(slow) as port:
@@ -57,8 +57,8 @@ def test_refused_late_or_failed_requests_do_not_count_as_sustained(capsys):
 
 @pytest.mark.parametrize('options', [['--robots', '0'], ['--robots', 'x'], ['--rate', '0'],
                                      ['--seconds', 'nan'], ['--url', 'gpu:8000']])
-def test_a_wrong_option_is_one_line(options, capsys):
+def test_an_invalid_option_is_one_line(options, capsys):
     url = [] if '--url' in options else ['--url', 'http://127.0.0.1:9']
     assert bench.main(['serve', *url, *options]) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and options[1] in said
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and options[1] in error

@@ -21,7 +21,7 @@ pytest.importorskip('rclpy')
 
 @pytest.fixture(autouse=True)
 def domain(monkeypatch):
-    """Keep away from other tests, and from what this shell is set up for."""
+    """Isolate the test from other tests, and from the settings of this shell."""
     monkeypatch.setenv('ROS_DOMAIN_ID', str(next_domain()))
     for name in ('RMW_IMPLEMENTATION', 'ROS_LOCALHOST_ONLY'):
         monkeypatch.delenv(name, raising=False)
@@ -34,7 +34,7 @@ def stream(transport, profile, size, count):
 
 @pytest.mark.parametrize('discovery', ['LOCALHOST', 'SUBNET'])
 @pytest.mark.parametrize('size, count', [('640x480', 40), ('4k', 15)])
-def test_the_plan_for_fast_dds_delivers(monkeypatch, discovery, size, count):
+def test_images_arrive_with_the_fast_dds_plan(monkeypatch, discovery, size, count):
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', discovery)
     row = stream('fastrtps', 'plan', size, count)
     # All of them, but for those that a newer one overtakes on a busy machine. Without the plan it
@@ -44,7 +44,7 @@ def test_the_plan_for_fast_dds_delivers(monkeypatch, discovery, size, count):
 
 
 @pytest.mark.parametrize('transport', ['cyclonedds', 'iceoryx'])
-def test_the_other_plans_deliver(transport):
+def test_images_arrive_with_the_cyclonedds_and_iceoryx_plans(transport):
     try:
         row = stream(transport, 'plan', '640x480', 40)
     except UnsupportedError as error:
@@ -61,7 +61,7 @@ def copy_ms():
     return float(np.median(times))
 
 
-def test_iceoryx2_delivers():
+def test_iceoryx2_delivers_images_without_a_copy():
     pytest.importorskip('iceoryx2')
     row = stream('iceoryx2', 'native', '4k', 30)
     assert row.received >= 0.8 * row.sent

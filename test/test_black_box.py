@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The black box: what goes in comes out, it stays within bounds, and a full disk is survived."""
+"""The black box can be read back, stays within its limits and survives a full disk."""
 
 import logging
 import time
@@ -25,13 +25,13 @@ START = 1_700_000_000 * SECOND
 
 
 def chunk():
-    """Give an answer of a model."""
+    """Return a chunk with a value in each field."""
     return ActionChunk(np.full((1, 7), 0.25), np.zeros((1, 7)), tuple(range(7)), tuple(range(7)),
                        np.full(7, 1.5, np.float32), 'In: what?', (1, 2), {'prefill': 12.5})
 
 
 def fill(box, seconds):
-    """Let a box see half a second of life for each second, ending in a stop."""
+    """Record frames, results and joint commands for so many seconds, then a hold."""
     for index in range(seconds):
         now = START + index * SECOND
         image = np.full((480, 640, 3), (index * 10) % 256, np.uint8)
@@ -74,7 +74,7 @@ def test_a_black_box_can_be_read_back(box):
     assert max(image.shape) <= 160 and abs(int(image.mean()) - 90) <= 1
 
 
-def test_any_mcap_reader_finds_messages_of_ros(box):
+def test_a_black_box_holds_ros_messages_for_any_mcap_reader(box):
     from mcap.reader import make_reader
     fill(box, 2)
     box.write('ESTOP')
@@ -89,7 +89,7 @@ def test_any_mcap_reader_finds_messages_of_ros(box):
     assert {summary.schemas[i].encoding for i in summary.schemas} == {'ros2msg'}
 
 
-def test_the_oldest_files_make_room(tmp_path):
+def test_the_oldest_black_boxes_are_deleted_above_the_disk_limit(tmp_path):
     box = BlackBox(BlackBoxSettings(tmp_path, disk_mb=0.05, pause=0.0))
     random = np.random.default_rng(0)
     for count in range(1, 7):
@@ -131,7 +131,7 @@ def test_rapid_state_changes_do_not_fill_the_disk(tmp_path):
     assert len(box.written) <= 2  # the first at once, the last when it was closed
 
 
-def test_memory_is_bounded_in_a_flood():
+def test_memory_is_bounded_in_a_flood_of_records():
     box = BlackBox(BlackBoxSettings(None, seconds=1e6))
     for _ in range(30_000):
         box.joints(START, '/joint_states', ['a'], [0.0])
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_named(tmp_path, content):
         timeline(path)
 
 
-def test_a_missing_file_and_wrong_settings_are_named(tmp_path):
+def test_a_missing_file_and_invalid_settings_are_named(tmp_path):
     with pytest.raises(BlackBoxError, match='No such file'):
         timeline(tmp_path / 'y.mcap')
     with pytest.raises(ParameterError, match='black_box.seconds'):
@@ -159,14 +159,15 @@ def test_the_doctor_prints_the_timeline(box, capsys):
     box.write('HOLD: stale image')
     path = wait_for_files(box, 1)[0]
     assert doctor.main(['--blackbox', str(path)]) == 0
-    said = capsys.readouterr().out
-    assert '0.000 s  event' in said and 'HOLD: stale image' in said and 'the last image' in said
+    output = capsys.readouterr().out
+    for part in ('0.000 s  event', 'HOLD: stale image', 'the last image'):
+        assert part in output
     assert doctor.main(['--blackbox', str(path.with_name('no.mcap'))]) == 2
     captured = capsys.readouterr()
     assert captured.out == '' and captured.err.count('\n') == 1
 
 
-def test_an_image_is_drawn_in_text_and_in_colours():
+def test_an_image_is_rendered_as_text_and_in_colours():
     image = np.zeros((40, 80, 3), np.uint8)
     image[:, 40:] = 255
     rows = render(image, 20, False).splitlines()

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The black box's clean-up knows its own files by name and content, and leaves all others."""
+"""The black box recognises its own files by name and content, and deletes no others."""
 
 import pytest
 from vla_ros.safety.black_box import encode
@@ -15,7 +15,7 @@ OWN = '2026-11-22T14-03-07.512345_hold_stale_image.mcap'
 
 
 def foreign_bag(path, library='rosbag2'):
-    """Write what another program, or this project's demo, records."""
+    """Write a bag as another program, or this project's demo, records it."""
     from mcap.writer import Writer
     writer = Writer(str(path))
     writer.start(profile='ros2', library=library)
@@ -23,7 +23,7 @@ def foreign_bag(path, library='rosbag2'):
     writer.finish()
 
 
-def test_only_black_boxes_make_room(tmp_path):
+def test_cleanup_deletes_only_black_boxes(tmp_path):
     foreign_bag(tmp_path / 'my_precious_bag.mcap')
     foreign_bag(tmp_path / '0000-00-00T00-00-00.000000_named_alike.mcap')
     foreign_bag(tmp_path / '2026-01-01T00-00-00.000000_ours_too.mcap', 'vla_ros')
@@ -38,7 +38,7 @@ def test_only_black_boxes_make_room(tmp_path):
     assert set(tmp_path.iterdir()) == before
 
 
-def test_other_files_are_not_counted(tmp_path):
+def test_other_files_do_not_count_towards_the_disk_limit(tmp_path):
     (tmp_path / OWN).write_bytes(encode([], 'HOLD'))
     (tmp_path / 'large.mcap').write_bytes(bytes(10_000_000))
     make_room(tmp_path, 100_000)
@@ -46,7 +46,7 @@ def test_other_files_are_not_counted(tmp_path):
 
 
 @pytest.mark.parametrize('length', [0, 8, 12, 17, 30, 60, 70, 80])
-def test_a_file_that_ends_early_is_never_deleted_by_mistake(tmp_path, length):
+def test_a_truncated_file_is_own_only_if_its_header_says_so(tmp_path, length):
     content = encode([], 'HOLD')
     path = tmp_path / OWN
     path.write_bytes(content)

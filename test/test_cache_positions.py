@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Biases of positions known to the device only: what they hide, and how their rows lie."""
+"""Attention biases computed on the device: masked positions and alignment of rows."""
 
 import pytest
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node's camera: compressed, in shared memory, and one that is connected but silent."""
+"""The node's camera: compressed images, shared memory, and a camera that is silent."""
 
 import io
 import time
@@ -22,7 +22,7 @@ from vla_ros.errors import ImageError  # noqa: E402
 
 
 def compress(pixels, name):
-    """Give a message with this image, uint8 (H, W, 3) or other, in a format of Pillow's."""
+    """Return a message with this image, in one of Pillow's formats."""
     stream = io.BytesIO()
     Pillow.fromarray(pixels).save(stream, name)
     image = CompressedImage(format=name.lower(), data=stream.getvalue())
@@ -34,12 +34,12 @@ def decode(image):
     return decode_bytes(image.format, image.data)
 
 
-def test_png_is_decoded_exactly():
+def test_a_png_is_decoded_exactly():
     pixels = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
     assert np.array_equal(decode(compress(pixels, 'PNG')), pixels)
 
 
-def test_grey_jpeg_becomes_rgb():
+def test_a_grey_jpeg_is_decoded_as_rgb():
     pixels = decode(compress(np.full((8, 8), 90, np.uint8), 'JPEG'))
     assert pixels.shape == (8, 8, 3) and abs(int(pixels[0, 0, 2]) - 90) < 3
 
@@ -51,7 +51,7 @@ NOISE = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
     CompressedImage(format='jpeg', data=b'no image'), CompressedImage(format='jpeg'),
     CompressedImage(format='png', data=bytes(compress(NOISE, 'PNG').data)[:6000]),
     compress(np.zeros((4, 4), np.uint16), 'PNG')])
-def test_an_image_without_8_bits_is_an_error(image):
+def test_a_damaged_or_16_bit_compressed_image_is_an_error(image):
     with pytest.raises(ImageError, match='compressed image'):
         decode(image)
 
@@ -85,7 +85,7 @@ def test_the_node_infers_from_frames_in_shared_memory(monkeypatch):
         assert (stamp.sec, stamp.nanosec, command.header.frame_id) == (5, 7, 'wrist')
 
 
-def test_a_camera_that_is_connected_but_silent_is_named_within_seconds():
+def test_a_silent_connected_camera_is_reported_within_seconds():
     with running_node(instruction='go') as (node, observer):
         observer.wait_for_match(observer.camera, node)
         start = time.monotonic()
@@ -95,7 +95,7 @@ def test_a_camera_that_is_connected_but_silent_is_named_within_seconds():
         assert time.monotonic() - start < 20.0
 
 
-def test_a_topic_of_the_wrong_type_is_named():
+def test_a_camera_topic_of_another_type_is_reported_with_its_fix():
     with running_node(instruction='go', image__source='compressed') as (node, observer):
         observer.node.create_publisher(Image, '/camera/image_raw/compressed', NEWEST)
         observer.wait_for_state('WAITING', node, 'use image.source:=topic')

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whoever gets no images is told why, and what to do."""
+"""Missing images are reported with their cause and its remedy."""
 
 import pytest
 
@@ -24,12 +24,12 @@ RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
     ({'source': 'compressed', 'other_types': (RAW,)}, ['image.source:=topic']),
     ({'source': 'iceoryx2'}, ['vla_ros.camera.iceoryx2']),
 ])
-def test_each_cause_has_its_remedy(view, texts):
+def test_each_cause_of_missing_images_is_reported_with_its_remedy(view, texts):
     seen = CameraView(**{'source': 'topic', 'topic': TOPIC, 'silence': 3.0, **view})
     sentence = diagnose(seen)
     assert all(text in sentence for text in texts), sentence
     assert '\n' not in sentence
 
 
-def test_a_camera_that_has_just_sent_something_is_left_alone():
+def test_a_camera_with_a_recent_image_is_not_reported():
     assert diagnose(CameraView('topic', TOPIC, silence=0.1)) == ''

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""An error of the device that stays is a fault; what another frame may mend is a hold."""
+"""A persistent device error is a fault; an error that may not recur is a hold."""
 
 import pytest
 
@@ -12,15 +12,15 @@ from vla_ros.safety.causes import held_by
 
 
 class AcceleratorError(RuntimeError):
-    """As PyTorch calls its own."""
+    """Named like an exception of PyTorch."""
 
 
 class OutOfMemoryError(RuntimeError):
-    """As PyTorch calls its own."""
+    """Named like an exception of PyTorch."""
 
 
 def wrapped():
-    """Give an error that something else has hidden."""
+    """Return an exception whose cause is a device error."""
     try:
         try:
             raise RuntimeError('CUDA error: an illegal memory access was encountered')
@@ -47,7 +47,7 @@ def wrapped():
     (RuntimeError('shapes do not fit'), Reason.POLICY_ERROR),
     (VlaError('the server says: CUDA error: device-side assert triggered'), Reason.POLICY_ERROR),
     (ParameterError('a', 1, 'CUDA error'), Reason.POLICY_ERROR)])
-def test_device_errors_are_distinguished_from_others(error, reason):
+def test_an_error_is_classified_as_device_memory_or_policy_error(error, reason):
     held = held_by(error)
     assert held.reason is reason
     assert held.reason.fatal == (reason is Reason.DEVICE_ERROR)

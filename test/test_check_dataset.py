@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_dataset check`` names each fault of a dataset, whoever wrote it."""
+"""``vla_dataset check`` reports each fault of a dataset, whoever wrote it."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from vla_ros.data.lerobot_writer import LeRobotWriter  # noqa: E402
 COUNT = 20
 
 
-def write(folder, change):
+def write_dataset(folder, change):
     """Write an episode with a fault: a function that changes states, actions and images."""
     times = np.arange(COUNT)[:, None]
     states = np.concatenate([np.sin(times / 5), times / 40], 1).astype(np.float32)
@@ -34,35 +34,35 @@ def write(folder, change):
     return str(folder)
 
 
-def fine(states, actions, shown):
+def no_fault(states, actions, shown):
     pass
 
 
-def no_action(states, actions, shown):
+def nan_action(states, actions, shown):
     actions[7, 1] = np.nan
 
 
-def no_state(states, actions, shown):
+def infinite_state(states, actions, shown):
     states[[4, 5], 0] = np.inf
 
 
-def frozen(states, actions, shown):
+def frozen_camera(states, actions, shown):
     shown[5:15] = 5
 
 
-def at_rest(states, actions, shown):
+def frozen_at_rest(states, actions, shown):
     shown[5:15] = 5
     states[5:15] = states[5]
 
 
 @pytest.mark.parametrize(('change', 'finding'), [
-    (fine, ''), (at_rest, ''),
-    (no_action, 'error: not-finite: .* action of frame 7 is not finite'),
-    (no_state, 'error: not-finite: the state of frame 4 is not finite, 2 frames in all'),
-    (frozen, 'error: frozen: episode 0: the images of observation.images.camera repeat')])
-def test_a_fault_is_named(tmp_path, capsys, change, finding):
+    (no_fault, ''), (frozen_at_rest, ''),
+    (nan_action, 'error: not-finite: .* action of frame 7 is not finite'),
+    (infinite_state, 'error: not-finite: the state of frame 4 is not finite, 2 frames in all'),
+    (frozen_camera, 'error: frozen: episode 0: the images of observation.images.camera repeat')])
+def test_a_fault_of_a_dataset_is_reported(tmp_path, capsys, change, finding):
     import re
-    status = main(['check', write(tmp_path / 'data', change)])
+    status = main(['check', write_dataset(tmp_path / 'data', change)])
     out = capsys.readouterr().out
     assert status == (1 if finding else 0), out
     assert re.search(finding, out), out

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Checkpoints of other shapes than the published ones, and what is wrong with damaged ones."""
+"""Checkpoints of other shapes than the published ones, and errors of damaged ones."""
 
 import copy
 import json
@@ -78,7 +78,7 @@ VARIANTS = {
 }
 
 
-def write(spec, folder):
+def write_with_tokenizer(spec, folder):
     write_checkpoint(spec, folder)
     config = spec['config']
     first_action = config['text_config']['vocab_size'] - config['pad_to_multiple_of'] \
@@ -88,8 +88,8 @@ def write(spec, folder):
 
 
 @pytest.mark.parametrize('spec', VARIANTS.values(), ids=VARIANTS)
-def test_everything_is_read_from_the_checkpoint(spec, tmp_path):
-    first_action = write(spec, tmp_path)
+def test_network_tokens_and_scales_are_read_from_the_checkpoint(spec, tmp_path):
+    first_action = write_with_tokenizer(spec, tmp_path)
     config = spec['config']
     statistics = spec['norm_stats']['golden_bridge']['action']
     policy = load_policy(PolicyConfig(str(tmp_path), 'golden_bridge', device='cpu'))
@@ -107,15 +107,14 @@ def test_everything_is_read_from_the_checkpoint(spec, tmp_path):
     np.testing.assert_allclose(chunk.actions[0], scaled, rtol=0, atol=1e-12)
 
 
-def test_statistics_beside_the_weights_replace_those_of_the_config(tmp_path):
+def test_dataset_statistics_json_replaces_the_statistics_of_the_config(tmp_path):
     write_checkpoint(variant(), tmp_path)
     (tmp_path / 'dataset_statistics.json').write_text(
         json.dumps({'mine': {'action': {'q01': [0.0], 'q99': [1.0]}}}))
     assert list(open_checkpoint(str(tmp_path)).norm_stats) == ['mine']
 
 
-def test_the_published_layout_needs_no_description(tmp_path):
-    """openvla-7b's config.json as it is published: everything else is a default."""
+def test_the_published_config_of_openvla_7b_is_completed_by_defaults(tmp_path):
     (tmp_path / 'config.json').write_text(json.dumps({
         'model_type': 'openvla', 'vision_backbone_id': 'dinosiglip-vit-so-224px',
         'llm_backbone_id': 'llama2-7b-pure', 'pad_to_multiple_of': 64, 'n_action_bins': 256,
@@ -129,7 +128,7 @@ def test_the_published_layout_needs_no_description(tmp_path):
     assert llama.rms_norm_eps == 1e-6
 
 
-@pytest.mark.parametrize('change, words', [
+@pytest.mark.parametrize('change, message', [
     ({'vision_backbone_id': 'my-vit', 'timm_model_ids': None}, 'not a published one'),
     ({'timm_model_args': {}}, 'describe it in config.json under timm_model_args'),
     ({'image_sizes': [56]}, 'needs as many'),
@@ -137,15 +136,15 @@ def test_the_published_layout_needs_no_description(tmp_path):
     ({'text_config': {'hidden_act': 'gelu'}}, 'hidden_act'),
     ({'text_config': {'rope_scaling': {'factor': 2}}}, 'rope_scaling'),
 ])
-def test_a_network_that_is_not_supported_is_named(tmp_path, change, words):
+def test_an_unsupported_network_is_named(tmp_path, change, message):
     write_checkpoint(variant(), tmp_path)
     config = json.loads((tmp_path / 'config.json').read_text())
     (tmp_path / 'config.json').write_text(json.dumps({**config, **change}))
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=message):
         read_config(tmp_path)
 
 
-def test_an_unknown_tower_argument_is_not_ignored(tmp_path):
+def test_an_unknown_tower_argument_is_an_error(tmp_path):
     spec = variant()
     write_checkpoint(spec, tmp_path)
     config = json.loads((tmp_path / 'config.json').read_text())
@@ -155,29 +154,29 @@ def test_an_unknown_tower_argument_is_not_ignored(tmp_path):
         read_config(tmp_path)
 
 
-def rename(tensors):
+def rename_weight(tensors):
     tensors['projector.fc9.weight'] = tensors.pop('projector.fc1.weight')
 
 
-def reshape(tensors):
+def reshape_bias(tensors):
     tensors['projector.fc1.bias'] = tensors['projector.fc1.bias'][:-1].clone()
 
 
-def make_integer(tensors):
+def convert_bias_to_int8(tensors):
     tensors['projector.fc1.bias'] = tensors['projector.fc1.bias'].to(torch.int8)
 
 
-@pytest.mark.parametrize('change, words', [
-    (rename, 'lacks 1 tensors: projector.fc1.weight'),
-    (reshape, 'projector.fc1.bias has shape'),
-    (make_integer, 'only floating point'),
+@pytest.mark.parametrize('change, message', [
+    (rename_weight, 'lacks 1 tensors: projector.fc1.weight'),
+    (reshape_bias, 'projector.fc1.bias has shape'),
+    (convert_bias_to_int8, 'only floating point'),
 ])
-def test_weights_that_do_not_fit_are_named(tmp_path, change, words):
-    write(variant(), tmp_path)
+def test_weights_of_another_name_shape_or_dtype_are_named(tmp_path, change, message):
+    write_with_tokenizer(variant(), tmp_path)
     tensors = load_file(tmp_path / 'model.safetensors')
     change(tensors)
     save_file(tensors, tmp_path / 'model.safetensors')
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=message):
         load_policy(PolicyConfig(str(tmp_path), 'golden_bridge', device='cpu'))
 
 
@@ -189,7 +188,7 @@ def test_a_missing_shard_is_named(tmp_path):
         load_policy(PolicyConfig(str(tmp_path), 'golden_bridge', device='cpu'))
 
 
-def test_preprocessing_of_another_size_is_refused(tmp_path):
+def test_preprocessing_to_another_image_size_is_refused(tmp_path):
     spec = variant()
     spec['preprocessor']['tvf_crop_params'] = [{'output_size': [70, 70]}] * 2
     write_checkpoint(spec, tmp_path)
@@ -197,9 +196,9 @@ def test_preprocessing_of_another_size_is_refused(tmp_path):
         open_checkpoint(str(tmp_path))
 
 
-def test_loading_reports_progress_and_can_be_stopped(tmp_path):
+def test_loading_reports_progress_and_can_be_cancelled(tmp_path):
     from vla_ros.errors import Cancelled
-    write(variant(), tmp_path)
+    write_with_tokenizer(variant(), tmp_path)
     seen = []
     load_policy(PolicyConfig(str(tmp_path), 'golden_bridge', device='cpu',
                              progress=lambda fraction, activity: seen.append(fraction)))
@@ -212,12 +211,12 @@ def test_loading_reports_progress_and_can_be_stopped(tmp_path):
         load_policy(PolicyConfig(str(tmp_path), 'golden_bridge', device='cpu', progress=stop))
 
 
-def test_a_folder_is_never_looked_up_on_a_hub():
+def test_a_missing_folder_is_not_looked_up_on_the_hub():
     with pytest.raises(CheckpointError, match='no such folder'):
         open_checkpoint('./checkpoints/openvla')
 
 
-def test_an_unavailable_hub_id_is_a_clear_error(tmp_path, monkeypatch):
+def test_a_hub_id_that_is_neither_cached_nor_reachable_is_an_error(tmp_path, monkeypatch):
     from huggingface_hub import constants
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path))
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)

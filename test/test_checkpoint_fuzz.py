@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Odd values in the files of a checkpoint: refused in one line, or loaded; never a traceback."""
+"""Unusual values in the files of a checkpoint are loaded or refused in one line."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ from vla_ros.model.checkpoint import open_checkpoint  # noqa: E402, I100
 from vla_ros.util.tiny_checkpoint import write_checkpoint  # noqa: E402
 from vla_ros.util.tiny_tokenizer import write_tokenizer  # noqa: E402
 
-ODD = ['4096', -1, 0, 10**30, 1e308, float('nan'), float('inf'), 2.5, True, [], ['x'], [None],
+UNUSUAL = ['4096', -1, 0, 10**30, 1e308, float('nan'), float('inf'), 2.5, True, [], ['x'], [None],
        {}, {'a': 1}, '', [[1]], '\ud800']
 KEYS = ['model_type', 'vision_backbone_id', 'llm_backbone_id', 'timm_model_ids', 'image_sizes',
         'timm_override_act_layers', 'use_fused_vision_backbone', 'timm_model_args',
@@ -54,7 +54,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture
 def checkpoint(source, tmp_path):
-    """Make a copy of which any file can be replaced."""
+    """Return a copy of links, in which each file can be replaced."""
     folder = tmp_path / 'checkpoint'
     folder.mkdir()
     for path in source.iterdir():
@@ -71,7 +71,7 @@ def rewrite(folder, name, change):
 
 
 def load(folder):
-    """Load, and give what was said against it; empty if nothing was."""
+    """Load a checkpoint; return its error, or an empty text."""
     try:
         policy = load_policy(PolicyConfig(str(folder), 'golden_bridge', device='cpu',
                                           warmup=True))
@@ -84,44 +84,44 @@ def load(folder):
 
 
 @pytest.mark.parametrize('key', KEYS)
-def test_any_value_of_the_configs_keys_is_read_or_refused(checkpoint, key):
+def test_any_value_in_the_config_is_read_or_refused(checkpoint, key):
     original = (checkpoint / 'config.json').read_text()
-    for odd in ODD:
+    for value in UNUSUAL:
         (checkpoint / 'config.json').unlink()
-        (checkpoint / 'config.json').write_text(json.dumps({**json.loads(original), key: odd}))
+        (checkpoint / 'config.json').write_text(json.dumps({**json.loads(original), key: value}))
         load(checkpoint)
 
 
 @pytest.mark.parametrize('key', TEXT_KEYS)
-def test_any_value_of_the_language_models_keys_is_read_or_refused(checkpoint, key):
+def test_any_value_in_the_text_config_is_read_or_refused(checkpoint, key):
     original = json.loads((checkpoint / 'config.json').read_text())
-    for odd in ODD:
-        text = {**original['text_config'], key: odd}
+    for value in UNUSUAL:
+        text = {**original['text_config'], key: value}
         (checkpoint / 'config.json').unlink()
         (checkpoint / 'config.json').write_text(json.dumps({**original, 'text_config': text}))
         problem = load(checkpoint)
-        if isinstance(odd, (str, dict, list)) and odd and 'rope' not in key:
-            assert f'text_config.{key}' in problem, (odd, problem)
+        if isinstance(value, (str, dict, list)) and value and 'rope' not in key:
+            assert f'text_config.{key}' in problem, (value, problem)
 
 
 @pytest.mark.parametrize('key', TOWER_KEYS)
-def test_any_value_of_a_towers_keys_is_read_or_refused(checkpoint, key):
+def test_any_value_in_the_arguments_of_a_tower_is_read_or_refused(checkpoint, key):
     original = json.loads((checkpoint / 'config.json').read_text())
-    for odd in ODD:
+    for value in UNUSUAL:
         config = copy.deepcopy(original)
-        next(iter(config['timm_model_args'].values()))[key] = odd
+        next(iter(config['timm_model_args'].values()))[key] = value
         (checkpoint / 'config.json').unlink()
         (checkpoint / 'config.json').write_text(json.dumps(config))
         load(checkpoint)
 
 
 @pytest.mark.parametrize('key', PREPROCESSOR_KEYS)
-def test_any_value_of_the_preprocessors_keys_is_read_or_refused(checkpoint, key):
+def test_any_value_in_the_preprocessor_config_is_read_or_refused(checkpoint, key):
     name = 'preprocessor_config.json'
     original = json.loads((checkpoint / name).read_text())
-    for odd in ODD:
+    for value in UNUSUAL:
         (checkpoint / name).unlink()
-        (checkpoint / name).write_text(json.dumps({**original, key: odd}))
+        (checkpoint / name).write_text(json.dumps({**original, key: value}))
         try:
             processor = open_checkpoint(str(checkpoint)).image_processor
         except VlaError as error:
@@ -133,14 +133,14 @@ def test_any_value_of_the_preprocessors_keys_is_read_or_refused(checkpoint, key)
 @pytest.mark.parametrize('entry', [
     {'size': '56'}, {'size': [10**6, 10**6]}, {'size': -1}, {'size': [56.5, 56]}, 5, None,
     {'size': 56, 'interpolation': 99}, {'size': 56, 'interpolation': 'bicubic'}])
-def test_an_invalid_size_is_refused(checkpoint, entry):
+def test_an_invalid_image_size_is_refused(checkpoint, entry):
     rewrite(checkpoint, 'preprocessor_config.json',
             lambda content: content.update(tvf_resize_params=[entry] * 2))
     with pytest.raises(VlaError, match='preprocessor_config.json: unusable entry'):
         open_checkpoint(str(checkpoint))
 
 
-@pytest.mark.parametrize('weight_map, words', [
+@pytest.mark.parametrize('weight_map, message', [
     ('x', 'holds no weight_map'), ([], 'holds no weight_map'), ({}, 'holds no weight_map'),
     (5, 'holds no weight_map'), (None, 'holds no weight_map'),
     ({'a': '../model-00001-of-00002.safetensors'}, 'a .safetensors file of this folder'),
@@ -156,10 +156,10 @@ def test_an_invalid_size_is_refused(checkpoint, entry):
     ({'a': 'x' * 190 + '\ud800.safetensors'}, 'is missing'),
     ({'a': 'model-00001-of-00002.safetensors'}, 'lacks 1 tensors .* lists: a'),
 ])
-def test_an_index_may_only_name_shards_in_its_folder(checkpoint, weight_map, words):
+def test_a_weight_index_may_only_name_shards_in_its_folder(checkpoint, weight_map, message):
     rewrite(checkpoint, 'model.safetensors.index.json',
             lambda content: content.update(weight_map=weight_map))
-    with pytest.raises(VlaError, match=words):
+    with pytest.raises(VlaError, match=message):
         load_policy(PolicyConfig(str(checkpoint), 'golden_bridge', device='cpu'))
 
 
@@ -182,7 +182,7 @@ def test_a_truncated_shard_is_named(checkpoint, size):
     b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 99999999999]}}',
     b'{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 4]}}',
     b'{"a": {"dtype": "F32", "shape": [4294967296, 4294967296], "data_offsets": [0, 4]}}'])
-def test_any_header_of_tensors_is_read_or_refused(checkpoint, header):
+def test_an_invalid_safetensors_header_is_named_with_its_file(checkpoint, header):
     from vla_ros.doctor.checkpoint import check_checkpoint
     path = checkpoint / 'model-00001-of-00002.safetensors'
     path.unlink()
@@ -196,7 +196,7 @@ def test_any_header_of_tensors_is_read_or_refused(checkpoint, header):
 @pytest.mark.parametrize('content', [
     b'', b'junk', b'PK\3\4', b'\x80\x02.', b'\x80\x02K\1.', b'\x80\x02]q\0.', b'\x80\x02c',
     b'\x80\x02cos\nsystem\nX\2\0\0\0ls\x85R.', b'\x80\x02h\5.', b'(dp0\nS', b'\x80\x05\x95'])
-def test_any_pickle_is_read_or_refused(checkpoint, content):
+def test_an_invalid_pickle_is_named_with_its_file(checkpoint, content):
     (checkpoint / 'action_head--1_checkpoint.pt').write_bytes(content)
     assert 'action_head--1_checkpoint.pt' in load(checkpoint)
 
@@ -207,7 +207,7 @@ def test_any_pickle_is_read_or_refused(checkpoint, content):
                                      '{"version": "1.0", "model": {"type": "WordPiece", "vocab": '
                                      '{}, "unk_token": "x", "continuing_subword_prefix": "", '
                                      '"max_input_chars_per_word": 3}}'])
-def test_any_tokenizer_file_is_read_or_refused(checkpoint, content):
+def test_an_invalid_tokenizer_file_is_named(checkpoint, content):
     (checkpoint / 'tokenizer.json').unlink()
     (checkpoint / 'tokenizer.json').write_text(content)
     assert 'tokenizer.json' in load(checkpoint)
@@ -219,14 +219,14 @@ def test_a_tokenizer_of_another_model_is_refused(checkpoint, golden_checkpoints)
     assert 'they belong to different models' in load(checkpoint)
 
 
-def test_nothing_is_allocated_before_the_shapes_fit(checkpoint):
-    """A layer of a petabyte, which no message about memory explains."""
+def test_shapes_are_compared_before_memory_is_allocated(checkpoint):
+    """The config describes a layer of a petabyte."""
     rewrite(checkpoint, 'config.json', lambda content: content['text_config'].update(
         intermediate_size=2**19, hidden_size=2**17, num_attention_heads=2**12))
     assert 'config.json makes it' in load(checkpoint)
 
 
-def test_the_command_prints_one_line(checkpoint, tmp_path, capsys):
+def test_vla_predict_reports_an_invalid_config_in_one_line(checkpoint, tmp_path, capsys):
     rewrite(checkpoint, 'config.json', lambda content: content['text_config'].update(
         hidden_size='64'))
     np.save(tmp_path / 'image.npy', rgb(SPEC['images'][0]) if 'images' in SPEC else
@@ -238,8 +238,7 @@ def test_the_command_prints_one_line(checkpoint, tmp_path, capsys):
     assert "text_config.hidden_size: got '64', it must be a whole number from 1 to" in err
 
 
-def test_a_file_of_two_kinds_of_processors(source, tmp_path):
-    """What transformers 5 writes instead of preprocessor_config.json."""
+def test_processor_config_of_transformers_5_replaces_preprocessor_config(source, tmp_path):
     folder = tmp_path / 'five'
     shutil.copytree(source, folder)
     old = json.loads((folder / 'preprocessor_config.json').read_text())
@@ -262,7 +261,7 @@ def test_a_file_of_two_kinds_of_processors(source, tmp_path):
         open_checkpoint(str(folder))
 
 
-def test_a_training_run_of_the_official_code_is_named(tmp_path):
+def test_a_checkpoint_in_the_format_of_prismatic_is_named_with_its_converter(tmp_path):
     (tmp_path / 'checkpoints').mkdir()
     (tmp_path / 'checkpoints' / 'step-000100-epoch-00-loss=1.0.pt').write_bytes(b'')
     (tmp_path / 'config.json').write_text('{"vla": {"type": "x"}, "run_id": "y"}')

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is skipped takes nothing else with it."""
+"""A test module that lacks a dependency is skipped alone."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ import sys
 ROOT = Path(__file__).parents[1]
 
 
-def test_only_a_module_without_its_dependencies_is_skipped(tmp_path):
+def test_only_a_test_module_without_its_dependency_is_skipped(tmp_path):
     (tmp_path / 'torch.py').write_text("raise ModuleNotFoundError('out of reach')\n")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get('PYTHONPATH')]))
     done = subprocess.run([sys.executable, '-m', 'pytest', '--collect-only', '-q',

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Every program says in one line what is wrong with its command line, and ends with status 2."""
+"""Every program reports an invalid command line in one line and exits with status 2."""
 
 import importlib
 
@@ -14,7 +14,7 @@ PANEL = 'vla_ros.cli.panel'
 NEEDED = ['--checkpoint', 'x', '--image', 'x', '--instruction', 'x']
 
 
-@pytest.mark.parametrize('module, words, problem', [
+@pytest.mark.parametrize('module, arguments, problem', [
     (PREDICT, [], 'required: --checkpoint, --image, --instruction'),
     (PREDICT, [*NEEDED, '--nonsense'], 'unrecognized arguments: --nonsense; usage: vla_predict ['),
     (PREDICT, [*NEEDED, '--device', 'tpu'], 'cuda'),
@@ -40,19 +40,19 @@ NEEDED = ['--checkpoint', 'x', '--image', 'x', '--instruction', 'x']
     (PANEL, ['--port', 'x'], "got 'x', it must be a whole number"),
     (PANEL, ['--nonsense'], 'parameters follow --ros-args'),
     (STREAM, ['sing'], 'receive')])
-def test_a_mistake_is_one_line(capsys, module, words, problem):
+def test_an_invalid_command_line_is_one_line_and_status_2(capsys, module, arguments, problem):
     try:
         main = importlib.import_module(module).main
     except ImportError as error:
         pytest.skip(f'{error.name} is not installed')
     with pytest.raises(SystemExit) as end:
-        main(words)
+        main(arguments)
     out, err = capsys.readouterr()
     assert end.value.code == 2 and out == ''
     assert err.count('\n') == 1 and problem in err, err
 
 
-def test_the_help_text_is_not_cut(capsys):
+def test_help_is_printed_in_full(capsys):
     with pytest.raises(SystemExit) as end:
         importlib.import_module(PREDICT).main(['--help'])
     out, err = capsys.readouterr()

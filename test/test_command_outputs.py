@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Each kind of command, as a real subscriber receives it, judged by its consumer's rules."""
+"""Commands of each output, as a subscriber receives them, meet the rules of their controller."""
 
 import time
 
@@ -26,14 +26,14 @@ from std_msgs.msg import Float64MultiArray  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 from vla_ros.robot.description import load_robot  # noqa: E402
 
-#: As a controller has it: nothing is lost while this process is busy.
+#: A deep queue, like a controller's: no message is lost while this process is busy.
 DEEP = QoSProfile(depth=1000)
 ARM, GRIPPER = '/arm/joint_command', '/gripper/joint_command'
 UPDATE = 0.002
 
 
 class Listener:
-    """What came on a topic, and when it was sent: a controller's thread waits for nobody."""
+    """The messages of a topic, and the times at which they were sent."""
 
     def __init__(self, arm, message_type, topic):
         self.messages = []
@@ -41,13 +41,13 @@ class Listener:
         arm.observer.listen_with_info(message_type, topic, DEEP, self.take)
 
     def take(self, message, info):
-        """Note a message with the time, in s of the system's clock."""
+        """Keep a message with the time of its sending, in s of the system's clock."""
         self.times.append(1e-9 * info['source_timestamp'])
         self.messages.append(message)
 
 
 def receive(output, message_type, gripper_type=None, count=120, **parameters):
-    """Give the commands of a swinging arm, which does not follow them, moving and then held."""
+    """Return the commands for an arm that does not follow them, first moving and then held."""
     with robot(topic='', output=output, **parameters) as (arm, _):
         received = Listener(arm, message_type, ARM)
         grippers = Listener(arm, gripper_type, GRIPPER) if gripper_type else None
@@ -61,19 +61,19 @@ def receive(output, message_type, gripper_type=None, count=120, **parameters):
 
 
 def follow(listener, joints, release, start):
-    """Play what came, when it came, to a controller; give its commands and refusals."""
+    """Replay messages in time to a controller; return its commands and rejections."""
     controller = TrajectoryController(joints, release, start)
-    mail = list(zip(listener.times, map(points, listener.messages)))
+    pending = list(zip(listener.times, map(points, listener.messages)))
     commands, refusals = [], []
     for now in np.arange(listener.times[0], listener.times[-1] + 0.5, UPDATE).tolist():
-        while mail and mail[0][0] <= now:
-            refusals.append(controller.take(mail.pop(0)[1], now))
+        while pending and pending[0][0] <= now:
+            refusals.append(controller.take(pending.pop(0)[1], now))
         commands.append(controller.update(now))
     return [np.array(rows) for rows in zip(*filter(None, commands))], refusals
 
 
 def assert_smooth(commands, limits):
-    """Check what the hardware would be commanded against the robot's limits."""
+    """Check the commands of the hardware against the robot's limits."""
     speeds = np.diff(commands[0], axis=0) / UPDATE
     assert (np.abs(speeds) <= 1.02 * limits.velocity[:speeds.shape[1]]).all()
     steps = np.abs(np.diff(commands[1], axis=0))
@@ -84,8 +84,8 @@ def assert_smooth(commands, limits):
 
 @pytest.mark.parametrize('rate, lead, releases', [
     ('100.0', '0.0', ('humble', 'jazzy', 'lyrical')), ('25.0', '0.02', ('lyrical', 'rolling'))])
-def test_every_trajectory_is_accepted_and_continued(rate, lead, releases):
-    """By an arm's controller and a gripper's, of every release; and both end at rest."""
+def test_trajectories_are_accepted_by_the_controllers_of_every_release(rate, lead, releases):
+    """The controllers of the arm and of the gripper both end at rest."""
     arm, gripper = receive('joint_trajectory', JointTrajectory, JointTrajectory,
                            command_rate=rate, trajectory__lead=lead)
     limits = load_robot('six_axis_arm').limits
@@ -100,8 +100,7 @@ def test_every_trajectory_is_accepted_and_continued(rate, lead, releases):
     assert {message.header.frame_id for message in arm.messages} >= {''}, 'a hold has no frame'
 
 
-def test_a_controller_with_all_joints_gets_one_message():
-    """With gripper.output together, and nothing on the gripper's own topic."""
+def test_a_controller_of_arm_and_gripper_gets_one_message():
     arm, gripper = receive('joint_trajectory', JointTrajectory, JointTrajectory,
                            gripper__output='together')
     _, refusals = follow(arm, [*JOINTS, 'gripper'], 'jazzy', [*HOME, 0.04])
@@ -109,17 +108,16 @@ def test_a_controller_with_all_joints_gets_one_message():
     assert not gripper.messages
 
 
-def test_an_emergency_stop_replaces_the_controllers_trajectory():
-    """By one trajectory that brakes at once; then there is silence."""
+def test_an_emergency_stop_sends_one_braking_trajectory():
     with robot(topic='', output='joint_trajectory', trajectory__lookahead='2.0') as (arm, _):
         received = Listener(arm, JointTrajectory, ARM)
         arm.wait_for('RUNNING')
 
-        def moves():
+        def is_moving():
             return received.messages and np.abs(received.messages[-1].points[0].velocities
                                                 ).max() > 0.02
 
-        arm.observer.wait(moves, 'motion', arm.node)
+        arm.observer.wait(is_moving, 'motion', arm.node)
         arm.press()
         pressed = time.time()
         arm.wait_for('ESTOP')
@@ -130,8 +128,7 @@ def test_an_emergency_stop_replaces_the_controllers_trajectory():
     assert_brakes(stop)
 
 
-def test_a_hold_replaces_the_trajectory_at_once():
-    """The first one after it already brakes."""
+def test_the_first_trajectory_of_a_hold_brakes():
     with robot(topic='', output='joint_trajectory', trajectory__lookahead='2.0') as (arm, _):
         received = Listener(arm, JointTrajectory, ARM)
         arm.wait_for('RUNNING')
@@ -147,7 +144,7 @@ def test_a_hold_replaces_the_trajectory_at_once():
 
 
 def assert_brakes(stop):
-    """Check that it comes to rest as soon as the limits allow."""
+    """Check that a trajectory comes to rest as soon as the limits allow."""
     limits = load_robot('six_axis_arm').limits
     rest = next(time for time, row in zip(stop.times, stop.rows) if not row[1].any()
                 or np.abs(row[1]).max() < 1e-9)
@@ -158,8 +155,7 @@ def assert_brakes(stop):
     assert not stop.rows[-1][1].any()
 
 
-def test_position_array():
-    """In the order of the robot's joints; arm and gripper apart."""
+def test_a_position_array_has_the_robots_joints_in_their_order():
     arm, gripper = receive('position_array', Float64MultiArray, Float64MultiArray)
     positions = np.array([message.data for message in arm.messages])
     assert not any(array_refusal(message.data, 6) for message in arm.messages)
@@ -169,8 +165,7 @@ def test_position_array():
     assert np.ptp(positions, axis=0).max() > 0.01
 
 
-def test_joint_state():
-    """Arm and gripper in one message, unless asked apart; as many numbers as names."""
+def test_a_joint_state_names_each_joint_of_arm_and_gripper():
     arm, gripper = receive('joint_state', JointState, JointState, gripper__output='joint_state')
     for listener, names in ((arm, JOINTS), (gripper, ['gripper'])):
         assert listener.messages
@@ -180,8 +175,7 @@ def test_joint_state():
             assert np.isfinite([*message.position, *message.velocity]).all()
 
 
-def test_twist():
-    """Along y in the base frame, at the speed of the dataset's deltas, and zero in a hold."""
+def test_a_twist_is_in_the_base_frame_at_the_speed_of_the_deltas_and_zero_in_a_hold():
     arm, gripper = receive('twist', TwistStamped, JointTrajectory)
     received = arm.messages
     frames = {'base_link', 'tool'}

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Two checkpoints are compared episode by episode, with the interval that their pairs deserve."""
+"""Two checkpoints are compared by pairs of episodes, with a confidence interval for pairs."""
 
 import json
 import subprocess
@@ -23,17 +23,17 @@ from vla_ros.evaluation.pair import shipped_folder
 @pytest.mark.parametrize('cells, low, high, p', [
     (Cells(36, 12, 2, 0), 0.0569, 0.3404, 2 * (1 + 14 + 91) / 2**14),
     (Cells(1, 1, 7, 12), -0.507, -0.026, 2 * (1 + 8) / 2**8)])
-def test_interval_and_p_value_equal_published_examples(cells, low, high, p):
+def test_interval_and_p_value_equal_published_ones(cells, low, high, p):
     assert paired_interval(cells) == pytest.approx((low, high), abs=1e-3)
     assert mcnemar_p(cells) == pytest.approx(p)
-    # Seen from the other checkpoint, everything is mirrored.
+    # With the checkpoints swapped, the interval is mirrored.
     mirrored = Cells(cells.both, cells.only_second, cells.only_first, cells.neither)
     assert paired_interval(mirrored) == pytest.approx((-high, -low), abs=1e-3)
 
 
 @pytest.mark.parametrize('cells', [Cells(both=54), Cells(neither=3), Cells(only_first=1),
                                    Cells(only_second=30), Cells(1, 1, 1, 1)])
-def test_extreme_cells_have_an_interval_around_the_difference(cells):
+def test_extreme_counts_have_an_interval_around_the_difference(cells):
     low, high = paired_interval(cells)
     assert -1 <= low <= cells.difference <= high <= 1 and high - low > 0.05
     assert 0 < mcnemar_p(cells) <= 1
@@ -72,5 +72,5 @@ def test_both_checkpoints_run_the_same_episodes():
     seeds = [[episode['seed'] for episode in result['episodes']] for result in found['results']]
     assert seeds == [[10000], [10000]]
     whole = found['difference']['all']
-    # What ships reaches this block both times.
+    # The shipped checkpoint reaches this block both times.
     assert (whole['both'], whole['episodes'], whole['difference']) == (1, 1, 0.0)

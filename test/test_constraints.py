@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The pinned versions exist together, beside the numpy of each ROS 2 distribution."""
+"""The pinned versions can be installed together with the numpy of each ROS 2 distribution."""
 
 from pathlib import Path
 import subprocess
@@ -19,13 +19,13 @@ PLATFORMS = [f'manylinux_2_{minor}_x86_64' for minor in (12, 17, 24, 26, 27, 28,
 
 
 def pins(numpy, python):
-    """Give name and version of every pin that holds under a Python."""
+    """Return name and version of every pin for a version of Python."""
     requirements = [Requirement(line) for line in constraints(numpy)]
     return {one.name: str(one.specifier) for one in requirements
             if one.marker is None or one.marker.evaluate({'python_version': python})}
 
 
-def test_the_numpy_of_the_installation_stays():
+def test_the_installed_numpy_is_kept_with_pins_that_work_beside_it():
     assert pins('1.24.2', '3.11')['numpy'] == '==1.24.2'
     assert pins('', '3.11')['numpy'] == '==2.4.6'
     # A new numpy replaces no other pin, an old one the pins that do not work beside it.
@@ -38,17 +38,17 @@ def test_the_numpy_of_the_installation_stays():
 
 @pytest.mark.parametrize(('python', 'numpy'), [
     ('3.10', ''), ('3.10', '1.21.5'), ('3.11', '1.24.2'), ('3.12', '1.26.4'), ('3.14', '2.3.4')])
-def test_pinned_versions_can_be_installed(python, numpy, tmp_path):
+def test_pip_resolves_the_pinned_versions(python, numpy, tmp_path):
     # pip judges markers by the Python that runs it: they are judged here.
     lines = [f'{name}{version}' for name, version in pins(numpy, python).items()]
     tmp_path.joinpath('constraints.txt').write_text('\n'.join(lines))
-    # What torch brings is large, and none of it depends on numpy.
+    # The dependencies of torch are large, and none of them depends on numpy.
     wanted = (ROOT / 'requirements.txt').read_text().replace('\ntorch>=2.5\n', '\n')
     if numpy == '1.21.5':
         wanted = wanted.replace('\npin\n', '\n')  # from the distribution, as scripts/setup says
     tmp_path.joinpath('requirements.txt').write_text(wanted)
     done = subprocess.run(
-        # What a package requires of Python pip compares with its own; the wheels' tags tell, too.
+        # pip compares requires-python with its own Python; the wheels' tags hold the same limits.
         [sys.executable, '-m', 'pip', 'install', '--dry-run', '--ignore-installed', '-q',
          '--ignore-requires-python', '--disable-pip-version-check', '--only-binary=:all:',
          '--python-version', python,

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""From frames to commands, without ROS: an interface that keeps what is published."""
+"""The controller from frames to commands, with an interface in place of ROS."""
 
 from dataclasses import replace
 import math
@@ -32,12 +32,12 @@ SPEC = PolicySpec('fake', 'key', (2, 2), 1, 0, 'cpu', 'float32', 'sdpa', 'best h
 
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch):
-    """Wait for no emergency stop: there is none."""
+    """Do not wait for the discovery of an emergency stop."""
     monkeypatch.setattr(emergency_stop, 'SETTLE_TIME', 0.0)
 
 
 class RosInterface:
-    """Takes the place of ROS; images are plain arrays."""
+    """Keeps what is published; images are plain arrays."""
 
     def __init__(self):
         self.results = queue.Queue()
@@ -79,7 +79,7 @@ class RosInterface:
         self.statuses.put(status)
 
     def wait_for_state(self, state):
-        """Give the first status of this state."""
+        """Return the first status of this state."""
         while True:
             status = self.statuses.get(timeout=DEADLINE)
             if status.state == state:
@@ -87,7 +87,7 @@ class RosInterface:
 
 
 class Policy:
-    """Gives the first pixel, twice as much in the second action; counts its resets."""
+    """Predicts the first pixel, then twice that; counts its resets."""
 
     def __init__(self, spec=SPEC):
         self.spec = spec
@@ -104,12 +104,12 @@ class Policy:
 
 
 def image(level):
-    """Give a small image of one grey level."""
+    """Return a small image of one grey level."""
     return np.full((2, 2, 3), level, np.uint8)
 
 
 def make(policy, **config):
-    """Give a controller with this policy, and its ROS interface."""
+    """Return a controller with this policy, and its ROS interface."""
     ros = RosInterface()
     status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
     config = NodeConfig(**{'checkpoint': 'fake', 'instruction': 'task 1', **config})
@@ -117,7 +117,6 @@ def make(policy, **config):
 
 
 def test_the_first_action_of_a_chunk_is_sent():
-    """With everything that it was computed from."""
     controller, ros = make(Policy())
     assert controller.configure() == SPEC
     controller.activate()
@@ -130,13 +129,13 @@ def test_the_first_action_of_a_chunk_is_sent():
     assert controller.stop(DEADLINE)
 
 
-def test_a_frame_is_uploaded_during_the_inference_before_it():
-    """From the camera's thread; one that must be decoded first is left to the worker."""
-    policy, prefetched, answered = Policy(), queue.Queue(), queue.Queue()
+def test_a_frame_is_prefetched_during_the_previous_inference():
+    """The camera's thread prefetches; an image to be decoded first is left to the worker."""
+    policy, prefetched, inferred = Policy(), queue.Queue(), queue.Queue()
     release = threading.Event()
 
     def infer(observation):
-        answered.put(observation.prefetched)
+        inferred.put(observation.prefetched)
         assert release.wait(DEADLINE)
         return Policy.infer(policy, observation)
 
@@ -147,18 +146,18 @@ def test_a_frame_is_uploaded_during_the_inference_before_it():
     controller.configure()
     controller.activate()
     controller.frame(image(3))
-    assert answered.get(timeout=DEADLINE) == 'prefetched 3'
+    assert inferred.get(timeout=DEADLINE) == 'prefetched 3'
     controller.frame(image(4))
     assert [prefetched.get(timeout=DEADLINE) for _ in range(2)] == [3, 4]
     release.set()
-    assert answered.get(timeout=DEADLINE) == 'prefetched 4'
+    assert inferred.get(timeout=DEADLINE) == 'prefetched 4'
     controller.frame(image(5)[:1])
-    assert answered.get(timeout=DEADLINE) is None
+    assert inferred.get(timeout=DEADLINE) is None
     assert controller.stop(DEADLINE)
     assert prefetched.empty()
 
 
-def test_a_clock_that_jumped_is_the_reason_even_if_its_image_was_found_stale_first():
+def test_a_clock_jump_replaces_stale_image_as_the_reason_of_a_hold():
     controller, ros = make(Policy(), max_age=0.5, action_space='joint_position',
                            joint_names=('a', 'b'))
     controller.configure()
@@ -172,8 +171,7 @@ def test_a_clock_that_jumped_is_the_reason_even_if_its_image_was_found_stale_fir
     assert controller.stop(DEADLINE)
 
 
-def test_a_tick_is_due_when_the_image_gets_too_old():
-    """Whatever the rate of ticks is; and only while something moves."""
+def test_a_tick_is_due_when_the_image_becomes_stale():
     controller, ros = make(Policy(), max_age=0.5, action_space='joint_position',
                            joint_names=('a', 'b'))
     controller.configure()
@@ -192,7 +190,6 @@ def test_a_tick_is_due_when_the_image_gets_too_old():
 
 
 def test_a_frame_older_than_the_instruction_is_not_inferred():
-    """It may be arbitrarily old; only what comes after is."""
     policy, begun, go_on = Policy(), threading.Event(), threading.Semaphore(0)
     infer_at_once = policy.infer
 
@@ -212,7 +209,7 @@ def test_a_frame_older_than_the_instruction_is_not_inferred():
     go_on.release(3)
     end = time.monotonic() + DEADLINE
     while ros.statuses.get(timeout=DEADLINE).progress.frames_unused == 0:
-        assert time.monotonic() < end, 'the old frame was answered'
+        assert time.monotonic() < end, 'the old frame was inferred'
         controller.publish_status()
     controller.frame(image(3))
     result = ros.results.get(timeout=DEADLINE)
@@ -222,7 +219,6 @@ def test_a_frame_older_than_the_instruction_is_not_inferred():
 
 
 def test_a_new_instruction_resets_the_policy():
-    """But not from one frame to the next."""
     policy = Policy()
     controller, ros = make(policy)
     controller.configure()
@@ -242,8 +238,8 @@ def test_a_new_instruction_resets_the_policy():
     (replace(SPEC, image_count=2), {}, UnsupportedError),
     (replace(SPEC, proprio_dim=8), {}, UnsupportedError),
     (SPEC, {'action_space': 'joint_position', 'joint_names': ('a',)}, ParameterError)])
-def test_a_policy_that_does_not_fit_is_not_kept(spec, config, error):
-    """The status names the reason, and the thread is gone."""
+def test_a_policy_that_does_not_fit_is_a_fault_and_is_unloaded(spec, config, error):
+    """The status names the reason, and the worker has ended."""
     controller, ros = make(Policy(spec), **config)
     with pytest.raises(error) as refused:
         controller.configure()
@@ -251,16 +247,15 @@ def test_a_policy_that_does_not_fit_is_not_kept(spec, config, error):
     assert 'vla_worker' not in {thread.name for thread in threading.enumerate()}
 
 
-def test_a_policy_that_cannot_be_loaded():
-    """The error goes to who asked, and into the status."""
+def test_a_policy_that_cannot_be_loaded_is_a_fault():
+    """The error is raised, and its reason is in the status."""
     controller, ros = make(Policy(), checkpoint='')
     with pytest.raises(ParameterError):
         controller.configure()
     assert 'checkpoint' in ros.wait_for_state('FAULT').reason
 
 
-def test_with_a_period_the_next_inference_waits_for_it():
-    """On the newest frame then."""
+def test_with_a_period_the_next_inference_starts_one_period_later():
     controller, ros = make(Policy(), inference_start='period', action_period=10.0)
     controller.configure()
     now = [100.0]
@@ -281,19 +276,18 @@ def test_with_a_period_the_next_inference_waits_for_it():
     assert ros.results.empty()
 
 
-def test_a_result_whose_frame_has_grown_too_old_is_dropped_after_the_inference():
-    """The policy was asked, and nothing is sent."""
+def test_a_result_is_dropped_if_its_frame_became_stale_during_the_inference():
     policy, ros_time = Policy(), [0]
     controller, ros = make(policy, action_space='joint_position', joint_names=('a', 'b'),
                            max_age=2.0)
     ros.now = lambda: ros_time[0]
     ros.stamp_of = lambda image: 10 ** 9
     infer_at_once = policy.infer
-    asked = threading.Event()
+    inferred_once = threading.Event()
 
     def infer(observation):
         ros_time[0] = 10 ** 9 + delays.pop(0)
-        asked.set()
+        inferred_once.set()
         return infer_at_once(observation)
 
     policy.infer = infer
@@ -304,17 +298,17 @@ def test_a_result_whose_frame_has_grown_too_old_is_dropped_after_the_inference()
     controller.frame(image(1))
     assert 'stale image: the image was 2.000 s old when its inference ended' in (
         ros.wait_for_state('HOLD').reason)
-    assert asked.is_set() and ros.results.empty()
+    assert inferred_once.is_set() and ros.results.empty()
     ros_time[0] = 10 ** 9
     controller.frame(image(2))
     assert ros.results.get(timeout=DEADLINE).command.positions[0] == 2.0
     assert controller.stop(DEADLINE)
 
 
-@pytest.mark.parametrize('age, max_age, words', [
+@pytest.mark.parametrize('age, max_age, warning', [
     (37.0, 2.0, 's old when it came, max_age is 2 s'), (1.0, 2.0, ''), (37.0, 0.0, '')])
-def test_raw_actions_of_an_old_image_are_sent_with_a_warning(age, max_age, words):
-    """They move nothing by themselves; the status says how old the image is."""
+def test_raw_actions_of_an_old_image_are_sent_with_a_warning(age, max_age, warning):
+    """Raw actions move nothing by themselves; the status gives the age of the image."""
     controller, ros = make(Policy(), max_age=max_age)
     taken = ros.now() - round(1e9 * age)
     ros.stamp_of, ros.robot_description = lambda image: taken, str
@@ -323,11 +317,11 @@ def test_raw_actions_of_an_old_image_are_sent_with_a_warning(age, max_age, words
     controller.frame(image(1))
     assert ros.results.get(timeout=DEADLINE).command.positions[0] == 1.0
     reason = ros.wait_for_state('RUNNING').reason
-    assert words in reason and bool(words) == bool(reason) == ('was 37.' in reason)
+    assert warning in reason and bool(warning) == bool(reason) == ('was 37.' in reason)
     assert controller.stop(DEADLINE)
 
 
-def test_a_chunk_belongs_to_the_time_at_which_its_image_was_taken(monkeypatch):
+def test_a_chunk_is_planned_from_the_time_of_its_image(monkeypatch):
     pytest.importorskip('ruckig')
     from vla_ros.motion.executor import TrajectoryExecutor
     policy, observed = Policy(replace(SPEC, action_shape=(1, 7))), queue.Queue()
@@ -348,8 +342,7 @@ def test_a_chunk_belongs_to_the_time_at_which_its_image_was_taken(monkeypatch):
     assert controller.stop(DEADLINE)
 
 
-def test_configuring_again_after_a_cleanup():
-    """Nothing of the first policy stays."""
+def test_a_cleaned_up_controller_can_be_configured_again():
     controller, ros = make(Policy())
     for _ in range(2):
         controller.configure()
@@ -361,8 +354,7 @@ def test_configuring_again_after_a_cleanup():
         ros.wait_for_state('UNCONFIGURED')
 
 
-def test_nothing_is_published_once_it_was_stopped():
-    """No command, no status, and no worker that is started too late."""
+def test_a_stopped_controller_publishes_nothing():
     controller, ros = make(Policy())
     controller.configure()
     controller.activate()
@@ -377,7 +369,6 @@ def test_nothing_is_published_once_it_was_stopped():
 
 
 def test_errors_of_loading_are_one_line():
-    """Whatever the library says."""
     def load(config):
         raise CheckpointError('folder', 'two\n  lines')
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Bags become LeRobot datasets with the frames that the contract says."""
+"""Bags are converted to LeRobot datasets with the frames of the contract."""
 
 import json
 
@@ -29,13 +29,13 @@ FRONT_FEATURE, WRIST_FEATURE = 'observation.images.front', 'observation.images.w
 
 
 def convert(tmp_path, *bags, **options):
-    """Convert bags, and open the dataset."""
-    words = [word for name, value in options.items() for word in (f'--{name}', value)]
-    assert main(['convert', *map(str, bags), '--out', str(tmp_path / 'out'), *words]) == 0
+    """Convert bags, and open the resulting dataset."""
+    arguments = [argument for name, value in options.items() for argument in (f'--{name}', value)]
+    assert main(['convert', *map(str, bags), '--out', str(tmp_path / 'out'), *arguments]) == 0
     return LeRobotDataset(tmp_path / 'out')
 
 
-def test_a_converted_dataset_has_the_images_numbers_and_instruction_of_the_bag(tmp_path):
+def test_a_dataset_has_the_images_states_actions_and_instructions_of_its_bags(tmp_path):
     bags = [write_bag(tmp_path / 'one'), write_bag(tmp_path / 'two', 2.0, 'wave')]
     dataset = convert(tmp_path, *bags, storage='images')
     assert dataset.episode_count == 2 and dataset.metadata.fps == 10
@@ -75,7 +75,7 @@ def test_frames_of_a_takeover_are_tagged_and_counted(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('codec', ['h264', 'av1'])
-def test_a_video_shows_what_the_images_show(tmp_path, codec):
+def test_a_video_has_the_images_of_the_bag(tmp_path, codec):
     pytest.importorskip('av', reason='av is not installed')
     size = (96, 128)
     bags = [write_bag(tmp_path / name, 2.0, size=size) for name in ('one', 'two')]
@@ -97,7 +97,7 @@ def test_a_video_shows_what_the_images_show(tmp_path, codec):
     assert main(['check', str(tmp_path / 'out')]) == 0
 
 
-def test_the_schema_is_that_of_lerobot(tmp_path):
+def test_the_dataset_has_the_schema_of_lerobot_v3(tmp_path):
     pytest.importorskip('av', reason='av is not installed')
     from pyarrow import parquet
     convert(tmp_path, write_bag(tmp_path / 'bag', 2.0), storage='h264')
@@ -118,26 +118,26 @@ def test_the_schema_is_that_of_lerobot(tmp_path):
     assert 0 < statistics[FRONT_FEATURE]['mean'][0][0][0] < 1
 
 
-def test_the_node_and_the_dataset_observe_the_same(tmp_path):
-    bag = Bag(write_bag(tmp_path / 'bag', answers=True))
+def test_the_observations_of_the_node_are_those_of_the_dataset(tmp_path):
+    bag = Bag(write_bag(tmp_path / 'bag', results=True))
     plan = plan_episode(bag, contract_of(bag))
     assert plan.compared >= 25 and plan.unlike == []
     first = plan.frames[0]
     assert first.stamp == START + 100_000_000 and first.images == (3, 2)
 
 
-def test_an_observation_that_differs_is_found(tmp_path):
+def test_an_observation_that_differs_from_the_nodes_is_reported(tmp_path):
     def late(topic, seconds, arrival, stamp, value):
         # One joint state reaches the recorder, though the node did without it.
         return (arrival, stamp + 5_000_000 if topic == STATE and 1 < seconds < 1.1 else stamp,
                 value)
-    bag = Bag(write_bag(tmp_path / 'bag', answers=True, change=late))
+    bag = Bag(write_bag(tmp_path / 'bag', results=True, change=late))
     plan = plan_episode(bag, contract_of(bag))
     assert plan.unlike and 'joint_1: the node took the one stamped' in plan.unlike[0][1]
     assert main(['check', str(tmp_path / 'bag')]) == 1
 
 
-def test_a_bag_that_cannot_be_converted_is_left_out_and_named(tmp_path, capsys):
+def test_a_bag_without_an_instruction_is_left_out_and_named(tmp_path, capsys):
     good = write_bag(tmp_path / 'good', 2.0)
     mute = write_bag(tmp_path / 'mute', 2.0, instruction='')
     assert main(['convert', str(good), str(mute), '--out', str(tmp_path / 'out'),
@@ -151,7 +151,7 @@ def test_a_bag_that_cannot_be_converted_is_left_out_and_named(tmp_path, capsys):
     assert LeRobotDataset(tmp_path / 'given')[0].instruction == 'wave'
 
 
-def test_no_file_is_overwritten_and_none_remains_after_a_failure(tmp_path, capsys):
+def test_a_conversion_overwrites_no_file_and_leaves_none_after_a_failure(tmp_path, capsys):
     mine = tmp_path / 'out' / 'mine'
     mine.parent.mkdir()
     mine.touch()

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Every source file says whose it is and under which licence."""
+"""Every source file names its copyright holder and licence."""
 
 from pathlib import Path
 import re
@@ -24,7 +24,7 @@ def sources():
 
 
 @pytest.mark.parametrize('path', sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_header(path):
+def test_a_source_file_has_copyright_and_licence_lines(path):
     top = '\n'.join(path.read_text(encoding='utf-8').splitlines()[:6])
     assert re.search(r'Copyright 20\d\d The vla_ros Authors', top)
     assert 'SPDX-License-Identifier: Apache-2.0' in top

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Statistics that make no sense are refused, and the message says what to do."""
+"""Invalid dataset statistics are refused, and the message says what to do."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ GOOD = {'q01': [-1.0, 0.0], 'q99': [1.0, 1.0], 'min': [-2.0, 0.0], 'max': [2.0, 
         'mean': [0.0, 0.5], 'std': [0.5, 0.5], 'mask': [True, False]}
 
 
-@pytest.mark.parametrize('change, words', [
+@pytest.mark.parametrize('change, message', [
     ({'q01': [1.5, 0.0], 'min': None, 'max': None, 'mean': None},
      r'q01 is above q99 in dimension 0 \(1.5 > 1\)'),
     ({'q01': [-1.0, 2.0], 'min': None, 'max': None, 'mean': None}, 'q01 is above q99 in dim'),
@@ -44,8 +44,8 @@ GOOD = {'q01': [-1.0, 0.0], 'q99': [1.0, 1.0], 'min': [-2.0, 0.0], 'max': [2.0, 
     ({'q01': None, 'q99': None}, 'no usable q01 and q99, there is min, max, mean, std; add q01'),
     ({'q99': None}, 'no usable q01 and q99'),
 ])
-def test_inconsistent_numbers_are_refused(change, words):
-    with pytest.raises(StatisticsError, match=words) as caught:
+def test_inconsistent_statistics_are_refused(change, message):
+    with pytest.raises(StatisticsError, match=message) as caught:
         ActionStatistics.from_dataset({'action': {**GOOD, **change}})
     assert str(caught.value).startswith('action statistics: ') and '\n' not in str(caught.value)
 
@@ -58,16 +58,16 @@ def test_valid_statistics_are_accepted(change):
     assert statistics.dim == 2
 
 
-@pytest.mark.parametrize('dataset, words', [
+@pytest.mark.parametrize('dataset, message', [
     (GOOD, "put them one level down, under 'action'"), (5, 'must be an object'),
     ({'action': 5}, 'must be an object'), ({'proprio': GOOD}, "no 'action', only proprio"),
     ({}, 'only nothing')])
-def test_levels_that_are_missing_are_named(dataset, words):
-    with pytest.raises(StatisticsError, match=words):
+def test_a_missing_level_of_the_statistics_is_named(dataset, message):
+    with pytest.raises(StatisticsError, match=message):
         ActionStatistics.from_dataset(dataset)
 
 
-def test_a_checkpoint_without_statistics_does_not_ask_for_a_dataset():
+def test_the_error_for_a_checkpoint_without_statistics_names_no_datasets():
     assert 'holds no statistics' in str(UnnormKeyError(None, []))
     assert 'several' not in str(UnnormKeyError(None, []))
 
@@ -82,37 +82,37 @@ def checkpoint(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize('content, words', [
+@pytest.mark.parametrize('content, message', [
     ('', 'is empty; to use norm_stats of config.json instead .golden_bridge, .* remove it'),
     ('{}', 'holds no dataset; to use norm_stats of config.json instead'),
     ('nonsense', 'cannot be read.*remove it'),
     (json.dumps({'action': GOOD}), 'put them one level down, under the name of the dataset'),
     (json.dumps({'action': GOOD, 'num_transitions': 3}), 'put them one level down'),
     (json.dumps(GOOD), 'put them one level down')])
-def test_an_invalid_file_of_statistics_is_one_line_whose_advice_works(checkpoint, content, words):
+def test_an_invalid_statistics_file_is_one_line_with_working_advice(checkpoint, content, message):
     from vla_ros.model.checkpoint import open_checkpoint
     (checkpoint / 'dataset_statistics.json').write_text(content)
-    with pytest.raises(VlaError, match=words) as caught:
+    with pytest.raises(VlaError, match=message) as caught:
         open_checkpoint(str(checkpoint))
     assert 'dataset_statistics.json' in str(caught.value)
     (checkpoint / 'dataset_statistics.json').unlink()  # the advice
     assert 'golden_bridge' in open_checkpoint(str(checkpoint)).norm_stats
 
 
-@pytest.mark.parametrize('change, words', [
+@pytest.mark.parametrize('change, message', [
     ({'q01': None, 'q99': None}, "unnorm_key 'mine': action statistics: no usable q01 and q99"),
     ({'q01': [1.0, 0.0], 'q99': [-1.0, 1.0], 'mask': None}, 'is above')])
-def test_loading_names_the_dataset(checkpoint, change, words):
+def test_the_error_of_invalid_statistics_names_the_dataset(checkpoint, change, message):
     from vla_ros.policy.config import PolicyConfig
     from vla_ros.policy.load import load_policy
     (checkpoint / 'dataset_statistics.json').write_text(
         json.dumps({'mine': {'action': {**GOOD, **change}}}))
-    with pytest.raises(VlaError, match=words):
+    with pytest.raises(VlaError, match=message):
         load_policy(PolicyConfig(str(checkpoint), 'mine', device='cpu'))
 
 
-def test_min_and_max_alone_scale_what_was_trained_on_them(oft_checkpoint, tmp_path):
-    """The advice of the message, on an OFT checkpoint: normalization: bounds."""
+def test_min_and_max_scale_actions_with_normalization_bounds(oft_checkpoint, tmp_path):
+    """The error of an OFT checkpoint without q01 and q99 advises this setting."""
     import shutil
     from vla_ros.policy.config import PolicyConfig
     from vla_ros.policy.load import load_policy

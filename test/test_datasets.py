@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Descriptions of datasets: what is known, what is missing, and what a user is told to write."""
+"""Descriptions of datasets: known facts, missing facts, and those that a user writes."""
 
 import re
 
@@ -38,7 +38,7 @@ def test_every_dataset_of_openvla_7b_is_described_and_every_fact_has_a_source():
         assert stated == set(description.sources) & set(facts), description.key
 
 
-def test_bridge_moves_five_times_a_second_in_metres_of_the_base():
+def test_bridge_has_deltas_in_metres_in_the_base_frame_at_5_hz():
     bridge = find_dataset('bridge_orig').require_motion()
     assert bridge.period_s == pytest.approx(0.2)
     assert (bridge.space, bridge.frame, bridge.rotation) == ('eef_delta', 'base', 'euler_xyz')
@@ -57,14 +57,14 @@ def test_libero_and_aloha_have_their_own_units_and_bounds():
     assert aloha.missing == ()
 
 
-def test_a_fact_without_a_source_keeps_the_arm_still():
+def test_a_dataset_with_a_missing_fact_is_refused_for_motion():
     kuka = find_dataset('kuka')
     assert 'frame' in kuka.missing
     with pytest.raises(DatasetError, match='no public source gives frame'):
         kuka.require_motion()
 
 
-def test_the_error_of_an_unknown_key_shows_a_line_that_works(tmp_path):
+def test_the_error_of_an_unknown_key_shows_a_valid_description(tmp_path):
     with pytest.raises(DatasetError) as raised:
         find_dataset('my_arm')
     message = str(raised.value)
@@ -88,7 +88,7 @@ def test_the_error_of_an_unknown_key_shows_a_line_that_works(tmp_path):
     ({'perod_s': 0.2}, 'unknown facts perod_s'),
     ({'normalization': 'normal'}, 'bounds_q99, bounds'),
 ])
-def test_an_invalid_description_is_rejected_by_name(tmp_path, entry, named):
+def test_an_invalid_fact_of_a_description_is_named(tmp_path, entry, named):
     file = tmp_path / 'own.yaml'
     file.write_text(yaml.safe_dump({'my_arm': entry}))
     with pytest.raises(DatasetError, match=named):
@@ -96,13 +96,13 @@ def test_an_invalid_description_is_rejected_by_name(tmp_path, entry, named):
 
 
 @pytest.mark.parametrize('content', ['- a\n', 'a: [', 'a: 1\n', '\x00'])
-def test_a_file_of_another_format_is_a_clear_error(tmp_path, content):
+def test_a_datasets_file_of_another_format_is_named(tmp_path, content):
     file = tmp_path / 'own.yaml'
     file.write_text(content)
     with pytest.raises(DatasetError, match='own.yaml'):
         read_datasets(file)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_datasets_file_is_named(tmp_path):
     with pytest.raises(DatasetError, match='nowhere.yaml'):
         load_datasets(tmp_path / 'nowhere.yaml')

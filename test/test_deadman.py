@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Who holds the deadman, and for how long."""
+"""The deadman begins and ends a takeover."""
 
 import math
 
@@ -23,7 +23,7 @@ A, B = b'a' * 16, b'b' * 16
 
 
 class Rig:
-    """A deadman whose messages and clock are the test's."""
+    """A deadman with messages and a clock that a test sets."""
 
     def __init__(self, **options):
         self.now = 0.0
@@ -35,7 +35,7 @@ class Rig:
         return taken
 
     def poll(self, *samples):
-        """Give the events of messages (publisher, pressed)."""
+        """Return the events of messages (publisher, pressed)."""
         self.waiting += [DeadmanSample(pressed, publisher) for publisher, pressed in samples]
         return self.deadman.poll()
 
@@ -62,7 +62,7 @@ def test_a_release_is_noticed_even_if_the_button_is_pressed_again_before_the_pol
         Event.TAKE_OVER, Event.PAUSE, Event.TAKE_OVER)
 
 
-def test_a_deadman_that_was_never_released_starts_no_takeover():
+def test_a_deadman_that_is_pressed_from_the_start_begins_no_takeover():
     rig = Rig()
     assert rig.poll((A, True), (A, True)) == ()
     assert rig.poll((A, False), (A, True)) == (Event.TAKE_OVER,)
@@ -88,7 +88,7 @@ def test_an_unreadable_deadman_message_counts_as_a_release():
     assert rig.poll((None, False)) == (Event.PAUSE,)
 
 
-def test_only_a_release_resumes_and_silence_never_does():
+def test_a_release_resumes_the_policy_and_silence_does_not():
     rig = Rig(resumes=True)
     assert rig.poll((A, False), (A, True), (A, False)) == (
         Event.TAKE_OVER, Event.PAUSE, Event.RESUME)
@@ -99,7 +99,7 @@ def test_only_a_release_resumes_and_silence_never_does():
 
 @pytest.fixture
 def taken(monkeypatch):
-    """Give an open gate with a deadman, the deadman's rig, and messages of a stop that wait."""
+    """Return an open gate with a deadman, its rig, and a list of stop messages to deliver."""
     monkeypatch.setattr(emergency_stop, 'SETTLE_TIME', 0.0)
     rig, presses = Rig(), []
 
@@ -160,7 +160,7 @@ def test_after_a_stop_the_deadman_must_be_pressed_again(taken):
     take_over(gate, rig)
 
 
-def test_a_takeover_while_stopped_is_refused_and_does_not_wait(taken):
+def test_a_press_of_the_deadman_in_a_stop_begins_no_takeover_later(taken):
     gate, rig, presses = taken
     presses.append(True)
     rig.waiting += [DeadmanSample(False, A), DeadmanSample(True, A)]

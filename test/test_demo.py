@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The demo as a user runs it: real processes, real DDS, the real node; the expert for a model."""
+"""The demo with real processes, real DDS and the real node; the expert replaces the model."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ from vla_ros.worlds.robot import JOINTS  # noqa: E402
 
 DEMO = Path(__file__).with_name('expert_demo.py')
 LAYOUT = Path(__file__).parents[1] / 'config' / 'foxglove' / 'vla_ros.json'
-PATIENCE = 120
+TIMEOUT = 120
 
 
 def start(folder, *command, domain=None):
@@ -37,10 +37,10 @@ def start(folder, *command, domain=None):
 
 @pytest.fixture(scope='module')
 def finished(tmp_path_factory):
-    """Run the demo; give the folder with its results, and its output."""
+    """Run the demo; return the folder with its results, and its output."""
     folder = tmp_path_factory.mktemp('demo')
     process = start(folder, str(DEMO), str(folder / 'out'), str(folder / 'logs'))
-    output, errors = process.communicate(timeout=PATIENCE)
+    output, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, output + errors
     return folder / 'out', output
 
@@ -59,7 +59,7 @@ def is_running(number):
 
 
 def read(path):
-    """Give the decoded messages of a recording, by topic."""
+    """Return the decoded messages of a recording, by topic."""
     reading = pytest.importorskip('mcap.reader')
     decoding = pytest.importorskip('mcap_ros2.decoder')
     found = {}
@@ -70,9 +70,9 @@ def read(path):
     return found
 
 
-def test_the_arm_follows_the_instruction_and_the_demo_reports_it(finished):
+def test_the_arm_follows_its_instructions_and_the_demo_reports_it(finished):
     _, output = finished
-    # Of one instruction or the other: a short one may end before the next line is due.
+    # The line of either instruction; a short one may end before the next line is due.
     assert re.search(r'^ +\d+\.\d s  (reach the blue|pick up the green) block +\S.* Hz  '
                      r'age +\d+ ms  \d of \d done$', output, re.MULTILINE), output
     assert re.findall(r'^  done +(.*) \(\d+\.\d s\)$', output, re.MULTILINE) == [
@@ -94,7 +94,7 @@ def test_the_report_is_one_self_contained_file(finished):
     assert len(report) < 5e6
 
 
-def test_everything_that_the_layout_shows_is_in_the_recording(finished):
+def test_the_recording_has_every_topic_and_field_of_the_foxglove_layout(finished):
     recorded = read(finished[0] / 'episode.mcap')
     shown = sorted(set(re.findall(r'"(/[\w/]+)((?:\.\w+(?:\[\d+\])?)*)"', LAYOUT.read_text())))
     assert len(shown) > 15
@@ -108,7 +108,7 @@ def test_everything_that_the_layout_shows_is_in_the_recording(finished):
     assert panels == set(layout['configById'])
 
 
-def test_the_recording_holds_images_commands_and_results_in_order(finished):
+def test_the_recording_holds_images_links_commands_and_results(finished):
     recorded = read(finished[0] / 'episode.mcap')
     saved = Image.open(io.BytesIO(bytes(recorded['/camera/image_raw/compressed'][-1].data)))
     assert saved.size == (224, 224)
@@ -116,9 +116,9 @@ def test_the_recording_holds_images_commands_and_results_in_order(finished):
     children = {link.child_frame_id for link in links}
     assert 'tool' in children and {link.header.frame_id for link in links} <= {
         'base_link', *children}
-    # More commands than answers, and answers to both instructions.
+    # There are more commands than results, and results for both instructions.
     assert len(recorded['/arm/joint_command']) > len(recorded['/vla/action'])
-    assert {answer.instruction for answer in recorded['/vla/action']} == {
+    assert {result.instruction for result in recorded['/vla/action']} == {
         'reach the blue block', 'pick up the green block'}
     assert (finished[0] / 'episode.mcap').stat().st_size < 10e6
 
@@ -131,23 +131,23 @@ def test_a_signal_ends_every_process(tmp_path):
     children = children_of(process)
     assert len(children) == 2
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 128 + signal.SIGINT
     assert errors == ''
     assert not any(map(is_running, children))
 
 
-def test_a_node_that_cannot_work_is_reported_in_one_line(tmp_path):
+def test_a_node_in_fault_is_reported_in_one_line(tmp_path):
     pytest.importorskip('torch', reason='needs torch: the real policy is to be loaded')
     process = start(tmp_path, '-m', 'vla_ros.cli.demo', '--checkpoint', str(tmp_path / 'absent'))
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 2
     assert errors.startswith('vla_demo: the inference node reports FAULT')
     assert 'absent: no such folder' in errors
     assert len(errors.splitlines()) == 1
 
 
-def test_commands_of_other_publishers_do_not_count_as_its_own(tmp_path):
+def test_a_second_publisher_of_commands_is_refused(tmp_path):
     from rclpy.context import Context
     from sensor_msgs.msg import JointState
     domain = next_domain()
@@ -157,7 +157,7 @@ def test_commands_of_other_publishers_do_not_count_as_its_own(tmp_path):
     node.create_publisher(JointState, '/arm/joint_command', 1)
     process = start(tmp_path, str(DEMO), str(tmp_path / 'out'), str(tmp_path / 'logs'),
                     domain=domain)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     node.destroy_node()
     rclpy.try_shutdown(context=context)
     assert process.returncode == 2
@@ -172,7 +172,7 @@ def test_a_missing_package_is_one_line(tmp_path, missing, program, remedy):
     script = (f'import sys; sys.modules["{missing}"] = None; sys.argv = ["it"]; '
               f'from {program} import main; sys.exit(main())')
     process = start(tmp_path, '-c', script)
-    _, errors = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 2
     assert remedy in errors
     assert len(errors.splitlines()) == 1

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""demo.launch.py as a user starts it: the arm does what it is told, and everything ends."""
+"""demo.launch.py as a user starts it: the arm fulfils an instruction, and every process ends."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ if ROS2 is None:
 DEADLINE = 180.0
 
 
-def test_the_demo_is_launched_fulfils_an_instruction_and_ends(tmp_path):
+def test_demo_launch_fulfils_an_instruction_and_ends(tmp_path):
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(next_domain()),
                    'ROS_LOG_DIR': str(tmp_path / 'log'), 'PYTHONUNBUFFERED': '1'}
     # By the Python of the tests: that of ros2 itself may lack what a virtual environment has.

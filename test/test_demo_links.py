@@ -18,14 +18,14 @@ from vla_ros.worlds.robot import Robot  # noqa: E402
 
 
 def pose_of(transform):
-    """Give a transform as float64 (4, 4), as a viewer computes it."""
-    turn, place = transform.rotation, transform.translation
-    return pinocchio.SE3(pinocchio.Quaternion(turn.w, turn.x, turn.y, turn.z),
-                         np.array([place.x, place.y, place.z])).homogeneous
+    """Return a transform as float64 (4, 4), as a viewer computes it."""
+    rotation, translation = transform.rotation, transform.translation
+    return pinocchio.SE3(pinocchio.Quaternion(rotation.w, rotation.x, rotation.y, rotation.z),
+                         np.array([translation.x, translation.y, translation.z])).homogeneous
 
 
 @pytest.mark.parametrize('link', ['tool', 'right_finger', 'upper_arm'])
-def test_the_chain_of_links_ends_at_the_tip_of_the_kinematics(link):
+def test_the_chain_of_link_transforms_gives_the_pose_of_the_kinematics(link):
     robot = Robot.load()
     positions = [0.3, -0.2, 0.9, -0.4, 1.1, 0.5, 0.02]
     joints = JointState(name=JOINTS, position=positions)
@@ -37,7 +37,7 @@ def test_the_chain_of_links_ends_at_the_tip_of_the_kinematics(link):
     assert np.allclose(pose, robot.forward(dict(zip(JOINTS, positions)), link), atol=1e-9)
 
 
-def test_a_recording_gives_the_transforms_back(tmp_path):
+def test_recorded_transforms_can_be_read_back(tmp_path):
     reading = pytest.importorskip('mcap.reader')
     decoding = pytest.importorskip('mcap_ros2.decoder')
     joints = JointState(name=JOINTS, position=[0.3, -0.2, 0.9, -0.4, 1.1, 0.5, 0.02])

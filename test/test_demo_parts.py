@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The parts of the demo that need no ROS: tokenizer, checkpoint, record, display."""
+"""Modules of the demo that need no ROS: tokenizer, checkpoint, record, display."""
 
 from concurrent.futures import ThreadPoolExecutor
 import io
@@ -49,7 +49,7 @@ def policy(tmp_path_factory):
 @given(text=strategies.text(strategies.characters(exclude_categories=['Cs'],
                                                   exclude_characters='<▁'), max_size=80))
 @settings(max_examples=300, deadline=None)
-def test_any_text_survives_the_tokenizer_and_contains_no_action(tokenizer, text):
+def test_the_tokenizer_restores_any_text_and_gives_it_no_action_tokens(tokenizer, text):
     ids = tokenizer.encode(text).ids
     assert ids[0] == 1
     assert max(ids) < len(text_pieces())
@@ -62,21 +62,21 @@ def test_each_word_of_an_instruction_is_one_token(tokenizer, instruction):
     assert tokens == ['<s>', *(f'▁{word}' for word in instruction.split())]
 
 
-def test_the_lone_space_that_ends_a_prompt_has_an_id(tokenizer):
+def test_the_space_that_ends_a_prompt_is_a_token(tokenizer):
     assert tokenizer.encode('cup ').ids[-1] == tokenizer.token_to_id('▁')
 
 
-def test_every_prediction_of_the_checkpoint_is_an_action(policy):
+def test_predictions_of_the_checkpoint_are_actions_that_depend_on_image_and_instruction(policy):
     images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
     images = images.repeat(40, axis=1).repeat(40, axis=2)
-    answers = {
+    tokens_by_instruction = {
         instruction: [policy.infer(Observation((image,), instruction)).token_ids
                       for image in images]
         for instruction in INSTRUCTIONS}
-    # An invalid action would have raised. What is left to show: both inputs matter.
-    for times in answers.values():
+    # An invalid action would have raised. Both inputs change the result.
+    for times in tokens_by_instruction.values():
         assert len(set(times)) >= 4
-    assert len({tuple(times) for times in answers.values()}) == len(INSTRUCTIONS)
+    assert len({tuple(times) for times in tokens_by_instruction.values()}) == len(INSTRUCTIONS)
 
 
 def test_the_checkpoint_is_written_once(tmp_path):
@@ -90,21 +90,21 @@ def test_the_checkpoint_is_written_once(tmp_path):
     assert json.loads((folder / 'config.json').read_text())['model_type'] == 'openvla'
 
 
-def test_the_cache_follows_the_users_choice(monkeypatch, tmp_path):
+def test_the_checkpoint_is_cached_below_xdg_cache_home(monkeypatch, tmp_path):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
     assert checkpoint_folder().parent == tmp_path / 'vla_ros'
 
 
-def a_record():
-    """Return ten answers a tenth of a second apart to two instructions, the second in vain."""
+def make_record():
+    """Return ten results, 0.1 s apart, of two instructions, the second of which fails."""
     return Record(
         turns=[Turn('wave', True, 'red', 100.0, 0.5), Turn('stop', False, '', 100.5, 0.5)],
         results=[InferenceResult(100.0 + 0.1 * i, 0.02 + 0.001 * i, 'wave' if i < 5 else 'stop',
                                  (i,), {}) for i in range(10)])
 
 
-def test_the_record_gives_the_hold_at_any_time():
-    record = a_record()
+def test_a_record_gives_rate_ages_result_and_instruction_of_a_time():
+    record = make_record()
     assert record.rate() == pytest.approx(10.0)
     assert record.ages_ms((0, 50, 100)) == pytest.approx([20.0, 24.5, 29.0])
     assert record.result_at(99.0) is None
@@ -113,22 +113,22 @@ def test_the_record_gives_the_hold_at_any_time():
     assert record.turn_at(102.0) is None
 
 
-def test_the_summary_holds_the_figures():
+def test_the_summary_holds_counts_rates_and_ages():
     node = {'device': 'cpu', 'dtype': 'float32', 'attention': 'sdpa: no GPU'}
-    text = summarize(a_record(), node, 4.0, 'rmw_x, ROS domain 7')
-    for words in ('1 of 2 instructions fulfilled, 1 s of the arm in 4 s', '10 (10.0 Hz)',
+    text = summarize(make_record(), node, 4.0, 'rmw_x, ROS domain 7')
+    for part in ('1 of 2 instructions fulfilled, 1 s of the arm in 4 s', '10 (10.0 Hz)',
                   'p50 24 ms, p99 29 ms', 'cpu, float32, attention sdpa'):
-        assert words in text
+        assert part in text
     assert len(text.splitlines()) < 24
 
 
-def test_a_failure_is_reported_with_the_block_that_was_moved():
+def test_a_failed_instruction_is_reported_with_the_block_that_was_moved():
     assert describe_turn(Turn('push the red block', False, 'blue', 0.0, 3.0)).endswith(
         'it happened to the blue block')
     assert 'given up after 15 s' in describe_turn(Turn('wave', False, '', 0.0, 15.0))
 
 
-def test_away_from_a_terminal_no_line_is_rewritten():
+def test_output_to_a_file_rewrites_no_line():
     stream = io.StringIO()
     line = LiveLine(stream)
     for text in ('a', 'b', 'c'):
@@ -137,7 +137,7 @@ def test_away_from_a_terminal_no_line_is_rewritten():
     assert stream.getvalue() == 'a\nend\n'
 
 
-def test_on_a_terminal_one_line_is_rewritten(monkeypatch):
+def test_output_to_a_terminal_rewrites_one_line(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(stream, 'isatty', lambda: True)
     monkeypatch.setenv('COLUMNS', '10')
@@ -157,13 +157,13 @@ def test_on_a_terminal_one_line_is_rewritten(monkeypatch):
     ({'ROS_DISTRO': 'humble'}, {'ROS_LOCALHOST_ONLY': '1'}),
     ({'ROS_DISTRO': 'humble', 'ROS_LOCALHOST_ONLY': '0'}, {}),
 ])
-def test_the_demo_stays_on_this_machine_unless_the_user_says_otherwise(environment, added):
+def test_the_demo_limits_discovery_to_this_machine_unless_the_user_sets_it(environment, added):
     additions = demo_environment(environment)
     assert {name: value for name, value in additions.items() if 'LOCALHOST' in name + value} \
         == added
 
 
-def test_settings_of_the_user_are_kept():
+def test_environment_variables_of_the_user_are_kept():
     assert not demo_environment({
         'OMP_WAIT_POLICY': 'ACTIVE', 'FASTRTPS_DEFAULT_PROFILES_FILE': '/mine.xml',
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'SYSTEM_DEFAULT'})
@@ -172,7 +172,7 @@ def test_settings_of_the_user_are_kept():
 @pytest.mark.parametrize(('distribution', 'variable'), [
     ('humble', 'FASTRTPS_DEFAULT_PROFILES_FILE'), ('jazzy', 'FASTRTPS_DEFAULT_PROFILES_FILE'),
     ('kilted', 'FASTDDS_DEFAULT_PROFILES_FILE'), ('', 'FASTDDS_DEFAULT_PROFILES_FILE')])
-def test_the_profile_is_named_as_the_distribution_wants_it(distribution, variable):
+def test_the_dds_profile_is_set_in_the_variable_of_the_distribution(distribution, variable):
     added = demo_environment({'ROS_DISTRO': distribution})
     assert added[variable].endswith('config/fastdds.xml')
     assert sum(name.endswith('PROFILES_FILE') for name in added) == 1

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Child processes end when they should, and say why when they should not have."""
+"""Child processes end on request, and one that fails is named with its last line."""
 
 import os
 from pathlib import Path
@@ -51,7 +51,7 @@ def wait_until_ready(processes, *names):
         wait_for(lambda: 'ready' in processes.log(name).read_text())
 
 
-def test_processes_end_with_the_block(tmp_path):
+def test_processes_end_with_the_with_block(tmp_path):
     with Processes(tmp_path, os.environ) as processes:
         start(processes, 'a', OBEDIENT)
         start(processes, 'b', OBEDIENT)
@@ -60,7 +60,7 @@ def test_processes_end_with_the_block(tmp_path):
     processes.check_ended_well()
 
 
-def test_a_process_that_ignores_requests_is_killed_and_named(processes, monkeypatch):
+def test_a_process_that_ignores_signals_is_killed_and_named(processes, monkeypatch):
     monkeypatch.setattr('vla_ros.util.processes._STOP', ((2, 0.2), (15, 0.2), (9, 5.0)))
     start(processes, 'mule', STUBBORN)
     wait_until_ready(processes, 'mule')

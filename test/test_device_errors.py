@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A CUDA error that every later call repeats ends the inference for good; others do not."""
+"""A persistent CUDA error ends the worker; other errors do not."""
 
 import threading
 
@@ -18,29 +18,29 @@ from vla_ros.model.device_errors import device_errors  # noqa: E402, I100
 CUDA = torch.device('cuda')
 
 
-def sticky(device):
+def synchronize_with_error(device):
     raise RuntimeError('CUDA error: an illegal memory access was encountered')
 
 
-def test_a_sticky_error_says_that_the_device_is_lost():
+def test_a_persistent_cuda_error_is_a_lost_device():
     with pytest.raises(DeviceLostError, match='cuda is lost .* illegal address; restart the node'):
-        with device_errors(CUDA, sticky):
+        with device_errors(CUDA, synchronize_with_error):
             raise RuntimeError('illegal address\nCompile with TORCH_USE_CUDA_DSA')
 
 
 @pytest.mark.parametrize(('device', 'error'), [
     (CUDA, RuntimeError('shapes differ')), (CUDA, torch.OutOfMemoryError('CUDA out of memory')),
     (torch.device('cpu'), RuntimeError('shapes differ')), (CUDA, ValueError('no'))])
-def test_other_errors_are_not_changed(device, error):
+def test_errors_without_a_lost_device_are_not_changed(device, error):
     with pytest.raises(type(error)) as raised:
         with device_errors(device, lambda device: None):
             raise error
     assert raised.value is error
 
 
-def test_memory_that_ran_out_is_not_taken_for_a_lost_device():
+def test_out_of_memory_is_not_a_lost_device():
     with pytest.raises(torch.OutOfMemoryError):
-        with device_errors(CUDA, sticky):
+        with device_errors(CUDA, synchronize_with_error):
             raise torch.OutOfMemoryError('CUDA out of memory')
 
 
@@ -48,14 +48,14 @@ def test_the_worker_ends_when_the_device_is_lost(caplog):
     class Policy:
         spec = None
 
-    answered = threading.Event()
+    inferred = threading.Event()
 
-    def answer(policy, sample):
-        answered.set()
+    def infer(policy, sample):
+        inferred.set()
         raise DeviceLostError('cuda', RuntimeError('illegal address'))
 
-    worker = Worker(lambda progress: Policy(), answer, ignore_progress)
+    worker = Worker(lambda progress: Policy(), infer, ignore_progress)
     worker.put(1)
     worker._thread.join(10)
-    assert answered.is_set() and not worker._thread.is_alive()
+    assert inferred.is_set() and not worker._thread.is_alive()
     assert 'the device is lost; the worker ends' in caplog.text

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""vla_doctor: what it finds on machines that lack things, and in checkpoints that do."""
+"""vla_doctor reports unmet requirements of machines and faults of checkpoints."""
 
 from dataclasses import replace
 import json
@@ -57,7 +57,7 @@ def test_a_complete_machine_has_nothing_to_fix():
         assert (finding.level, finding.fix) == ('ok', ''), finding
 
 
-@pytest.mark.parametrize(('machine', 'subject', 'level', 'words'), [
+@pytest.mark.parametrize(('machine', 'subject', 'level', 'expected'), [
     (with_module('torch', Module()), 'torch', 'error', 'not installed; fix: pip install torch'),
     (with_module('torch', Module('2.4.1')), 'torch', 'error', '2.4.1 is older than 2.5'),
     (with_module('torch', Module('2.13.0', 'OSError: libcudart.so')), 'torch', 'error',
@@ -93,14 +93,14 @@ def test_a_complete_machine_has_nothing_to_fix():
     (replace(DESKTOP, receive_buffer=212992), 'rmem_max', 'warning', 'sysctl'),
     (replace(DESKTOP, receive_buffer=None), 'rmem_max', 'warning', 'cannot be read'),
 ])
-def test_a_missing_part_is_named_with_its_fix(machine, subject, level, words):
+def test_an_unmet_requirement_is_named_with_its_fix(machine, subject, level, expected):
     finding = findings(machine)[subject]
     assert finding.level == level
-    assert words in finding.line()
+    assert expected in finding.line()
     assert '\n' not in finding.line()
 
 
-def test_oldest_versions_are_those_of_the_requirements():
+def test_minimum_versions_are_those_of_requirements_txt():
     text = (Path(__file__).parents[1] / 'requirements.txt').read_text(encoding='utf-8')
     required = dict(re.findall(r'^([a-z_]+)>=([\d.]+)', text, re.MULTILINE))
     assert {name: required.get(name, '0') for name in OLDEST} == OLDEST
@@ -110,7 +110,7 @@ def test_oldest_versions_are_those_of_the_requirements():
     ('NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 2024', '550.54.15'),
     ('NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release', '570.86.15'),
     ('', '')])
-def test_driver_version_is_found(text, version):
+def test_the_driver_version_is_parsed(text, version):
     assert parse_driver(text) == version
 
 
@@ -150,7 +150,7 @@ def drop_percentiles(folder):
     path.write_text(json.dumps(statistics))
 
 
-@pytest.mark.parametrize(('damage', 'subject', 'words'), [
+@pytest.mark.parametrize(('damage', 'subject', 'expected'), [
     (truncate, 'weights', 'model-00002-of-00003.safetensors is truncated or damaged'),
     (overwrite, 'weights', 'model-00001-of-00003.safetensors is damaged'),
     (drop_shard, 'weights', 'model-00003-of-00003.safetensors is missing'),
@@ -160,11 +160,11 @@ def drop_percentiles(folder):
      'preprocessor_config.json'),
     (drop_percentiles, 'datasets', 'q01'),
 ])
-def test_damage_to_a_checkpoint_is_found(checkpoint, damage, subject, words):
+def test_damage_to_a_checkpoint_is_reported(checkpoint, damage, subject, expected):
     damage(checkpoint)
     finding = next(one for one in check_checkpoint(checkpoint) if one.subject == subject)
     assert finding.level == 'error'
-    assert words in finding.line()
+    assert expected in finding.line()
 
 
 def run_doctor(*arguments, before='pass', path=''):
@@ -186,7 +186,7 @@ def test_this_machine_is_described_as_json(checkpoint):
             'weights', 'datasets'} <= {finding['subject'] for finding in report['findings']}
 
 
-def test_nothing_but_numpy_is_needed(tmp_path):
+def test_the_doctor_needs_no_package_but_numpy(tmp_path):
     names = ('torch', 'rclpy', 'PIL', 'tokenizers', 'safetensors', 'transformers', 'tqdm', 'yaml',
              'huggingface_hub', 'ament_index_python', 'cv_bridge', 'vla_ros_msgs')
     done = run_doctor('--checkpoint', str(tmp_path),
@@ -204,5 +204,5 @@ def test_a_broken_module_is_distinguished_from_a_missing_one(tmp_path):
     assert 'is broken: RuntimeError: built for another numpy; fix: ' in done.stdout
 
 
-def test_unknown_arguments_are_a_usage_error():
+def test_unknown_arguments_exit_with_status_2():
     assert run_doctor('--chekpoint', 'x').returncode == 2

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The doctor names who misses whom in a graph, and measures what arrives."""
+"""vla_doctor --graph reports incompatible endpoints and measures the image stream."""
 
 from dataclasses import replace
 import json
@@ -32,7 +32,7 @@ STREAM = Stream('/image', 2.0, 40, 40, 0, [0.01] * 39 + [0.2], 921600, [2 ** 26]
     ({'liveliness': 'MANUAL_BY_TOPIC'}, 'set AUTOMATIC in /vla'),
     ({'lease': 1.0}, 'liveliness: /vla asks for 1 s'),
     ({'message_type': 'a/msg/B'}, 'remap one of them')])
-def test_a_mismatch_comes_with_the_fix(change, fix):
+def test_a_qos_or_type_mismatch_is_reported_with_its_fix(change, fix):
     assert mismatches(CAMERA, NODE) == []
     (problem,) = mismatches(CAMERA, replace(NODE, **change))
     assert fix in problem
@@ -41,16 +41,17 @@ def test_a_mismatch_comes_with_the_fix(change, fix):
 
 
 def test_a_topic_without_a_publisher_or_subscriber_is_reported():
-    (endpoint, lonely) = check_topic('/image', [CAMERA])
-    assert (endpoint.level, lonely.level) == ('ok', 'warning')
-    assert 'BEST_EFFORT, VOLATILE' in endpoint.found and 'no subscriber' in lonely.found
+    (endpoint, unmatched) = check_topic('/image', [CAMERA])
+    assert (endpoint.level, unmatched.level) == ('ok', 'warning')
+    assert 'BEST_EFFORT, VOLATILE' in endpoint.found and 'no subscriber' in unmatched.found
 
 
 def test_one_compatible_subscription_of_several_is_enough():
-    button = replace(CAMERA, node='/button')
+    emergency_stop = replace(CAMERA, node='/button')
     reliable = replace(NODE, reliability='RELIABLE')
-    assert [one.level for one in check_topic('/stop', [button, NODE, reliable])] == ['ok'] * 3
-    findings = check_topic('/stop', [button, reliable, replace(NODE, node='/other')])
+    findings = check_topic('/stop', [emergency_stop, NODE, reliable])
+    assert [one.level for one in findings] == ['ok'] * 3
+    findings = check_topic('/stop', [emergency_stop, reliable, replace(NODE, node='/other')])
     assert [one.level for one in findings] == ['ok'] * 3 + ['error']
 
 
@@ -61,7 +62,7 @@ def test_one_compatible_subscription_of_several_is_enough():
     ({'published': -1, 'lost': 10}, 'warning', '40 of 50'),
     ({'ages': [-1.0]}, 'warning', 'stamps are in the future'),
     ({'received': 0, 'ages': [], 'middleware': 'rmw_cyclonedds_cpp'}, 'error', 'rmem_max')])
-def test_a_stream_of_images_is_checked(change, level, text):
+def test_loss_and_age_of_an_image_stream_are_reported(change, level, text):
     finding = check_stream(replace(STREAM, **change))[0]
     assert finding.level == level and text in finding.line()
 
@@ -72,7 +73,7 @@ def test_a_stream_of_images_is_checked(change, level, text):
     ({'segments': []}, 'warning', 'not in use'),
     ({'middleware': 'rmw_cyclonedds_cpp'}, 'ok', 'not in use'),
     ({'middleware': 'rmw_cyclonedds_cpp', 'is_iceoryx': True}, 'ok', 'in use: iceoryx')])
-def test_shared_memory_is_claimed_only_where_it_is_used(change, level, text):
+def test_the_use_of_shared_memory_is_reported(change, level, text):
     finding = check_stream(replace(STREAM, **change))[1]
     assert finding.level == level and text in finding.found
 

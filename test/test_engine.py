@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The engine gives the tokens of the plain way, whatever it does to be faster."""
+"""The engine gives the tokens of plain decoding, with drafts, buckets and captured passes."""
 
 from dataclasses import dataclass
 from dataclasses import replace
@@ -32,14 +32,14 @@ torch.set_num_threads(1)
 
 SIDE, COUNT, VOCABULARY = 28, 7, 40
 # Two results of float32 arithmetic differ in the order of sums; where the two best tokens are as
-# close as that there is no right answer.
+# close as that the tokens are ambiguous.
 TIE = 1e-3
 PASSES = ('prefill', 'prefill_verify', 'decode', 'decode_verify')
 tokens = strategies.integers(0, VOCABULARY - 1)
 
 
 def random_network(seed, heads=4, kv_heads=4, layers=2):
-    """Build a network so small and so loud that every token depends on everything."""
+    """Build a small network with large weights, so that every token depends on every input."""
     torch.manual_seed(seed)
     tower = VitConfig(SIDE, 14, 16, 3, 2, init_values=1.0, reg_tokens=2, no_embed_class=True)
     config = OpenVlaConfig(
@@ -54,14 +54,14 @@ def random_network(seed, heads=4, kv_heads=4, layers=2):
 
 @dataclass(frozen=True)
 class Case:
-    """An observation, and the tokens that the plain way makes of it."""
+    """An observation and its tokens by plain decoding."""
 
     pixels: torch.Tensor
     prompt: tuple
     tokens: list
 
     def run(self, engine, draft=None):
-        """Answer it with an engine, with a given draft or without."""
+        """Decode it with an engine, with a draft or without."""
         engine.pixels.copy_(self.pixels[None])
         engine.reset()
         engine.set_prompt(self.prompt)
@@ -72,29 +72,29 @@ class Case:
 
 @torch.inference_mode()
 def draw(network, llama, random, size=10):
-    """Draw observations with prompts of one length, and let transformers answer all at once."""
+    """Draw observations with prompts of one length, and let transformers decode all at once."""
     pixels = torch.from_numpy(random.normal(0, 1, (size, 6, SIDE, SIDE)).astype(np.float32))
     prompts = torch.from_numpy(random.integers(0, VOCABULARY, (size, random.integers(2, 30))))
     text = llama.get_input_embeddings()(prompts)
     embeddings = torch.cat([text[:, :1], network.embed_image(pixels), text[:, 1:]], dim=1)
-    answers = llama.generate(
+    results = llama.generate(
         inputs_embeds=embeddings, max_new_tokens=COUNT, do_sample=False,
         attention_mask=torch.ones(embeddings.shape[:2], dtype=torch.int64))
-    return [Case(*row) for row in zip(pixels, map(tuple, prompts.tolist()), answers.tolist())]
+    return [Case(*row) for row in zip(pixels, map(tuple, prompts.tolist()), results.tolist())]
 
 
 def cases(network, count, seed=0):
-    """Draw observations that have one right answer, which the engine gives without a draft."""
+    """Draw observations with unambiguous tokens, which the engine gives without a draft."""
     llama, engine = share_weights(network), Engine(network, 64, COUNT)
     random = np.random.default_rng(seed)
     drawn = [case for _ in range(count // 10) for case in draw(network, llama, random)]
-    decided = []
+    unambiguous = []
     for case in drawn:
         decoded = case.run(engine)
         if decoded.margins.min() > TIE:
             assert decoded.token_ids == case.tokens
-            decided.append(case)
-    return decided
+            unambiguous.append(case)
+    return unambiguous
 
 
 @pytest.fixture(scope='module')
@@ -107,7 +107,7 @@ def case(network):
     return cases(network, 10)[0]
 
 
-def test_five_hundred_cases_have_the_tokens_of_plain_decoding_with_and_without_a_draft():
+def test_500_cases_have_the_tokens_of_plain_decoding_with_and_without_a_draft():
     random, compared = np.random.default_rng(1), 0
     for seed, (heads, kv_heads, layers) in enumerate([(4, 4, 2), (4, 2, 2), (2, 1, 1), (4, 4, 3)]):
         network = random_network(seed, heads, kv_heads, layers)
@@ -121,14 +121,14 @@ def test_five_hundred_cases_have_the_tokens_of_plain_decoding_with_and_without_a
 
 
 def test_the_cases_have_different_results(network):
-    answers = {tuple(case.tokens) for case in cases(network, 20)}
-    assert len(answers) > 15
+    results = {tuple(case.tokens) for case in cases(network, 20)}
+    assert len(results) > 15
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(draft=strategies.lists(tokens, min_size=COUNT, max_size=COUNT),
        right=strategies.sets(strategies.integers(0, COUNT - 1)))
-def test_any_draft_gives_the_tokens_of_decoding_one_by_one(network, case, draft, right):
+def test_any_draft_gives_the_tokens_of_plain_decoding(network, case, draft, right):
     draft = [case.tokens[place] if place in right else token
              for place, token in enumerate(draft)]
     decoded = case.run(Engine(network, 64, COUNT), draft)
@@ -150,13 +150,13 @@ def passes_of(engine, monkeypatch):
     ran = []
     find = engine._graphs.find
 
-    def counting(length):
+    def find_recorded(length):
         graphs = find(length)
-        return replace(graphs, **{name: noting(name, getattr(graphs, name)) for name in PASSES})
+        return replace(graphs, **{name: recorded(name, getattr(graphs, name)) for name in PASSES})
 
-    def noting(name, run):
+    def recorded(name, run):
         return lambda: (ran.append(name), run())
-    monkeypatch.setattr(engine._graphs, 'find', counting)
+    monkeypatch.setattr(engine._graphs, 'find', find_recorded)
     return ran
 
 
@@ -180,48 +180,50 @@ def test_each_accepted_draft_token_saves_a_pass(network, case, monkeypatch, wron
     assert (decoded.drafted, decoded.accepted) == (6, accepted)
 
 
-def answer_with(engine, ran, case, draft):
-    """Answer with a draft; give the passes that ran."""
+def run_with_draft(engine, ran, case, draft):
+    """Decode with a draft; return the names of the passes that ran."""
     engine.draft(draft)
     ran.clear()
     assert engine.run(HostTimings()).token_ids == case.tokens
     return list(ran)
 
 
-def test_a_wrong_draft_costs_one_extra_pass_only_once(network, case, monkeypatch):
+def test_a_draft_rejected_twice_costs_an_extra_pass_only_once(network, case, monkeypatch):
     engine = Engine(network, 64, COUNT)
     wrong = [(token + 1) % VOCABULARY for token in case.tokens]
     case.run(engine)
     ran = passes_of(engine, monkeypatch)
-    assert answer_with(engine, ran, case, wrong) == ['prefill_verify', 'decode_verify',
+    assert run_with_draft(engine, ran, case, wrong) == ['prefill_verify', 'decode_verify',
                                                      *['decode'] * 5]
-    assert answer_with(engine, ran, case, wrong) == ['prefill_verify', *['decode'] * 6]
+    assert run_with_draft(engine, ran, case, wrong) == ['prefill_verify', *['decode'] * 6]
 
 
-def test_after_wrong_drafts_in_a_row_no_draft_is_verified(network, case, monkeypatch):
+def test_after_rejected_drafts_verification_pauses_until_a_draft_matches(
+        network, case, monkeypatch):
     engine = Engine(network, 64, COUNT)
     wrong = [(token + 1) % VOCABULARY for token in case.tokens]
-    begins_right = [case.tokens[0], *wrong[1:2], *case.tokens[2:]]
+    first_token_right = [case.tokens[0], *wrong[1:2], *case.tokens[2:]]
     plain = ['prefill', *['decode'] * 6]
     case.run(engine)
     ran = passes_of(engine, monkeypatch)
     for _ in range(2):
-        assert answer_with(engine, ran, case, wrong)[0] == 'prefill_verify'
+        assert run_with_draft(engine, ran, case, wrong)[0] == 'prefill_verify'
     for _ in range(5):
-        assert answer_with(engine, ran, case, wrong) == plain
-    # One that would have been right, although it was not checked, brings them back.
-    assert answer_with(engine, ran, case, begins_right) == plain
-    assert answer_with(engine, ran, case, begins_right) == ['prefill_verify', 'decode_verify']
-    # And so does a new beginning.
+        assert run_with_draft(engine, ran, case, wrong) == plain
+    # A draft that would have been accepted, although it was not verified, turns verification on.
+    assert run_with_draft(engine, ran, case, first_token_right) == plain
+    assert run_with_draft(engine, ran, case, first_token_right) == ['prefill_verify',
+                                                                    'decode_verify']
+    # And so does a reset.
     for _ in range(3):
-        answer_with(engine, ran, case, wrong)
+        run_with_draft(engine, ran, case, wrong)
     assert ran == plain
     engine.reset()
     engine.set_prompt(case.prompt)
-    assert answer_with(engine, ran, case, wrong)[0] == 'prefill_verify'
+    assert run_with_draft(engine, ran, case, wrong)[0] == 'prefill_verify'
 
 
-def test_tokens_stay_exact_while_drafting_comes_and_goes(network):
+def test_tokens_are_exact_while_verification_of_drafts_turns_on_and_off(network):
     drawn = cases(network, 60, seed=9)
     engine, random, drafted = Engine(network, 64, COUNT), np.random.default_rng(9), []
     for _ in range(4):
@@ -235,7 +237,7 @@ def test_tokens_stay_exact_while_drafting_comes_and_goes(network):
     assert 50 < sum(drafted) < len(drafted) - 50
 
 
-def test_the_previous_action_is_the_draft_until_it_is_forgotten(network, case):
+def test_the_previous_action_is_the_draft_until_a_reset(network, case):
     engine = Engine(network, 64, COUNT)
     first = case.run(engine)
     assert (first.drafted, first.accepted) == (0, 0)
@@ -256,8 +258,8 @@ def test_a_result_does_not_depend_on_earlier_ones(network):
             assert engine.run(HostTimings()).token_ids == case.tokens
 
 
-class Recording(PlainCalls):
-    """Records as a GPU does: into buckets, slowly, and only what runs on other buffers, too."""
+class SlowCapture(PlainCalls):
+    """Captures like a GPU: per length bucket, slowly, after a run on scratch buffers."""
 
     def __init__(self):
         super().__init__(bucket=8, is_slow=True)
@@ -270,15 +272,15 @@ class Recording(PlainCalls):
         with torch.inference_mode():
             run(buffers.scratch())
         for old, tensor in zip(before, (buffers.sequence, buffers.results, buffers.end)):
-            assert torch.equal(old, tensor), 'trying a pass out changed what the engine works on'
+            assert torch.equal(old, tensor), 'the scratch run changed buffers of the engine'
         self.recorded.append(run)
         return super().record(run, buffers)
 
 
-def test_padded_passes_give_the_same_tokens(network):
-    recorder = Recording()
-    recorder.may_finish.set()
-    engine = Engine(network, 64, COUNT, recorder)
+def test_passes_padded_to_a_bucket_give_the_same_tokens(network):
+    capture = SlowCapture()
+    capture.may_finish.set()
+    engine = Engine(network, 64, COUNT, capture)
     engine.prepare(range(2, 40))
     for case in cases(network, 40, seed=3):
         assert case.run(engine).token_ids == case.tokens
@@ -287,51 +289,51 @@ def test_padded_passes_give_the_same_tokens(network):
 
 
 def test_a_new_prompt_is_inferred_while_its_passes_are_captured(network, monkeypatch):
-    recorder = Recording()
-    recorder.may_finish.set()
-    engine = Engine(network, 64, COUNT, recorder)
+    capture = SlowCapture()
+    capture.may_finish.set()
+    engine = Engine(network, 64, COUNT, capture)
     engine.prepare([35])
-    ready = len(recorder.recorded)
-    recorder.may_finish.clear()
+    ready = len(capture.recorded)
+    capture.may_finish.clear()
     drawn = cases(network, 20, seed=4)
-    for case in drawn:  # none of these waits for the recording
+    for case in drawn:  # none of these waits for the capture
         assert case.run(engine).token_ids == case.tokens
-    assert len(recorder.recorded) == ready
-    recorder.may_finish.set()
+    assert len(capture.recorded) == ready
+    capture.may_finish.set()
     for thread in threading.enumerate():
         if thread.name == 'vla_graphs':
             thread.join(10)
-    assert len(recorder.recorded) > ready
+    assert len(capture.recorded) > ready
     lengths = []
     monkeypatch.setattr(engine._graphs._captures, 'start', lengths.append)
     for case in drawn:
         assert case.run(engine).token_ids == case.tokens
-    assert not lengths, 'a recorded bucket is not used'
+    assert not lengths, 'a captured bucket is not used'
 
 
-def test_without_capture_the_passes_run_as_they_are(network, case):
-    recorder = Recording()
-    recorder.may_finish.set()
-    engine = Engine(network, 64, COUNT, recorder)
-    recorder.may_finish.clear()
+def test_passes_run_eagerly_before_any_capture(network, case):
+    capture = SlowCapture()
+    capture.may_finish.set()
+    engine = Engine(network, 64, COUNT, capture)
+    capture.may_finish.clear()
     try:
         assert case.run(engine).token_ids == case.tokens
         assert case.run(engine, case.tokens).accepted == 6
     finally:
-        recorder.may_finish.set()
+        capture.may_finish.set()
 
 
-def test_a_failed_capture_is_logged_and_inference_goes_on(network, case, caplog):
-    class Broken(Recording):
+def test_a_failed_capture_is_logged_and_passes_run_eagerly(network, case, caplog):
+    class Broken(SlowCapture):
 
         def record(self, run, buffers):
             if hasattr(run, 'func'):  # a pass of a bucket
                 raise RuntimeError('capture failed')
             return super().record(run, buffers)
 
-    recorder = Broken()
-    recorder.may_finish.set()
-    engine = Engine(network, 64, COUNT, recorder)
+    capture = Broken()
+    capture.may_finish.set()
+    engine = Engine(network, 64, COUNT, capture)
     assert case.run(engine).token_ids == case.tokens
     for thread in threading.enumerate():
         if thread.name == 'vla_graphs':
@@ -340,7 +342,7 @@ def test_a_failed_capture_is_logged_and_inference_goes_on(network, case, caplog)
     assert case.run(engine, case.tokens).token_ids == case.tokens
 
 
-def test_one_token_needs_no_draft(network, case):
+def test_a_single_token_is_decoded_without_a_draft(network, case):
     engine = Engine(network, 64, 1)
     for _ in range(2):
         engine.pixels.copy_(case.pixels[None])

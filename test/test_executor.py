@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Motion keeps every limit whatever the actions, and holds with a reason."""
+"""The executor keeps every limit for any actions, and holds with a reason."""
 
 from dataclasses import replace
 from functools import partial
@@ -42,7 +42,7 @@ def assert_within_limits(times, positions, limits):
         assert (np.abs(differences) <= bound).all(), f'order {order}'
 
 
-class Dice:
+class Choices:
     """Choices drawn from one whole number, since each draw of hypothesis costs time."""
 
     def __init__(self, number):
@@ -54,13 +54,13 @@ class Dice:
         return choices[index]
 
 
-def one_step(number):
-    """Give kind, actions (T, 3), ticks and seconds between them, from a whole number."""
-    dice = Dice(number)
-    kind = dice.of(['play'] * 6 + ['hold', 'hold', 'poison'])
-    scale = dice.of([0.01, 0.1, 1.0, 1000.0])
-    count, ticks = dice.of(range(1, 5)), dice.of(range(1, 13))
-    spacing = dice.of([0.002, 0.01, 0.033])
+def draw_step(number):
+    """Return kind, actions (T, 3), ticks and seconds between them, from a whole number."""
+    drawn = Choices(number)
+    kind = drawn.of(['execute'] * 6 + ['hold', 'hold', 'nan'])
+    scale = drawn.of([0.01, 0.1, 1.0, 1000.0])
+    count, ticks = drawn.of(range(1, 5)), drawn.of(range(1, 13))
+    spacing = drawn.of([0.002, 0.01, 0.033])
     return kind, scale, count, ticks, spacing, np.random.default_rng(number)
 
 
@@ -71,22 +71,22 @@ steps_of = partial(st.lists, st.integers(0, 2**40), min_size=1)
           suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 63), steps_of(max_size=3))
 def test_no_output_violates_a_joint_limit(choices, steps):
-    dice = Dice(choices)
-    space, policy = dice.of(['joint_delta', 'joint_position']), dice.of(['clamp', 'hold'])
-    period = dice.of([0.02, 0.2])
-    timing = Timing(period, dice.of([0.0, 0.1]), dice.of([0.0, 0.4]),
-                    dice.of(['drop', 'blend', 'align', 'align_blend']))
+    drawn = Choices(choices)
+    space, policy = drawn.of(['joint_delta', 'joint_position']), drawn.of(['clamp', 'hold'])
+    period = drawn.of([0.02, 0.2])
+    timing = Timing(period, drawn.of([0.0, 0.1]), drawn.of([0.0, 0.4]),
+                    drawn.of(['drop', 'blend', 'align', 'align_blend']))
     limit_settings = ActionLimitSettings(policy, policy, policy, policy, policy, jump=10.0)
     executor, _, _ = make_executor(SMALL, joint_space(space, period), timing, limit_settings)
     random = np.random.default_rng(steps[0])
     executor.start(random.uniform(SMALL.limits.lower, SMALL.limits.upper), 0.0)
     now, times, positions = 0.0, [], []
-    for kind, scale, count, ticks, spacing, random in map(one_step, steps):
+    for kind, scale, count, ticks, spacing, random in map(draw_step, steps):
         if kind == 'hold':
             executor.hold(now)
         else:
             actions = scale * random.normal(size=(count, 3))
-            if kind == 'poison':
+            if kind == 'nan':
                 actions[-1, -1] = np.nan
             try:
                 start = executor.plan_start(now, now - 0.01 * random.integers(80))
@@ -111,7 +111,7 @@ def test_no_end_effector_action_violates_a_joint_limit(steps, frame):
         robot, dataset, None, ActionLimitSettings(workspace='clamp'), robot.workspace)
     executor.start(HOME, 0.0)
     now, times, positions = 0.0, [], []
-    for _, scale, count, ticks, spacing, random in map(one_step, steps):
+    for _, scale, count, ticks, spacing, random in map(draw_step, steps):
         actions = 0.05 * min(scale, 1.0) * random.normal(size=(count, 7))
         try:
             executor.execute(plan(executor, actions, now))
@@ -124,7 +124,7 @@ def test_no_end_effector_action_violates_a_joint_limit(steps, frame):
     assert_within_limits(np.array(times), np.array(positions), robot.limits)
 
 
-def test_a_held_arm_comes_to_rest_at_its_measured_position():
+def test_a_held_arm_comes_to_rest_at_its_measured_position_and_does_not_follow_it():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'))
     executor.start(np.zeros(3), 0.0)
     executor.execute(plan(executor, np.full((5, 3), 0.05), 0.0))
@@ -158,7 +158,7 @@ def test_after_a_hold_a_delta_starts_from_the_rest_position():
     ('joint_delta', [0.0, 0.45, 0.0], Reason.LIMIT),
     ('joint_delta', [np.nan, 0.0, 0.0], Reason.NOT_FINITE),
     ('joint_delta', [0.0, np.inf, 0.0], Reason.NOT_FINITE)])
-def test_an_action_limit_gives_its_reason_and_counts_the_violation(space, action, reason):
+def test_an_action_beyond_a_limit_holds_with_a_reason_and_is_counted(space, action, reason):
     executor, _, limits = make_executor(
         SMALL, joint_space(space), None, ActionLimitSettings('hold', 'hold', 'hold', jump=0.5))
     executor.start(np.zeros(3), 0.0)
@@ -182,7 +182,7 @@ def test_an_unreachable_pose_and_a_pose_outside_the_workspace_hold():
     assert limits.violations == {'workspace': 1, 'unreachable': 1}
 
 
-def test_an_unreachable_pose_is_clamped_if_declared_and_the_next_delta_counts_from_there():
+def test_the_next_delta_starts_from_a_clamped_unreachable_pose():
     robot = arms.six_axis_arm()
     settings = ActionLimitSettings(unreachable='clamp', jump=100.0)
     executor, kinematics, limits = make_executor(robot, BRIDGE, None, settings)
@@ -218,7 +218,7 @@ def test_a_small_token_margin_holds():
             limits.margins(np.array([3.0, weak], np.float32))
 
 
-def test_a_joint_measured_beyond_its_limits_is_not_moved():
+def test_a_joint_measured_beyond_its_limits_is_an_error():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'))
     with pytest.raises(Held, match='move it back by hand'):
         executor.start(np.array([1.6, 0.0, 0.0]), 0.0)
@@ -251,7 +251,7 @@ def test_a_delta_in_the_end_effector_frame_follows_the_tool():
     assert np.allclose(after.position - before.position, 0.02 * before.rotation[:, 2], atol=2e-4)
 
 
-def test_an_absolute_pose_is_reached():
+def test_an_absolute_pose_of_the_end_effector_is_reached():
     dataset = replace(BRIDGE, space='eef_pose', rotation='axis_angle')
     executor, kinematics, _ = make_executor(arms.six_axis_arm(), dataset)
     executor.start(HOME, 0.0)
@@ -271,6 +271,6 @@ def test_a_mismatch_of_dataset_and_robot_is_refused():
         ActionReader(BRIDGE, arms.ur5e(), 7)
     with pytest.raises(ParameterError, match='blend'):
         make_executor(robot, replace(BRIDGE, space='eef_pose'), Timing(0.2, remainder='blend'))
-    for wrong in ([1.0] * 6, [1.0] * 8, ['x'] * 7, [float('inf')] * 7, [99.0] * 7, [-1.0] * 7):
+    for limits in ([1.0] * 6, [1.0] * 8, ['x'] * 7, [float('inf')] * 7, [99.0] * 7, [-1.0] * 7):
         with pytest.raises(ParameterError, match='velocity'):
-            robot.limits.tightened(velocity=wrong)
+            robot.limits.tightened(velocity=limits)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A chunk belongs to the time of its observation: what is past when it arrives is skipped."""
+"""A chunk is aligned to the time of its observation: past actions are skipped."""
 
 from dataclasses import replace
 
@@ -32,9 +32,9 @@ CHUNK = 8
 
 def approach(space, remainder, latency, seconds=3.0):
     """
-    Let a policy that sees where the arm is approach a goal in chunks.
+    Let a policy that observes the arm approach a goal in chunks.
 
-    :returns: the way that is left at each tick, float64 (K,), from 1 at the start.
+    :returns: the remaining distance at each tick, float64 (K,), from 1 at the start.
     """
     is_eef = space.startswith('eef')
     dataset = (replace(BRIDGE, space=space, period_s=PERIOD, rotation='axis_angle') if is_eef else
@@ -45,38 +45,39 @@ def approach(space, remainder, latency, seconds=3.0):
     executor.start(start, 0.0)
     first = kinematics.pose(start[:6]) if is_eef else None
 
-    def where(now):
+    def progress_of(now):
         waypoint = executor.plan_start(now).waypoint
         if not is_eef:
             return waypoint.joints[0]
         return kinematics.pose(waypoint.joints[:6]).position[1] - first.position[1]
 
     goal = 0.2 if is_eef else 1.0
-    left, due, chunk, observed = [], 0.0, None, 0.0
+    remaining, due, chunk, observed = [], 0.0, None, 0.0
     for tick in range(round(seconds / TICK)):
         now = tick * TICK
         if now >= due - 1e-9:
             if chunk is not None:
                 executor.execute(executor.plan(chunk, executor.plan_start(now, observed)))
             # One inference at a time: the next one sees the arm as it is now.
-            ways = goal + (where(now) - goal) * np.exp(-np.arange(CHUNK + 1) * PERIOD / CONSTANT)
-            chunk, observed, due = actions_of(space, ways, first), now, now + latency
+            decay = np.exp(-np.arange(CHUNK + 1) * PERIOD / CONSTANT)
+            distances = goal + (progress_of(now) - goal) * decay
+            chunk, observed, due = actions_of(space, distances, first), now, now + latency
         executor.sample(now)
-        left.append(1.0 - where(now) / goal)
+        remaining.append(1.0 - progress_of(now) / goal)
     assert remainder == 'drop' or limits.violations.keys() <= {'gripper'}
-    return np.array(left)
+    return np.array(remaining)
 
 
-def actions_of(space, ways, first):
-    """Give the chunk that leads along the ways, float64 (CHUNK + 1,), of a joint or the tip."""
+def actions_of(space, distances, first):
+    """Return the chunk for distances, float64 (CHUNK + 1,), of a joint or the tip."""
     actions = np.zeros((CHUNK, 7 if space.startswith('eef') else 3))
     if space == 'eef_pose':
         from vla_ros.motion import rotations
         actions[:, :3], actions[:, 3:6] = first.position, rotations.vector(first.rotation)
-        actions[:, 1] += ways[1:]
+        actions[:, 1] += distances[1:]
     else:
         column = 1 if space == 'eef_delta' else 0
-        actions[:, column] = np.diff(ways) if space.endswith('delta') else ways[1:]
+        actions[:, column] = np.diff(distances) if space.endswith('delta') else distances[1:]
     return actions
 
 
@@ -85,23 +86,26 @@ def actions_of(space, ways, first):
     ('eef_pose', 'align'), ('joint_delta', 'align_blend'), ('joint_position', 'align_blend'),
     ('eef_delta', 'align_blend')])
 @pytest.mark.parametrize('latency', [0.05, 0.2, 0.33])
-def test_an_aligned_chunk_goes_on_as_if_it_had_no_latency(space, remainder, latency):
-    left = approach(space, remainder, latency)
-    times = np.arange(len(left)) * TICK
+def test_an_aligned_chunk_moves_as_if_without_latency(space, remainder, latency):
+    remaining = approach(space, remainder, latency)
+    times = np.arange(len(remaining)) * TICK
     # The first chunk finds the arm at rest, and all of it is still to be done.
-    wanted = np.exp(-np.maximum(times - latency, 0.0) / CONSTANT)
-    np.testing.assert_allclose(left, wanted, atol=0.012)
+    expected = np.exp(-np.maximum(times - latency, 0.0) / CONSTANT)
+    np.testing.assert_allclose(remaining, expected, atol=0.012)
 
 
 @pytest.mark.parametrize('space', ['joint_delta', 'joint_position'])
-def test_a_chunk_that_is_not_aligned_repeats_what_is_past(space):
-    left = approach(space, 'drop', 0.4)
-    wanted = np.exp(-np.maximum(np.arange(len(left)) * TICK - 0.4, 0.0) / CONSTANT)
+def test_a_chunk_that_is_not_aligned_executes_past_actions(space):
+    remaining = approach(space, 'drop', 0.4)
+    expected = np.exp(-np.maximum(np.arange(len(remaining)) * TICK - 0.4, 0.0) / CONSTANT)
     # Deltas that were executed are executed again, which is too far; positions lead back.
-    assert (left - wanted).min() < -0.05 if space == 'joint_delta' else np.diff(left).max() > 0.001
+    if space == 'joint_delta':
+        assert (remaining - expected).min() < -0.05
+    else:
+        assert np.diff(remaining).max() > 0.001
 
 
-def test_nothing_is_past_for_an_arm_that_rested_and_deltas_last_until_the_next_result():
+def test_alignment_skips_only_time_in_motion_and_keeps_deltas_until_the_next_result():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
                                    Timing(0.2, remainder='align'))
     executor.start(np.zeros(3), 0.0)
@@ -123,13 +127,13 @@ def test_nothing_is_past_for_an_arm_that_rested_and_deltas_last_until_the_next_r
     assert arrive(9.2, 8.0) == pytest.approx(0.07)
 
 
-def test_an_aligned_chunk_begins_where_the_arm_is():
+def test_an_aligned_chunk_begins_at_the_position_of_the_arm():
     executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
                                    Timing(0.2, remainder='align'))
     executor.start(np.zeros(3), 0.0)
     executor.execute(plan(executor, np.linspace(0.0, 0.4, 9)[1:, None] * [1.0, 0.0, 0.0], 0.0))
     before = [executor.sample(tick * TICK).positions for tick in range(45)]
-    # It wants to be elsewhere, and most of its first action is past.
+    # This chunk has other positions, and most of its first action is past.
     chunk = np.linspace(0.2, 0.6, 9)[1:, None] * [1.0, 0.0, 0.0]
     executor.execute(executor.plan(chunk, executor.plan_start(0.44, 0.1)))
     path = np.array([*before, *(executor.sample(tick * TICK).positions
@@ -140,7 +144,7 @@ def test_an_aligned_chunk_begins_where_the_arm_is():
     assert path[-1, 0] == pytest.approx(0.6)
 
 
-def test_blending_in_time_softens_the_change_to_a_chunk_that_wants_to_be_elsewhere():
+def test_blending_reduces_the_change_of_speed_between_diverging_chunks():
     def change(remainder):
         executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
                                        Timing(0.2, remainder=remainder))
@@ -154,7 +158,7 @@ def test_blending_in_time_softens_the_change_to_a_chunk_that_wants_to_be_elsewhe
     assert 0.0 < change('align_blend') < 0.5 * change('align')
 
 
-def test_a_single_action_is_executed_in_full():
+def test_a_single_action_is_neither_aligned_nor_blended():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
                                    Timing(0.2, remainder='align_blend'))
     executor.start(np.zeros(3), 0.0)
@@ -175,7 +179,7 @@ def test_a_gripper_is_not_blended():
 
 @pytest.mark.parametrize(('space', 'remainder'), [
     ('eef_delta', 'align_blend'), ('joint_position', 'align_blend'), ('eef_pose', 'align')])
-def test_by_default_a_chunk_is_aligned_and_where_that_is_possible_blended(space, remainder):
+def test_by_default_chunks_are_aligned_and_blended_except_poses(space, remainder):
     spec = PolicySpec('-', 'own', (8, 7), 1, 0, 'cpu', 'float32', 'sdpa', '', 'none')
     arm = build_arm(NodeConfig(
         checkpoint='-', robot_file='six_axis_arm', action_space=space, action_frame='base',
@@ -185,7 +189,7 @@ def test_by_default_a_chunk_is_aligned_and_where_that_is_possible_blended(space,
 
 
 @pytest.mark.parametrize('count', [1, 4])
-def test_alignment_costs_no_coverage(count):
+def test_alignment_does_not_reduce_coverage(count):
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'),
                                    Timing(0.2, remainder='align'))
     executor.start(np.zeros(3), 0.0)
@@ -196,17 +200,17 @@ def test_alignment_costs_no_coverage(count):
     assert executor.meter.coverage.coverage == pytest.approx(1.0)
 
 
-def test_the_last_of_late_positions_is_always_executed():
+def test_the_last_position_of_a_late_chunk_is_executed():
     executor, _, _ = make_executor(SMALL, joint_space('joint_position'),
                                    Timing(0.2, remainder='align'))
     executor.start(np.zeros(3), 0.0)
-    for now, place in ((0.0, 0.1), (1.0, 0.2)):
-        executor.execute(executor.plan(place * np.array([[0.5, 0.0, 1.0], [1.0, 0.0, 1.0]]),
+    for now, position in ((0.0, 0.1), (1.0, 0.2)):
+        executor.execute(executor.plan(position * np.array([[0.5, 0.0, 1.0], [1.0, 0.0, 1.0]]),
                                        executor.plan_start(now, now - 1.0)))
     assert executor.plan_start(3.0).waypoint.joints[0] == pytest.approx(0.2)
 
 
-def test_times_of_execution_leave_rests_out():
+def test_execution_times_leave_out_rest():
     times = ExecutionTimes()
     for number in range(100):
         times.add(0.1 * number, 0.1 * (number + 1))
@@ -218,7 +222,7 @@ def test_times_of_execution_leave_rests_out():
     assert times.seconds(0.0, 20.0) == 0.0
 
 
-def test_what_is_past_of_a_chunk_is_split_off_and_its_rest_shifted():
+def test_past_actions_are_split_off_and_the_rest_is_shifted():
     assert split_past(0.25, 0.1, 8) == (2, pytest.approx(0.05))
     assert split_past(0.195, 0.1, 8) == (2, 0.0)
     assert split_past(0.3, 0.1, 8) == (3, 0.0)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Motion takes the time that the dataset took, whatever the rate of inference."""
+"""Motion takes the time that the dataset took, at any inference rate."""
 
 import arms
 from executor_harness import BRIDGE
@@ -21,7 +21,7 @@ pytest.importorskip('ruckig', reason='ruckig is not installed: pip install rucki
 
 
 def bridge_stream(count=60):
-    """Give deltas of the size of Bridge's, then 5 of zero; float64 (count + 5, 7)."""
+    """Return deltas of the size of Bridge's, then 5 of zero; float64 (count + 5, 7)."""
     wave = np.sin(0.1 * np.arange(count)[:, None] + np.arange(7))
     noise = np.random.default_rng(3).normal(0.0, 0.0005, (count, 7))
     actions = np.array([0.0, 0.006, -0.003, 0.0, 0.0, 0.0, 0.0]) + noise
@@ -32,7 +32,7 @@ def bridge_stream(count=60):
 
 
 def drive(rate, chunk=1, **timing):
-    """Execute the stream at an inference rate, in Hz; give the tip's positions, (ticks, 3)."""
+    """Execute the stream at an inference rate, in Hz; return the tip's positions, (ticks, 3)."""
     stream = bridge_stream()
     executor, kinematics, limits = make_executor(arms.six_axis_arm(), BRIDGE,
                                                  Timing(action_duration(BRIDGE), **timing))
@@ -50,7 +50,7 @@ def drive(rate, chunk=1, **timing):
 
 
 def length(tips):
-    """Give the length of a path."""
+    """Return the length of a path."""
     return np.linalg.norm(np.diff(tips, axis=0), axis=1).sum()
 
 
@@ -71,7 +71,7 @@ def test_inference_rate_changes_neither_path_length_nor_duration(rate, chunk, ti
     assert np.linalg.norm(reference[-1] - reference[0] - expected) < 1e-3
 
 
-def test_low_coverage_is_reported_with_its_numbers():
+def test_low_coverage_gives_advice_with_its_numbers():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'))
     executor.start(np.zeros(3), 0.0)
     for step in range(5):
@@ -119,7 +119,7 @@ def test_a_steady_stream_does_not_stop_between_actions():
     assert min(speeds[40:]) > 0.3 and max(speeds) < 0.7  # 0.5 rad/s is asked for
 
 
-def test_speed_scale_divides_the_duration():
+def test_speed_scale_divides_the_duration_of_a_motion():
     def time_to_arrive(scale):
         executor, _, _ = make_executor(SMALL, joint_space('joint_delta'), Timing(
             action_duration(joint_space('joint_delta'), scale)))

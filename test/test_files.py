@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Files that a user names: bounded, regular, and reported in one line."""
+"""Files that a user names must be regular and of limited size; errors are one line."""
 
 import json
 import os
@@ -32,7 +32,7 @@ POINTER = ('version https://git-lfs.github.com/spec/v1\n'
            f'oid sha256:{"0" * 64}\nsize 14947392\n')
 
 
-def zero(path):
+def device(path):
     path.symlink_to('/dev/zero')
 
 
@@ -44,11 +44,11 @@ def folder(path):
     path.mkdir()
 
 
-def nowhere(path):
+def broken_link(path):
     path.symlink_to('/nowhere/at/all')
 
 
-def pointer(path):
+def lfs_pointer(path):
     path.write_text(POINTER)
 
 
@@ -56,29 +56,29 @@ def empty(path):
     path.touch()
 
 
-DAMAGES = [(zero, 'is a device'), (pipe, 'is a named pipe'), (folder, 'is a folder'),
-           (nowhere, 'is a link to /nowhere/at/all, which is missing'),
-           (pointer, 'is a Git LFS pointer.*git lfs pull'), (empty, 'is empty|cannot be read')]
+DAMAGES = [(device, 'is a device'), (pipe, 'is a named pipe'), (folder, 'is a folder'),
+           (broken_link, 'is a link to /nowhere/at/all, which is missing'),
+           (lfs_pointer, 'is a Git LFS pointer.*git lfs pull'), (empty, 'is empty|cannot be read')]
 
 
-@pytest.mark.parametrize('damage, words', DAMAGES, ids=lambda value: getattr(
+@pytest.mark.parametrize('damage, message', DAMAGES, ids=lambda value: getattr(
     value, '__name__', ''))
-def test_a_json_file_must_be_a_regular_file(tmp_path, damage, words):
+def test_a_json_file_that_is_not_regular_or_empty_is_refused(tmp_path, damage, message):
     damage(tmp_path / 'a.json')
-    with pytest.raises(FileError, match=words):
+    with pytest.raises(FileError, match=message):
         read_json_object(tmp_path / 'a.json')
-    with pytest.raises(FileError, match=words):
+    with pytest.raises(FileError, match=message):
         check_regular(tmp_path / 'a.json')
 
 
-@pytest.mark.parametrize('content, words', [
+@pytest.mark.parametrize('content, message', [
     ('[' * 100_000, 'nested too deeply'), ('[1]', 'must hold a JSON object'),
     ('{"a": ', 'cannot be read'), ('{"a": ' + '1' * 10_000 + '}', 'cannot be read'),
     ('  \n', 'is empty'), (b'\xff\xfe{}', 'not UTF-8 text')])
-def test_invalid_json_is_one_line(tmp_path, content, words):
+def test_invalid_json_is_reported_in_one_line(tmp_path, content, message):
     data = content if isinstance(content, bytes) else content.encode()
     (tmp_path / 'a.json').write_bytes(data)
-    with pytest.raises(FileError, match=words) as caught:
+    with pytest.raises(FileError, match=message) as caught:
         read_json_object(tmp_path / 'a.json')
     assert '\n' not in str(caught.value) and len(str(caught.value)) < 400
 
@@ -99,10 +99,10 @@ FILES = ['config.json', 'preprocessor_config.json', 'dataset_statistics.json', '
 
 
 @pytest.mark.parametrize('name', FILES)
-@pytest.mark.parametrize('damage, words', DAMAGES, ids=lambda value: getattr(
+@pytest.mark.parametrize('damage, message', DAMAGES, ids=lambda value: getattr(
     value, '__name__', ''))
-def test_every_file_of_a_checkpoint_must_be_a_regular_file(golden_checkpoints, tmp_path, name,
-                                                           damage, words):
+def test_a_checkpoint_file_that_is_not_regular_or_empty_is_refused(
+        golden_checkpoints, tmp_path, name, damage, message):
     source = golden_checkpoints['float32']
     target = tmp_path / 'checkpoint'
     target.mkdir()
@@ -114,13 +114,13 @@ def test_every_file_of_a_checkpoint_must_be_a_regular_file(golden_checkpoints, t
     damage(target / name)
     adapters = {'a': str(target / 'adapter')} if name.startswith('adapter/') else {}
     head = 'l1' if name.startswith('action_head') else 'auto'
-    with pytest.raises(VlaError, match=words) as caught:
+    with pytest.raises(VlaError, match=message) as caught:
         load_policy(PolicyConfig(str(target), CASES[0]['unnorm_key'], device='cpu', warmup=False,
                                  adapters=adapters, head=head))
     assert '\n' not in str(caught.value) and Path(name).name in str(caught.value)
 
 
-def test_a_command_that_would_hang_ends_with_one_line(golden_checkpoints, tmp_path):
+def test_vla_predict_refuses_a_named_pipe_instead_of_hanging(golden_checkpoints, tmp_path):
     target = tmp_path / 'checkpoint'
     shutil.copytree(golden_checkpoints['float32'], target)
     (target / 'config.json').unlink()
@@ -133,25 +133,25 @@ def test_a_command_that_would_hang_ends_with_one_line(golden_checkpoints, tmp_pa
     assert done.stderr.count('\n') == 1 and 'config.json is a named pipe' in done.stderr
 
 
-@pytest.mark.parametrize('damage, words', DAMAGES[:4])
-def test_an_image_and_a_datasets_file_are_regular_ones(tmp_path, damage, words):
+@pytest.mark.parametrize('damage, message', DAMAGES[:4])
+def test_an_image_or_datasets_file_that_is_not_regular_is_refused(tmp_path, damage, message):
     from vla_ros.cli.predict import read_image
     from vla_ros.errors import ImageError
     for name in ('a.npy', 'a.png', 'a.yaml'):
         damage(tmp_path / name)
     for name in ('a.npy', 'a.png'):
-        with pytest.raises(ImageError, match=words):
+        with pytest.raises(ImageError, match=message):
             read_image(tmp_path / name)
-    with pytest.raises(DatasetError, match=words):
+    with pytest.raises(DatasetError, match=message):
         read_datasets(tmp_path / 'a.yaml')
 
 
-def test_a_datasets_file_that_is_nested_without_end_is_one_line(tmp_path):
+def test_a_datasets_file_that_is_nested_too_deeply_is_refused(tmp_path):
     (tmp_path / 'a.yaml').write_text('[' * 100_000)
     with pytest.raises(DatasetError):
         read_datasets(tmp_path / 'a.yaml')
 
 
-def test_good_json_is_read(tmp_path):
+def test_valid_json_is_read(tmp_path):
     (tmp_path / 'a.json').write_text(json.dumps({'a': [1, 'ü']}))
     assert read_json_object(tmp_path / 'a.json') == {'a': [1, 'ü']}

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The style that ament_flake8 and ament_pep257 judge; its rules are in setup.cfg."""
+"""The style rules of ament_flake8 and ament_pep257, which setup.cfg holds."""
 
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,7 @@ PLUGINS = ('blind-except', 'builtins', 'class-newline', 'comprehensions', 'depre
            'docstrings', 'import-order', 'quotes')
 
 
-def test_flake8():
+def test_flake8_finds_no_violation():
     for package in ('flake8', *(f'flake8-{plugin}' for plugin in PLUGINS)):
         try:
             metadata.version(package)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Several robots in one domain: each moves for itself, and stops for itself and with all."""
+"""Several robots in one domain have instructions and stops of their own, and a common stop."""
 
 from collections.abc import Iterator
 import os
@@ -34,11 +34,11 @@ LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Fleet:
-    """Two nodes with cameras, and someone who watches both."""
+    """Two nodes with cameras, and an observer of both."""
 
     def __init__(self) -> None:
         domain = next_domain()
-        self.observer = Observer(domain, hears_commands=False)
+        self.observer = Observer(domain, takes_commands=False)
         self.nodes = {name: NodeProcess(domain, 'obedient', {
             'instruction': f'task {number}', 'status.period': '0.1',
             'safety.common_estop': '/arm/estop'}, name) for number, name in enumerate(NAMES, 1)}
@@ -58,13 +58,13 @@ class Fleet:
         self.observer.node.create_timer(0.05, self.show)
 
     def note(self, name: str):
-        """Give what keeps the status of a robot."""
+        """Return a callback that keeps the status of a robot."""
         def take(status: VlaStatus) -> None:
             self.states[name], self.reasons[name] = status.state, status.reason
         return take
 
     def show(self) -> None:
-        """Publish an image to each."""
+        """Publish an image to each node."""
         for camera in self.cameras:
             camera.publish(camera_image(100))
 
@@ -102,14 +102,14 @@ def test_each_robot_has_its_instruction_its_own_stop_and_the_common_stop(fleet: 
     fleet.press('/arm/estop')
     fleet.wait('ESTOP', 'ESTOP')
     fleet.press('/arm/estop', False)
-    # One released stop of two is none, and none goes on by itself.
+    # The other stop of arm1 is still pressed, and no arm resumes without a rearm.
     fleet.observer.wait(lambda: 'released' in fleet.reasons['arm2'], 'the release',
                         fleet.nodes['arm2'])
     assert 'is pressed' in fleet.reasons['arm1']
     assert fleet.states == dict.fromkeys(NAMES, 'ESTOP')
 
 
-def test_a_name_that_is_no_topic_is_refused_in_one_line() -> None:
+def test_an_invalid_topic_name_of_the_common_stop_is_refused() -> None:
     node = NodeProcess(next_domain(), 'obedient', {'safety.common_estop': 'no topic'})
     assert node.wait() == 2
     assert 'safety.common_estop' in '\n'.join(node.errors)
@@ -124,14 +124,14 @@ def simulator() -> Iterator[Observer]:
         [sys.executable, '-m', 'vla_ros.sim.node', '--arms', '2'],
         env={**os.environ, 'ROS_DOMAIN_ID': str(domain),
              'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
-    observer = Observer(domain, hears_commands=False)
+    observer = Observer(domain, takes_commands=False)
     yield observer
     observer.close()
     process.send_signal(signal.SIGINT)
     assert process.wait(DEADLINE) == 0
 
 
-def test_two_simulated_arms_obey_their_own_commands_and_stops(simulator: Observer) -> None:
+def test_simulated_arms_follow_their_own_commands_and_the_common_stop(simulator: Observer) -> None:
     positions: dict[str, np.ndarray] = {}
     images: dict[str, Image] = {}
     commanders, target = {}, {}

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a frame allocates on its way through the node, from the message to the command."""
+"""Memory that the node allocates for a frame, from the message to the command."""
 
 import math
 import time
@@ -24,13 +24,13 @@ from vla_ros.safety.emergency_stop import StopView  # noqa: E402
 from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
 WIDTH, HEIGHT = 640, 480
-#: All that is alive at a time, small numbers of the answer included: not one row of the image,
+#: Bytes allocated at a time, the small arrays of the result included: not one row of the image,
 #: not one image of the black box fits.
-MOST = 12 * 1024
+LIMIT = 12 * 1024
 
 
 class RosInterface:
-    """Takes the place of ROS, with a clock that advances a tenth of a second at each look."""
+    """Replaces ROS, with a clock that advances 0.1 s at each call."""
 
     def __init__(self):
         self.moment = 10 ** 9
@@ -70,7 +70,7 @@ class RosInterface:
 
 @pytest.fixture(autouse=True)
 def no_settling(monkeypatch):
-    """Wait for no emergency stop: there is none."""
+    """Do not wait for the discovery of an emergency stop."""
     monkeypatch.setattr(emergency_stop, 'SETTLE_TIME', 0.0)
 
 
@@ -81,7 +81,7 @@ def policy(tmp_path_factory):
 
 
 @pytest.mark.parametrize('black_box', [False, True])
-def test_nothing_above_a_kilobyte_is_allocated_for_a_frame(policy, tmp_path, black_box):
+def test_a_frame_keeps_no_allocation_above_a_kilobyte(policy, tmp_path, black_box):
     ros = RosInterface()
     config = NodeConfig(checkpoint='x', instruction='pick up the cup', black_box_seconds=1.0,
                         black_box_folder=str(tmp_path) if black_box else '')
@@ -92,7 +92,7 @@ def test_nothing_above_a_kilobyte_is_allocated_for_a_frame(policy, tmp_path, bla
               for seed in range(3)]
 
     def process(number):
-        # In this thread, not in the worker's, so that what is measured is the frame's alone.
+        # In this thread, not in the worker's, so that the memory of the frame alone is measured.
         frame = Frame(images[number % 3], ros.now(), time.monotonic())
         controller._process(policy, frame)
 
@@ -114,6 +114,6 @@ def test_nothing_above_a_kilobyte_is_allocated_for_a_frame(policy, tmp_path, bla
         tracemalloc.stop()
         controller.stop(30.0)
     assert ros.commands == 60
-    assert max(peaks) < MOST, peaks
+    assert max(peaks) < LIMIT, peaks
     larger = [line for line in grown if line.size_diff / max(line.count_diff, 1) >= 1024]
     assert not [line for line in larger if 'tracemalloc' not in str(line.traceback)], larger

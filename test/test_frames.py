@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Cameras that freeze and clocks that jump."""
+"""Checks for frozen images and for jumps of the clock."""
 
 import numpy as np
 import pytest
@@ -10,16 +10,16 @@ from vla_ros.safety.frames import ClockCheck
 from vla_ros.safety.frames import FrozenImage
 
 IMAGES = np.random.default_rng(0).integers(0, 255, (9, 48, 64, 3), np.uint8)
-STILL = np.zeros(6)
+AT_REST = np.zeros(6)
 
 
-def test_a_living_camera_is_not_frozen():
+def test_changing_images_are_not_frozen():
     frozen = FrozenImage(0.5, 0.5)
     for index in range(9):
-        assert not frozen.check(index + 1, IMAGES[index], float(index), STILL + index)
+        assert not frozen.check(index + 1, IMAGES[index], float(index), AT_REST + index)
 
 
-def test_a_repeated_stamp_is_frozen_after_its_time():
+def test_a_repeated_stamp_is_frozen_after_a_time():
     frozen = FrozenImage(0.5, 0.0)
     assert not frozen.check(7, IMAGES[0], 0.0)
     assert not frozen.check(7, IMAGES[1], 0.5)
@@ -35,12 +35,12 @@ def test_images_without_stamps_are_not_checked_by_stamp():
 def test_repeated_pixels_are_frozen_once_the_arm_has_moved():
     frozen = FrozenImage(0.0, 0.0)
     for index in range(5):  # an arm at rest, a camera without noise
-        assert not frozen.check(index + 1, IMAGES[0], float(index), STILL)
-    assert 'although the arm has moved' in frozen.check(6, IMAGES[0], 5.0, STILL + 0.1)
-    assert not frozen.check(7, IMAGES[1], 6.0, STILL + 0.1)
+        assert not frozen.check(index + 1, IMAGES[0], float(index), AT_REST)
+    assert 'although the arm has moved' in frozen.check(6, IMAGES[0], 5.0, AT_REST + 0.1)
+    assert not frozen.check(7, IMAGES[1], 6.0, AT_REST + 0.1)
 
 
-def test_repeated_pixels_are_frozen_after_a_time_if_that_is_wished():
+def test_repeated_pixels_are_frozen_after_a_time_if_configured():
     frozen = FrozenImage(0.0, 0.5)
     assert not frozen.check(1, IMAGES[0], 0.0)
     assert 'same pixels' in frozen.check(2, IMAGES[0], 0.6)
@@ -50,8 +50,8 @@ def test_repeated_pixels_are_frozen_after_a_time_if_that_is_wished():
 
 def test_the_text_of_a_hold_does_not_change_while_it_lasts():
     for frozen in (FrozenImage(0.5, 0.0), FrozenImage(0.0, 0.5)):
-        said = {frozen.check(1, IMAGES[0], 0.3 * index) for index in range(9)} - {''}
-        assert len(said) == 1, said
+        texts = {frozen.check(1, IMAGES[0], 0.3 * index) for index in range(9)} - {''}
+        assert len(texts) == 1, texts
 
 
 def test_a_steady_clock_does_not_jump():
@@ -59,17 +59,17 @@ def test_a_steady_clock_does_not_jump():
     assert not any(clock.check(100.0 + 0.01 * tick, 0.01 * tick, False) for tick in range(500))
 
 
-@pytest.mark.parametrize(('step', 'simulated', 'words'), [
+@pytest.mark.parametrize(('step', 'simulated', 'expected'), [
     (-0.5, False, 'went back by 0.5'), (-0.5, True, 'went back by 0.5'),
     (5.0, False, 'jumped by'), (5.0, True, 'jumped by 5.0')])
-def test_a_jump_of_the_clock_is_reported_once(step, simulated, words):
+def test_a_jump_of_the_clock_is_reported_once(step, simulated, expected):
     clock = ClockCheck()
     clock.check(100.0, 0.0, simulated)
-    assert words in clock.check(100.0 + step, 0.01, simulated)
+    assert expected in clock.check(100.0 + step, 0.01, simulated)
     assert not clock.check(100.01 + step, 0.02, simulated)
 
 
-def test_simulated_time_may_run_slow_fast_or_not_at_all():
+def test_slow_fast_or_paused_simulated_time_does_not_jump():
     clock = ClockCheck()
     for ros, steady in ((0.0, 1.0), (50.0, 2.0), (50.5, 2.1), (50.5, 60.0), (50.6, 90.0)):
         assert not clock.check(ros, steady, True)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The runtime against the official code, from pixels to logits, on the golden checkpoint."""
+"""The runtime gives the outputs of the official code, from pixels to logits."""
 
 from goldens import assert_sample
 from goldens import CASES
@@ -49,14 +49,14 @@ def pixels(checkpoint, case):
 
 @by_name
 @torch.inference_mode()
-def test_image_features_are_the_official_ones(checkpoint, network, case):
+def test_image_features_are_the_official_ones_of_each_case(checkpoint, network, case):
     features = network.vision_backbone(pixels(checkpoint, case))
     assert_sample(features, case['vision_features'], atol=2e-4)
     assert_sample(network.projector(features), case['projected_patches'], atol=2e-4)
 
 
 @by_name
-def test_every_step_has_the_official_token_and_logits(checkpoint, network, case):
+def test_each_decode_step_has_the_official_token_and_logits(checkpoint, network, case):
     engine = Engine(network, max_length=128, count=7)
     engine.pixels.copy_(pixels(checkpoint, case))
     engine.set_prompt(tuple(case['input_ids_model']))
@@ -64,7 +64,7 @@ def test_every_step_has_the_official_token_and_logits(checkpoint, network, case)
     network.language_model.logits = recording(network.language_model.logits, logits)
     try:
         decoded = engine.run(HostTimings())
-        # With the right draft one pass has all the scores.
+        # With the correct draft one pass has all logits.
         drafted = engine.run(HostTimings())
     finally:
         del network.language_model.logits
@@ -95,7 +95,7 @@ def recording(function, calls):
 
 @by_name
 @pytest.mark.parametrize('storage', ['float32', 'bfloat16', 'sharded'])
-def test_policy_gives_the_official_action(golden_checkpoints, storage, case):
+def test_the_policy_gives_the_official_prompt_tokens_and_action(golden_checkpoints, storage, case):
     policy = load_policy(PolicyConfig(
         str(golden_checkpoints[storage]), case['unnorm_key'], device='cpu', dtype='float32',
         prompt=case['template'], clip_invalid=True, warmup=False))
@@ -112,13 +112,13 @@ def test_policy_gives_the_official_action(golden_checkpoints, storage, case):
 
 
 @pytest.mark.parametrize('row', GOLDENS['tokenizer'], ids=lambda row: repr(row['text'])[-30:])
-def test_tokenizer_is_the_official_one(golden_checkpoints, row):
+def test_the_tokenizer_gives_the_official_ids(golden_checkpoints, row):
     tokenizer = PromptTokenizer(golden_checkpoints['float32'], bos_token_id=1)
     assert list(tokenizer.encode(row['text'])) == row['input_ids']
 
 
 @by_name
-def test_prompt_ends_with_one_lone_space(golden_checkpoints, case):
+def test_a_prompt_is_closed_by_exactly_one_space_token(golden_checkpoints, case):
     tokenizer = PromptTokenizer(golden_checkpoints['float32'], bos_token_id=1)
     closed = tokenizer.close(tuple(case['input_ids']))
     assert list(closed) == case['input_ids_model']

@@ -28,7 +28,7 @@ TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 @pytest.mark.parametrize('dtype', TOLERANCES)
 @pytest.mark.parametrize('head', [64, 72, 128])
 @pytest.mark.parametrize(('queries', 'keys'), [(287, 287), (1, 301), (6, 301)])
-def test_the_pinned_kernel_agrees_with_the_reference(dtype, head, queries, keys):
+def test_the_chosen_sdpa_backend_agrees_with_eager_attention(dtype, head, queries, keys):
     query = torch.randn(1, queries, 4, head, device=CUDA, dtype=dtype)
     key, value = torch.randn(2, 1, keys, 4, head, device=CUDA, dtype=dtype)
     expected = attend_eager(query, key, value, True)
@@ -42,7 +42,7 @@ def test_the_pinned_kernel_agrees_with_the_reference(dtype, head, queries, keys)
 
 @pytest.mark.parametrize('backend', [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION,
                                      SDPBackend.EFFICIENT_ATTENTION])
-def test_backends_agree_with_each_other(backend):
+def test_every_sdpa_backend_agrees_with_the_math_backend(backend):
     query, key, value = torch.randn(3, 1, 4, 128, 64, device=CUDA, dtype=torch.bfloat16)
     with sdpa_kernel(SDPBackend.MATH):
         expected = scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -54,7 +54,7 @@ def test_backends_agree_with_each_other(backend):
     torch.testing.assert_close(actual, expected, rtol=2e-2, atol=2e-2)
 
 
-def test_a_bias_of_any_length_is_not_copied():
+def test_attention_with_an_unaligned_bias_is_one_operation():
     query = torch.randn(1, 1, 4, 128, device=CUDA, dtype=torch.bfloat16)
     key, value = torch.randn(2, 1, 301, 4, 128, device=CUDA, dtype=torch.bfloat16)
     bias = DevicePositions.of(torch.tensor([290], device=CUDA), torch.arange(301, device=CUDA),
@@ -63,7 +63,7 @@ def test_a_bias_of_any_length_is_not_copied():
     assert sum(counted.values()) == 1, counted
 
 
-def test_auto_takes_a_kernel_that_agrees_and_names_it():
+def test_auto_chooses_a_kernel_that_agrees_with_eager_attention_and_names_it():
     chosen = choose_attention('auto', CUDA, torch.bfloat16)
     query, key, value = torch.randn(3, 1, 64, 4, 64, device=CUDA, dtype=torch.bfloat16)
     torch.testing.assert_close(chosen.attend(query, key, value, True),

@@ -23,7 +23,7 @@ from vla_ros.bench.gpu_layers import LayerComparison  # noqa: E402
 from vla_ros.bench.kernels import count_operations  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
-# What the machine of a GPU need not have, and a network.
+# Packages that a GPU machine need not have, and the network.
 ISOLATE = """
 import importlib.abc, socket, sys
 
@@ -65,7 +65,7 @@ def python(code):
     return sys.executable, '-c', code
 
 
-def test_a_rehearsal_on_the_cpu_writes_every_table(tmp_path):
+def test_a_rehearsal_on_the_cpu_writes_every_table_and_file(tmp_path):
     (tmp_path / 'sitecustomize.py').write_text(ISOLATE)
     out = tmp_path / 'out'
     done = subprocess.run(
@@ -102,7 +102,7 @@ def test_the_limits_of_all_stages_fit_into_ten_minutes():
     assert sum(stage.limit_s for stage in gpu_check.stages(False)) < 600
 
 
-def test_a_stage_that_fails_does_not_stop_the_next(check, tmp_path):
+def test_a_failed_stage_does_not_stop_the_next_one(check, tmp_path):
     check.run(Stage('fails', python('import sys; print("why", file=sys.stderr); sys.exit(3)'), 20))
     check.run(Stage('talks', python('print("no JSON")'), 20))
     check.run(Stage('absent', ('no-such-program',), 20, 'no-such-program is not installed'))
@@ -114,7 +114,7 @@ def test_a_stage_that_fails_does_not_stop_the_next(check, tmp_path):
     assert len(json.loads((tmp_path / 'out/benchmarks.json').read_text())) == 4
 
 
-def test_a_stage_ends_at_its_limit_with_everything_it_started(check, tmp_path):
+def test_a_stage_is_killed_at_its_time_limit_with_its_child_processes(check, tmp_path):
     # A shell is up at once, a Python of a busy machine perhaps not within the limit.
     began = time.monotonic()
     check.run(Stage('hangs', ['sh', '-c', "sh -c 'echo $$; exec sleep 60'; true"], 2))
@@ -127,7 +127,7 @@ def test_a_stage_ends_at_its_limit_with_everything_it_started(check, tmp_path):
         time.sleep(0.01)
 
 
-def test_what_was_measured_before_the_limit_is_kept(check):
+def test_results_printed_before_the_time_limit_are_kept(check):
     lines = 'echo \'{"first": 1}\'; echo \'{"first": 1, "second": 2}\'; printf \'{"fi\''
     check.run(Stage('slow', ['sh', '-c', f'{lines}; exec sleep 60'], 2))
     check.run(Stage('broken', python('print("{}"); raise SystemExit(3)'), 60))
@@ -145,7 +145,7 @@ def test_a_folder_without_wheels_is_refused(tmp_path, capsys):
     assert 'it must be a folder of .whl files' in capsys.readouterr().err
 
 
-def test_changed_layers_are_compared_with_plain_ones():
+def test_tokens_of_changed_layers_are_compared_with_those_of_plain_ones():
     arguments = argparse.Namespace(shape='tiny', device='cpu', rounds=1)
 
     def spoil(network):
@@ -159,7 +159,7 @@ def test_changed_layers_are_compared_with_plain_ones():
     assert {'vision', 'prefill', 'decode', 'start-up, s'} <= set(rows['same'])
 
 
-def test_only_operations_that_compute_are_counted():
+def test_views_are_not_counted_as_operations():
     import torch
     x, y = torch.ones(4, 4), torch.empty(4, 4)
     counted = count_operations(lambda: y.copy_(x.t().unsqueeze(0).squeeze(0) @ x + 1))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The engine under CUDA graphs: the tokens of the plain way, whatever happens beside it."""
+"""The engine with CUDA graphs gives the tokens of plain decoding."""
 
 from copy import deepcopy
 import threading
@@ -49,7 +49,7 @@ def test_the_smallest_network_has_the_tokens_of_plain_decoding():
     assert case.run(engine, case.tokens).accepted == 6
 
 
-def test_two_hundred_cases_have_the_tokens_of_plain_decoding_with_and_without_a_draft():
+def test_200_cases_have_the_tokens_of_plain_decoding_with_and_without_a_draft():
     random, compared = np.random.default_rng(1), 0
     for seed, (heads, kv_heads, layers) in enumerate([(4, 4, 2), (4, 4, 3)]):
         network = random_network(seed, heads, kv_heads, layers)
@@ -66,7 +66,7 @@ def test_two_hundred_cases_have_the_tokens_of_plain_decoding_with_and_without_a_
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
-def test_goldens_have_the_official_tokens(golden_checkpoints, case):
+def test_golden_cases_have_the_official_tokens(golden_checkpoints, case):
     policy = load_policy(PolicyConfig(
         str(golden_checkpoints['float32']), case['unnorm_key'], device='cuda', dtype='float32',
         prompt=case['template'], clip_invalid=True))
@@ -78,7 +78,7 @@ def test_goldens_have_the_official_tokens(golden_checkpoints, case):
         assert chunk.accepted == accepted
 
 
-def test_graphs_are_captured_beside_a_running_engine():
+def test_graphs_are_captured_while_the_engine_runs():
     network = random_network(0)
     engine = Engine(on_gpu(network), 64, COUNT)
     engine.prepare([35])
@@ -93,7 +93,7 @@ def test_graphs_are_captured_beside_a_running_engine():
         assert case.run(engine, case.tokens).token_ids == case.tokens
 
 
-def test_a_capture_that_fails_leaves_the_others_intact(caplog):
+def test_a_failed_capture_does_not_affect_other_graphs(caplog):
     network = random_network(0)
     recorder = CudaGraphs(CUDA)
     engine = Engine(on_gpu(network), 64, COUNT, recorder)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The Triton kernels on a GPU, where programs of a launch run at the same time."""
+"""The Triton kernels on a GPU, which runs the programs of a launch concurrently."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def norm_of(columns, dtype):
 @pytest.mark.parametrize('weights', ['full', 'fp8'])
 @pytest.mark.parametrize('dtype', TOLERANCES)
 @pytest.mark.parametrize(('rows', 'columns'), [(4096, 11008), (45, 1300)])
-def test_products_of_one_row_are_near_those_of_pytorch(weights, dtype, rows, columns):
+def test_split_k_operations_agree_with_those_of_pytorch(weights, dtype, rows, columns):
     operations, close = SplitKOperations(CUDA), torch.testing.assert_close
     norm, tolerance = norm_of(columns, dtype), TOLERANCES[dtype]
     matrix, gate_up = matrix_of(rows, columns, dtype), matrix_of(2 * rows, columns, dtype)
@@ -67,7 +67,7 @@ def test_products_of_one_row_are_near_those_of_pytorch(weights, dtype, rows, col
 
 
 @torch.no_grad()
-def test_a_product_has_the_same_bits_each_time_and_on_streams_beside_each_other():
+def test_a_product_has_the_same_bits_on_concurrent_streams():
     operations = SplitKOperations(CUDA)
     matrix, x = matrix_of(4096, 11008, torch.bfloat16), torch.randn(1, 11008, device=CUDA)
     x = x.bfloat16()
@@ -93,5 +93,5 @@ def test_captured_kernels_have_the_tokens_of_plain_decoding(use_kernels):
     for case in drawn:
         assert case.run(engine).token_ids == case.tokens
         assert case.run(engine, [0, *case.tokens[1:]]).token_ids == case.tokens
-    most = 8 if use_kernels is use_fused_kernels else 6
-    assert sum(decode_operations(network, engine.buffers, 20).per_layer.values()) <= most
+    limit = 8 if use_kernels is use_fused_kernels else 6
+    assert sum(decode_operations(network, engine.buffers, 20).per_layer.values()) <= limit

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Uploads and preprocessing on a GPU: Pillow's bits, whatever the camera sends meanwhile."""
+"""Upload and preprocessing on a GPU give the bits of Pillow."""
 
 import hashlib
 import threading
@@ -27,7 +27,7 @@ CUDA = torch.device('cuda')
 SIZES = ((90, 120, 3), (40, 50, 3), (480, 640, 3))
 
 
-def test_pixels_of_golden_rows_are_the_official_bits(caplog):
+def test_pixels_of_golden_images_are_the_official_bits(caplog):
     for row in GOLDENS['image_processor']:
         pixels = torch.full((1, *row['pixel_values']['shape'][1:]), float('nan'), device=CUDA)
         DevicePixels(processor_of(row), pixels, CudaGraphs(CUDA))(frame_of(row), started())
@@ -37,7 +37,7 @@ def test_pixels_of_golden_rows_are_the_official_bits(caplog):
     assert not caplog.records, 'a row fell back to Pillow or could not be captured'
 
 
-def test_frames_keep_their_bits_while_a_camera_sends_others_and_changes_its_size():
+def test_a_frame_keeps_its_bits_while_frames_of_other_sizes_are_prefetched():
     pixels = torch.empty(1, 3, 56, 56, device=CUDA)
     load, newest, ending = DevicePixels(PROCESSOR, pixels, CudaGraphs(CUDA)), {}, threading.Event()
     expected = {}

@@ -28,7 +28,7 @@ CUDA = torch.device('cuda')
 
 @torch.no_grad()
 @pytest.mark.parametrize('rows', [1, 7, 16, 287])
-def test_fp8_products_are_near_those_of_full_weights(rows):
+def test_fp8_products_approximate_those_of_full_weights(rows):
     if torch.cuda.get_device_capability() < (8, 9):
         pytest.skip('this GPU has no 8-bit floating point')
     layer = torch.nn.Linear(256, 512, bias=False, device=CUDA, dtype=torch.bfloat16)
@@ -40,7 +40,7 @@ def test_fp8_products_are_near_those_of_full_weights(rows):
 
 
 @pytest.mark.parametrize('quantization', ['none', 'fp8', 'int8', 'int4'])
-def test_every_quantisation_gives_the_same_tokens_with_and_without_a_draft(
+def test_every_quantization_gives_the_same_tokens_with_and_without_a_draft(
         golden_checkpoints, quantization):
     try:
         policy = load_policy(PolicyConfig(
@@ -54,9 +54,9 @@ def test_every_quantisation_gives_the_same_tokens_with_and_without_a_draft(
         first, second = policy.infer(observation), policy.infer(observation)
         assert np.isfinite(first.margins).all()
         # In bfloat16 a tie of the two best tokens may go either way.
-        apart = [position for position, (ours, theirs)
+        differing = [position for position, (ours, theirs)
                  in enumerate(zip(first.token_ids, second.token_ids)) if ours != theirs]
-        assert not apart or first.margins[apart[0]] < 0.1
+        assert not differing or first.margins[differing[0]] < 0.1
 
 
 @by_name

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A policy behind GR00T's protocol: its actions, its deadline, and servers that lie."""
+"""A remote policy with GR00T's protocol: actions, deadlines, and invalid replies."""
 
 import math
 import pickle
@@ -32,14 +32,15 @@ OBSERVATION = Observation((IMAGE, IMAGE[::-1]), 'pick the cube', np.arange(6.0))
 PROMPT = 'annotation.human.task_description'
 
 
-def says(reply):
+def replies_with(reply):
     return lambda send, seen: send(reply)
 
 
 @pytest.mark.parametrize('release', RELEASES)
-def test_an_observation_goes_out_and_actions_come_back(release, monkeypatch):
+def test_an_observation_is_sent_and_actions_are_returned(release, monkeypatch):
     monkeypatch.setenv('VLA_API_KEY', 'secret')
-    with gr00t_server(says(pack(chunk(release), release)), release=release) as (url, server):
+    reply = replies_with(pack(chunk(release), release))
+    with gr00t_server(reply, release=release) as (url, server):
         policy = gr00t_policy(url)
         assert policy.spec.action_shape == (16, 6) and policy.spec.image_count == 2
         assert policy.spec.proprio_dim == 6 and policy.spec.unnorm_key == 'so100'
@@ -61,43 +62,44 @@ def test_an_observation_goes_out_and_actions_come_back(release, monkeypatch):
         assert observation['state']['gripper'].dtype == np.float32
 
 
-def with_arm(arm):
+def with_arm_action(arm):
     return pack([{**chunk()[0], 'single_arm': arm}, {}])
 
 
-class Danger:
+class CodeOnUnpickling:
 
     def __reduce__(self):
         return print, ('unpickled',)
 
 
-LIES = [
-    (with_arm(np.zeros((1, 16, 6), np.float32)), r'got shape \(16, 6\)'),
-    (with_arm(np.zeros((2, 16, 5), np.float32)), r'got shape \(2, 16, 5\)'),
-    (with_arm(np.zeros((1, 100_000, 5), np.float32)), 'a reply of 2000.* bytes'),
-    (with_arm(np.zeros((1, 10_000, 5), np.float32)), r'got shape \(10000, 5\)'),
-    (with_arm(np.full((1, 16, 5), math.nan, np.float32)), 'not finite'),
-    (with_arm(np.full((1, 16, 5), math.inf)), 'not finite'),
-    (with_arm(np.zeros((1, 16, 5), bool)), 'got bool'),
-    (with_arm(np.zeros((1, 16, 5), int)), 'got int64'),
-    (with_arm(np.full((1, 16, 5), '0.5')), 'only of numbers'),
-    (with_arm(None), 'got None'), (with_arm([[0.0] * 5] * 16), 'must be an array'),
+INVALID_REPLIES = [
+    (with_arm_action(np.zeros((1, 16, 6), np.float32)), r'got shape \(16, 6\)'),
+    (with_arm_action(np.zeros((2, 16, 5), np.float32)), r'got shape \(2, 16, 5\)'),
+    (with_arm_action(np.zeros((1, 100_000, 5), np.float32)), 'a reply of 2000.* bytes'),
+    (with_arm_action(np.zeros((1, 10_000, 5), np.float32)), r'got shape \(10000, 5\)'),
+    (with_arm_action(np.full((1, 16, 5), math.nan, np.float32)), 'not finite'),
+    (with_arm_action(np.full((1, 16, 5), math.inf)), 'not finite'),
+    (with_arm_action(np.zeros((1, 16, 5), bool)), 'got bool'),
+    (with_arm_action(np.zeros((1, 16, 5), int)), 'got int64'),
+    (with_arm_action(np.full((1, 16, 5), '0.5')), 'only of numbers'),
+    (with_arm_action(None), 'got None'), (with_arm_action([[0.0] * 5] * 16), 'must be an array'),
     (pack([{}, {}]), 'single_arm: it is missing'), (pack({}), 'a list of actions'),
     (pack([[], {}]), 'must be a map'), (pack('x'), "got 'x'"), (b'ERROR', 'not msgpack'),
     (b'', 'not msgpack'), (b'\x91' * 10_000, 'not msgpack'),
     (pack({'error': 'Traceback:\n  File\nKeyError: front\n'}), 'the server reports: KeyError'),
     (msgpack.packb([{'single_arm': {'__ndarray_class__': True, 'as_npy': b'x'}}, {}]), 'no .npy'),
     (msgpack.packb([{'single_arm': {b'nd': True, b'kind': b'O', b'type': '|O', b'shape': [1],
-                                    b'data': pickle.dumps(Danger())}}, {}]), 'only of numbers'),
+                                    b'data': pickle.dumps(CodeOnUnpickling())}}, {}]),
+     'only of numbers'),
     (msgpack.packb([{'single_arm': {'__ndarray_class__': True, 'as_npy': (
         b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999,)}"
         .ljust(127) + b'\n')}}, {}]), '0 bytes are no array'),
 ]
 
 
-@pytest.mark.parametrize(('lie', 'problem'), LIES, ids=range(len(LIES)))
-def test_an_invalid_reply_is_refused_and_the_next_request_is_sent(lie, problem, capfd):
-    replies = [lie, pack(chunk())]
+@pytest.mark.parametrize(('invalid', 'problem'), INVALID_REPLIES, ids=range(len(INVALID_REPLIES)))
+def test_an_invalid_reply_is_refused_and_the_next_request_is_sent(invalid, problem, capfd):
+    replies = [invalid, pack(chunk())]
     with gr00t_server(lambda send, seen: send(replies.pop(0))) as (url, _):
         policy = gr00t_policy(url)
         with pytest.raises(RemoteError, match=problem) as raised:
@@ -169,7 +171,7 @@ def test_a_server_with_another_spec_is_refused_at_start(modalities, problem):
                 gr00t_policy(url)
 
 
-def test_a_server_without_gr00ts_protocol_is_named():
+def test_a_server_that_does_not_speak_gr00ts_protocol_is_an_error_that_names_it():
     with gr00t_server(None, changed(video={'modality_keys': 'front'})) as (url, _):
         with pytest.raises(RemoteError, match="modality_keys: got 'front'"):
             gr00t_policy(url)
@@ -200,7 +202,7 @@ def test_a_file_of_keys_for_another_protocol_is_refused(tmp_path):
         gr00t_policy('tcp://gpu:5555', str(path))
 
 
-def test_the_files_that_come_with_the_package_are_for_a_client():
+def test_the_key_files_of_the_package_describe_clients():
     keys = load_client_keys('widowx_bridge', 'gr00t')
     assert keys.action_shape == (8, 7) and keys.state_length == 8
     reply = {key[0]: np.full((8, 1), 0.6, np.float32) for key in keys.actions}
@@ -208,7 +210,7 @@ def test_the_files_that_come_with_the_package_are_for_a_client():
     assert load_client_keys('so100', 'gr00t').action_shape == (16, 6)
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch):
+def test_a_missing_package_is_named(monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, 'vla_ros.policy.gr00t', None)
     monkeypatch.delitem(sys.modules, 'vla_ros.policy.gr00t')

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node with a GR00T server: whatever it lies about, and while it stalls, nothing moves."""
+"""The node with a GR00T server: invalid and late replies move nothing."""
 
 import numpy as np
 import pytest
@@ -23,8 +23,9 @@ dataset: some_arm
 """
 NO_STATE = {**MODALITIES, 'video': {'modality_keys': ['front'], 'delta_indices': [0]},
             'state': {'modality_keys': [], 'delta_indices': [0]}}
-LIES = {'not finite': pack(chunk(arm=np.nan)), 'got shape (15, 5)': pack(chunk(steps=15)),
-        'the server reports: no': pack({'error': 'no'}), 'no reply within 1 s': None}
+INVALID_REPLIES = {
+    'not finite': pack(chunk(arm=np.nan)), 'got shape (15, 5)': pack(chunk(steps=15)),
+    'the server reports: no': pack({'error': 'no'}), 'no reply within 1 s': None}
 
 
 def test_invalid_or_late_replies_hold_the_arm_until_a_valid_one(tmp_path):
@@ -32,9 +33,9 @@ def test_invalid_or_late_replies_hold_the_arm_until_a_valid_one(tmp_path):
     file.write_text(KEYS)
     reply = pack(chunk())
 
-    def send(answer, seen):
+    def send(send_reply, seen):
         if reply is not None:
-            answer(reply)
+            send_reply(reply)
 
     with gr00t_server(send, NO_STATE) as (url, server):
         settings = {'policy': 'remote', 'protocol': 'gr00t', 'keys_file': str(file), 'url': url,
@@ -44,11 +45,11 @@ def test_invalid_or_late_replies_hold_the_arm_until_a_valid_one(tmp_path):
             observer.node.create_timer(0.1, lambda: observer.show(camera_image(9)))
             observer.wait(lambda: observer.commands, 'a command', node)
             assert list(observer.commands[-1].position) == [0.5] * 5 + [0.25]
-            for problem, lie in LIES.items():
-                reply = lie
+            for problem, invalid in INVALID_REPLIES.items():
+                reply = invalid
                 observer.wait_for_state('HOLD', node, problem)
-                commands, asked = len(observer.commands), len(server.seen)
-                observer.poll(lambda: len(server.seen) > asked + 1, 'further tries', node)
+                commands, requests = len(observer.commands), len(server.seen)
+                observer.poll(lambda: len(server.seen) > requests + 1, 'further tries', node)
                 assert len(observer.commands) == commands, problem
                 reply = pack(chunk())
                 observer.wait_for_state('RUNNING', node)

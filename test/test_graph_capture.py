@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Captures: what surrounds them, and what a failed one leaves behind."""
+"""Capture of CUDA graphs: warm-up, streams, and recovery from failed captures."""
 
 from types import SimpleNamespace
 
@@ -41,7 +41,7 @@ def graphs(cuda):
     return CudaGraphs(torch.device('cuda'), cuda)
 
 
-def test_a_pass_is_warmed_up_on_scratch_buffers_behind_the_work_of_the_caller(cuda, graphs):
+def test_a_pass_is_warmed_up_on_scratch_buffers_after_the_work_of_the_caller(cuda, graphs):
     buffers = Buffers()
     replay = graphs.record(run, buffers)
     assert [copy.runs for copy in buffers.copies] == [1]
@@ -55,7 +55,7 @@ def test_a_pass_is_warmed_up_on_scratch_buffers_behind_the_work_of_the_caller(cu
 
 
 @pytest.mark.parametrize('end_fails', [False, True])
-def test_after_a_failed_capture_the_first_error_is_raised_and_the_next_one_works(
+def test_a_failed_capture_raises_its_first_error_and_the_next_capture_works(
         cuda, graphs, end_fails):
     graphs.record(run, Buffers())
     began = []
@@ -74,12 +74,12 @@ def test_after_a_failed_capture_the_first_error_is_raised_and_the_next_one_works
     assert len(graphs._failed) == 1 and graphs.captured == 2
 
 
-def test_a_capture_that_cannot_end_is_followed_by_a_new_memory_pool(cuda, graphs):
-    def spoil(buffers):
+def test_after_a_capture_that_cannot_end_a_new_memory_pool_is_used(cuda, graphs):
+    def fail_at_end(buffers):
         cuda.fail_next_end = True
 
     with pytest.raises(RuntimeError, match='during capture'):
-        graphs.record(spoil, Buffers())
+        graphs.record(fail_at_end, Buffers())
     cuda.fail_next_end = False
     graphs.record(run, Buffers())
     assert cuda.log[-1][2] == 2
@@ -93,7 +93,7 @@ def test_a_capture_that_cannot_begin_raises_its_own_error(cuda, graphs):
     assert cuda.log[-1] == ('replay', 2)
 
 
-def test_a_warm_up_that_fails_captures_nothing(cuda, graphs):
+def test_a_failed_warm_up_starts_no_capture(cuda, graphs):
     def broken(buffers):
         raise ValueError('no kernel')
 
@@ -102,20 +102,20 @@ def test_a_warm_up_that_fails_captures_nothing(cuda, graphs):
     assert not graphs._failed and not cuda.capturing
 
 
-def test_memory_of_warm_ups_is_returned(cuda, graphs):
+def test_trim_returns_the_memory_of_warm_ups(cuda, graphs):
     graphs.trim()
     assert cuda.log == [('empty_cache',)]
 
 
 class Int8(torch.nn.Linear):
-    """As bitsandbytes' layer with the threshold of LLM.int8()."""
+    """A layer like bitsandbytes', with the threshold of LLM.int8()."""
 
     def __init__(self, threshold):
         super().__init__(4, 4)
         self.state = SimpleNamespace(threshold=threshold)
 
 
-def test_weights_that_synchronise_with_the_host_are_not_captured(caplog):
+def test_layers_that_synchronize_with_the_host_are_not_captured(caplog):
     network = torch.nn.Sequential(torch.nn.Linear(4, 4), Int8(6.0))
     assert 'int8 of bitsandbytes' in capture_obstacle(network)
     assert capture_obstacle(torch.nn.Sequential(Int8(0.0))) is None

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Checkpoints of a hub: the cache first, one commit, and never another one unasked."""
+"""A checkpoint of a hub is loaded from the cache, and its commit changes only on request."""
 
 import copy
 import json
@@ -28,7 +28,7 @@ OLD, NEW = 'a' * 40, 'b' * 40
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """Write a whole checkpoint of small size."""
+    """Write a small complete checkpoint."""
     spec = copy.deepcopy(SPEC)
     spec['config']['text_config'].update(vocab_size=1024 + 64, num_hidden_layers=1)
     folder = tmp_path_factory.mktemp('files')
@@ -39,7 +39,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Make an empty cache, and a hub that nobody may ask unless a test says what it gives."""
+    """Make an empty cache, and switch the hub off."""
     from huggingface_hub import constants
     monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(tmp_path / 'hub'))
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
@@ -48,24 +48,24 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def downloads(monkeypatch, cache, files):
-    """Let the hub give every commit as a whole, main being the newer one; note what is asked."""
-    asked = []
+    """Replace downloads by complete commits, main being the newer; return the requested ones."""
+    requested = []
     real = huggingface_hub.snapshot_download
 
     def download(repository, revision=None, local_files_only=False, **settings):
         if local_files_only:
             return real(repository, revision=revision, local_files_only=True, **settings)
-        asked.append(revision)
+        requested.append(revision)
         commit = NEW if revision == 'main' else revision
         folder = cache / 'snapshots' / commit
         shutil.copytree(files, folder, dirs_exist_ok=True)
         return str(folder)
 
     monkeypatch.setattr(huggingface_hub, 'snapshot_download', download)
-    return asked
+    return requested
 
 
-def put(cache, files, commit, ref='', without=()):
+def fill_cache(cache, files, commit, ref='', without=()):
     shutil.copytree(files, cache / 'snapshots' / commit, dirs_exist_ok=True)
     for name in without:
         (cache / 'snapshots' / commit / name).unlink()
@@ -75,16 +75,16 @@ def put(cache, files, commit, ref='', without=()):
 
 
 def test_a_cached_checkpoint_is_loaded_without_the_hub(cache, files, downloads):
-    put(cache, files, OLD, 'main')
+    fill_cache(cache, files, OLD, 'main')
     for _ in range(2):
         checkpoint = open_checkpoint('team/robot')
         assert (checkpoint.revision, checkpoint.folder) == (OLD, cache / 'snapshots' / OLD)
     assert downloads == []
 
 
-def test_missing_files_that_are_not_needed_cause_no_request_to_the_hub(cache, files, downloads):
-    """As newer clients keep it: README.md was never wanted, and is not missed."""
-    put(cache, files, OLD, 'main')
+def test_a_missing_file_that_is_not_needed_causes_no_request_to_the_hub(cache, files, downloads):
+    """Newer clients cache the list of files; README.md is in it but is not needed."""
+    fill_cache(cache, files, OLD, 'main')
     tree = {path.name: {'size': path.stat().st_size, 'blob_id': '0' * 40}
             for path in files.iterdir()}
     tree['README.md'] = {'size': 1, 'blob_id': '0' * 40}
@@ -95,20 +95,20 @@ def test_missing_files_that_are_not_needed_cause_no_request_to_the_hub(cache, fi
     assert downloads == []
 
 
-def test_a_newer_commit_is_taken_only_by_its_name(cache, files, downloads):
-    put(cache, files, OLD, 'main')
+def test_a_newer_commit_is_loaded_only_if_named(cache, files, downloads):
+    fill_cache(cache, files, OLD, 'main')
     assert open_checkpoint('team/robot', 'main').revision == OLD
     assert open_checkpoint('team/robot', NEW).revision == NEW
     assert downloads == [NEW]
-    # It is cached now, and still not taken by those who did not ask for it.
+    # It is cached now, and still loaded only if named.
     assert open_checkpoint('team/robot').revision == OLD
     assert downloads == [NEW]
 
 
-def test_the_first_download_says_which_commit_it_is(cache, downloads):
+def test_the_first_download_reports_its_commit(cache, downloads):
     assert open_checkpoint('team/robot').revision == NEW
     assert downloads == ['main']
-    # The hub's client was not there to note what main is: the only commit is the one meant.
+    # The replaced client has written no ref for main: the only cached commit is loaded.
     assert open_checkpoint('team/robot').revision == NEW
     assert downloads == ['main']
 
@@ -116,13 +116,13 @@ def test_the_first_download_says_which_commit_it_is(cache, downloads):
 @pytest.mark.parametrize('missing', [['model.safetensors'], ['preprocessor_config.json'],
                                      ['model.safetensors', 'dataset_statistics.json']])
 def test_an_incomplete_folder_is_completed_at_its_own_commit(cache, files, downloads, missing):
-    put(cache, files, OLD, 'main', missing)
+    fill_cache(cache, files, OLD, 'main', missing)
     assert open_checkpoint('team/robot').revision == OLD
     assert downloads == [OLD]
 
 
 def test_an_incomplete_folder_that_cannot_be_completed_is_named(cache, files):
-    put(cache, files, OLD, 'main', ['model.safetensors', 'preprocessor_config.json'])
+    fill_cache(cache, files, OLD, 'main', ['model.safetensors', 'preprocessor_config.json'])
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint('team/robot')
     text = str(caught.value)
@@ -132,17 +132,17 @@ def test_an_incomplete_folder_that_cannot_be_completed_is_named(cache, files):
 
 
 def test_a_newer_incomplete_commit_is_not_used(cache, files, downloads, caplog):
-    """Another program fetched the tokenizer of a newer main."""
-    put(cache, files, OLD)
-    put(cache, files, NEW, 'main', ['model.safetensors'])
+    """Another program has downloaded the tokenizer of a newer main."""
+    fill_cache(cache, files, OLD)
+    fill_cache(cache, files, NEW, 'main', ['model.safetensors'])
     assert open_checkpoint('team/robot').revision == OLD
     assert downloads == []
     assert f'commit {OLD} is loaded, as before' in caplog.text
 
 
 def test_several_cached_commits_without_main_need_a_revision(cache, files, downloads):
-    put(cache, files, OLD)
-    put(cache, files, NEW)
+    fill_cache(cache, files, OLD)
+    fill_cache(cache, files, NEW)
     with pytest.raises(CheckpointError, match=f'{OLD}, {NEW}.*name one as revision'):
         open_checkpoint('team/robot')
     assert open_checkpoint('team/robot', OLD).revision == OLD
@@ -150,7 +150,7 @@ def test_several_cached_commits_without_main_need_a_revision(cache, files, downl
 
 
 def test_a_tag_is_looked_up_in_the_cache(cache, files, downloads):
-    put(cache, files, OLD, 'v1.0')
+    fill_cache(cache, files, OLD, 'v1.0')
     assert open_checkpoint('team/robot', 'v1.0').revision == OLD
     assert downloads == []
 
@@ -167,8 +167,8 @@ def test_a_folder_has_no_revisions(files):
     assert open_checkpoint(str(files)).revision == ''
 
 
-def test_the_doctor_looks_at_what_is_cached_and_downloads_nothing(cache, files, downloads):
-    put(cache, files, OLD, 'main')
+def test_the_doctor_checks_the_cached_checkpoint_and_downloads_nothing(cache, files, downloads):
+    fill_cache(cache, files, OLD, 'main')
     first, *others = check_checkpoint('team/robot')
     assert OLD in first.line() and {finding.level for finding in others} == {'ok'}
     assert [finding.level for finding in check_checkpoint('team/robot', NEW)] == ['error']

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The way of a checkpoint from a hub into the cache, through the real client and HTTP."""
+"""Download of a checkpoint from a hub into the cache, with the real client over HTTP."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from io import StringIO
 import json, sys, time
 from vla_ros.cli.predict import main
 
-# The hub's client waits between its tries, half a minute in all.
+# The hub's client waits between its tries, for 30 s in all.
 time.sleep = lambda seconds: None
 for line in sys.stdin:
     out, err = StringIO(), StringIO()
@@ -39,7 +39,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def predict(tmp_path):
-    """Run vla_predict again and again in one process, in which the client reads its settings."""
+    """Run vla_predict repeatedly in one process, in which the client reads its settings."""
     processes = []
 
     def run(url, cache, image, *options):
@@ -52,10 +52,10 @@ def predict(tmp_path):
                 [sys.executable, '-c', PREDICTIONS], stdin=subprocess.PIPE, text=True,
                 stdout=subprocess.PIPE, env=environment))
         process = processes[0]
-        words = ['--checkpoint', 'team/robot', '--image', str(image), '--instruction', 'go',
+        arguments = ['--checkpoint', 'team/robot', '--image', str(image), '--instruction', 'go',
                  '--unnorm-key', 'golden_bridge', '--device', 'cpu', '--clip-invalid', '--json',
                  *options]
-        process.stdin.write(json.dumps(words) + '\n')
+        process.stdin.write(json.dumps(arguments) + '\n')
         process.stdin.flush()
         status, out, err = json.loads(process.stdout.readline())
         if status:
@@ -68,7 +68,7 @@ def predict(tmp_path):
         process.communicate()
 
 
-def test_a_commit_is_downloaded_once_completed_and_kept(files, predict, tmp_path):  # noqa: F811
+def test_a_commit_is_downloaded_once_and_kept(files, predict, tmp_path):  # noqa: F811
     image, cache = tmp_path / 'image.npy', tmp_path / 'cache'
     np.save(image, np.zeros((56, 56, 3), np.uint8))
     newer = tmp_path / 'newer'
@@ -82,25 +82,25 @@ def test_a_commit_is_downloaded_once_completed_and_kept(files, predict, tmp_path
         hub.commits, hub.main = {OLD: files}, OLD
         first = predict(hub.url, cache, image)
         assert first['revision'] == OLD
-        # A newer commit comes: nobody asks, and the action stays what it was.
+        # A newer commit appears: no request is sent, and the action does not change.
         hub.commits[NEW], hub.main = newer, NEW
         hub.requests.clear()
         again = predict(hub.url, cache, image)
         assert (again['revision'], again['action']) == (OLD, first['action'])
         assert hub.requests == []
-        # What is lost is fetched again, from the same commit.
+        # A lost file is downloaded again, from the same commit.
         snapshot = cache / 'models--team--robot' / 'snapshots' / OLD
         (snapshot / 'model.safetensors').resolve().unlink()
         (snapshot / 'model.safetensors').unlink()
         completed = predict(hub.url, cache, image)
         assert (completed['revision'], completed['action']) == (OLD, first['action'])
         assert all(NEW not in path and 'main' not in path for path in hub.requests)
-        # The newer commit is taken by its name.
-        asked = predict(hub.url, cache, image, '--revision', NEW)
-        assert asked['revision'] == NEW and asked['action'] != first['action']
+        # The newer commit is loaded if it is named.
+        named = predict(hub.url, cache, image, '--revision', NEW)
+        assert named['revision'] == NEW and named['action'] != first['action']
         assert predict(hub.url, cache, image)['revision'] == OLD
         url = hub.url
-    # Without the hub: what is cached runs, what is not is named.
+    # Without the hub, a cached checkpoint runs, and a missing file is named.
     assert predict(url, cache, image)['action'] == first['action']
     (snapshot / 'model.safetensors').unlink()
     problem = predict(url, cache, image, '--revision', OLD)

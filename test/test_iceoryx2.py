@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Frames through shared memory: unharmed, newest first, and over the death of either side."""
+"""Frames through shared memory: unchanged, newest first, robust to a killed process."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ DEADLINE = 10.0
 
 
 class Inbox:
-    """Receives, and lets a test wait for what it has received."""
+    """Receives frames, and lets a test wait for them."""
 
     def __init__(self, topic):
         self.frames = []
@@ -35,7 +35,7 @@ class Inbox:
             self._changed.notify_all()
 
     def wait_for(self, sequence):
-        """Wait for a frame; give the newest."""
+        """Wait for a frame; return the newest."""
         with self._changed:
             assert self._changed.wait_for(
                 lambda: self.frames and self.frames[-1].sequence >= sequence, DEADLINE)
@@ -77,7 +77,7 @@ def test_a_received_frame_cannot_be_written_to(topic, inbox):
         data.flags.writeable = True
 
 
-def test_the_memory_of_a_view_is_not_reused(topic, inbox):
+def test_the_memory_of_a_kept_view_is_not_reused(topic, inbox):
     camera = Iceoryx2Camera(topic, 300)
     camera.publish(np.full((10, 10, 3), 7, np.uint8))
     view = inbox.wait_for(0).data.reshape(10, 10, 3)[::2, 0]  # all that is kept of the frame
@@ -87,7 +87,7 @@ def test_the_memory_of_a_view_is_not_reused(topic, inbox):
     assert (view == 7).all()
 
 
-def test_a_subscriber_that_keeps_too_many_frames_gets_no_more_until_it_drops_some(topic, inbox):
+def test_a_subscriber_that_keeps_all_buffers_gets_frames_again_once_it_drops_some(topic, inbox):
     camera = Iceoryx2Camera(topic, 3)
     kept = []
     for number in range(3):
@@ -100,7 +100,7 @@ def test_a_subscriber_that_keeps_too_many_frames_gets_no_more_until_it_drops_som
     assert inbox.wait_for(4).data[0] == 4
 
 
-def test_the_newest_frame_replaces_those_not_taken(topic):
+def test_the_newest_frame_replaces_waiting_ones(topic):
     entered, go_on, sequences = threading.Event(), threading.Event(), []
 
     def take(frame):
@@ -121,7 +121,7 @@ def test_the_newest_frame_replaces_those_not_taken(topic):
     assert sequences == [0, 10]
 
 
-def test_a_frame_that_was_not_finished_is_not_sent(topic, inbox):
+def test_an_unfinished_frame_is_not_sent(topic, inbox):
     camera = Iceoryx2Camera(topic, 3)
     with pytest.raises(RuntimeError), camera.frame(1, 1):
         raise RuntimeError('the sensor failed')
@@ -144,7 +144,7 @@ def test_a_second_camera_on_a_topic_is_refused(topic):
     del first
 
 
-def test_without_iceoryx2_the_error_says_what_to_install():
+def test_the_error_without_iceoryx2_names_the_package_to_install():
     code = ('import sys; sys.modules["iceoryx2"] = None\n'
             'from vla_ros.camera.iceoryx2 import Iceoryx2Camera\nIceoryx2Camera()')
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Images are read exactly, without a copy, or refused with a reason."""
+"""Images are read exactly and without a copy, or refused with a reason."""
 
 from array import array
 
@@ -20,8 +20,7 @@ ORDER = {'rgb8': [0, 1, 2], 'bgr8': [2, 1, 0], 'rgba8': [0, 1, 2], 'bgra8': [2, 
 
 @given(st.sampled_from(list(PIXEL_BYTES)), st.integers(1, 9), st.integers(1, 9),
        st.integers(0, 5), st.integers(0, 2 ** 32 - 1))
-def test_every_pixel_of_every_encoding(encoding, height, width, padding, seed):
-    """Against indexing by hand, with rows of any padding."""
+def test_pixels_of_every_encoding_equal_indexing_by_hand(encoding, height, width, padding, seed):
     pixel_bytes = PIXEL_BYTES[encoding]
     step = width * pixel_bytes + padding
     data = np.random.default_rng(seed).integers(0, 256, height * step).astype(np.uint8)
@@ -35,8 +34,7 @@ def test_every_pixel_of_every_encoding(encoding, height, width, padding, seed):
 
 @pytest.mark.parametrize('padding', [0, 3])
 @pytest.mark.parametrize('encoding', PIXEL_BYTES)
-def test_no_copy_and_no_writing(encoding, padding):
-    """The array sees the message's memory and cannot change it."""
+def test_the_array_is_a_read_only_view_of_the_message(encoding, padding):
     step = 2 * PIXEL_BYTES[encoding] + padding
     data = array('B', bytes(2 * step))
     image = to_rgb(encoding, 2, 2, step, data)
@@ -57,7 +55,6 @@ def test_no_copy_and_no_writing(encoding, padding):
     ('bayer_rggb8', 2, 2, 2, 4, "encoding 'bayer_rggb8'"),
     ('', 2, 2, 2, 4, "encoding ''")])
 def test_an_unreadable_image_is_refused_with_a_reason(encoding, height, width, step, size, reason):
-    """The error names the encoding and the sizes."""
     with pytest.raises(ImageError) as refused:
         to_rgb(encoding, height, width, step, bytes(size))
     assert reason in str(refused.value)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""An instruction that is no text is its giver's mistake, named in one short line."""
+"""An invalid instruction is refused in one short line, wherever it comes from."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from vla_ros.policy.base import Observation
 from vla_ros.server.rest import _read_observation
 from vla_ros.server.rest import _status
 
-BAD = [
+INVALID = [
     (os.fsdecode(b'pick \xff up'), 'character 6 of 9 is U.DCFF, .* valid Unicode'),
     (json.loads(r'"\ud83d"'), r'U\+D83D, .* valid Unicode'),
     ('pick \ufffd', r'U\+FFFD, .* valid Unicode'),
@@ -34,9 +34,9 @@ BAD = [
     (b'pick', 'got bytes, it must be text')]
 
 
-@pytest.mark.parametrize('text, words', BAD)
-def test_invalid_text_is_refused_in_a_short_line(text, words):
-    with pytest.raises(InstructionError, match=words) as error:
+@pytest.mark.parametrize('text, message', INVALID)
+def test_an_invalid_instruction_is_refused_in_a_short_line(text, message):
+    with pytest.raises(InstructionError, match=message) as error:
         check_instruction(text)
     assert len(str(error.value)) < 200
     str(error.value).encode()
@@ -49,33 +49,33 @@ def test_invalid_text_is_refused_in_a_short_line(text, words):
 @pytest.mark.parametrize('text', [
     '', 'pick up the cup', 'In: what?\nOut:', 'a\tb\r\n', 'nimm die Tasse – 杯子 🤖',
     '{a: b}', '- pick', 'x' * LONGEST_INSTRUCTION])
-def test_text_of_any_language_is_an_instruction(text):
+def test_text_of_any_language_is_a_valid_instruction(text):
     assert check_instruction(text) is text
 
 
-@pytest.mark.parametrize('text, words', BAD[:6])
-def test_the_node_does_not_start_with_an_invalid_instruction(text, words):
-    with pytest.raises(VlaError, match=words):
+@pytest.mark.parametrize('text, message', INVALID[:6])
+def test_the_node_does_not_start_with_an_invalid_instruction(text, message):
+    with pytest.raises(VlaError, match=message):
         NodeConfig(checkpoint='x', instruction=text)
 
 
-@pytest.mark.parametrize('text, words', BAD[:6])
-def test_a_request_with_an_invalid_instruction_is_the_clients_error(text, words):
+@pytest.mark.parametrize('text, message', INVALID[:6])
+def test_a_request_with_an_invalid_instruction_gets_status_400(text, message):
     image = np.zeros((1, 1, 3), np.uint8)
-    with pytest.raises(InstructionError, match=words) as error:
+    with pytest.raises(InstructionError, match=message) as error:
         _read_observation({'images': [image], 'instruction': text})
     assert _status(error.value) == 400
 
 
-@pytest.mark.parametrize('text, words', BAD[:6])
-def test_predict_reports_an_invalid_instruction_before_loading(capsys, text, words):
+@pytest.mark.parametrize('text, message', INVALID[:6])
+def test_predict_reports_an_invalid_instruction_before_loading(capsys, text, message):
     assert predict.main(['--checkpoint', '/none', '--image', '/none.png',
                          '--instruction', text]) == 2
     out, err = capsys.readouterr()
     assert out == '' and err.count('\n') == 1 and err.startswith('vla_predict: --instruction: ')
 
 
-def test_bytes_on_a_nodes_command_line_are_named():
+def test_invalid_utf8_on_the_nodes_command_line_is_one_line():
     pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
     done = subprocess.run(
         [sys.executable, '-m', 'vla_ros.ros.main', '--ros-args', '-p', b'instruction:=a\xff'],
@@ -85,7 +85,7 @@ def test_bytes_on_a_nodes_command_line_are_named():
     assert 'not valid UTF-8' in done.stderr.splitlines()[-1]
 
 
-def test_an_invalid_instruction_clears_the_present_one():
+def test_an_invalid_instruction_on_the_topic_clears_the_current_one():
     pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
     from node_harness import running_node
     from std_msgs.msg import String

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Kinematics on three arms: what is within reach is reached, and what is not is said to be so."""
+"""Kinematics of three arms: reachable poses are reached, and others are refused."""
 
 import arms
 import numpy as np
@@ -23,40 +23,40 @@ def robot(request):
     return ARMS[request.param]()
 
 
-def _range(robot):
+def _joint_range(robot):
     count = len(robot.joints)
     return robot.limits.lower[:count], robot.limits.upper[:count]
 
 
-def _apart(one, other):
+def _distance(one, other):
     angle = np.linalg.norm(vector(one.rotation.T @ other.rotation))
     return np.linalg.norm(one.position - other.position), np.degrees(angle)
 
 
-def test_a_thousand_reachable_deltas_are_reached(robot):
+def test_inverse_kinematics_reaches_1000_reachable_deltas(robot):
     kinematics = Kinematics(robot)
-    lower, upper = _range(robot)
+    lower, upper = _joint_range(robot)
     random = np.random.default_rng(5)
     for _ in range(1000):
         joints = random.uniform(0.9 * lower + 0.1 * upper, 0.1 * lower + 0.9 * upper)
-        there = np.clip(joints + random.normal(0.0, 0.05, len(joints)), lower, upper)
-        found = kinematics.solve(kinematics.pose(there), joints)
+        target = np.clip(joints + random.normal(0.0, 0.05, len(joints)), lower, upper)
+        found = kinematics.solve(kinematics.pose(target), joints)
         assert ((found >= lower) & (found <= upper)).all()
-        distance, angle = _apart(kinematics.pose(found), kinematics.pose(there))
+        distance, angle = _distance(kinematics.pose(found), kinematics.pose(target))
         assert distance <= 1e-3 and angle <= 0.5
 
 
-def test_an_unreachable_target_is_refused_with_a_reason(robot):
+def test_an_unreachable_pose_is_an_error_with_the_missing_distance(robot):
     kinematics = Kinematics(robot)
     here = kinematics.pose(robot.posture)
     with pytest.raises(Unreachable, match=r'mm and .* degrees are missing'):
         kinematics.solve(Pose(here.position + [2.0, 0.0, 0.0], here.rotation), robot.posture)
 
 
-def test_the_nearest_pose_to_one_beyond_reach_is_as_far_as_the_arm_gets(robot):
-    """Stretched out, a centimetre further: the arm comes nearer, and stays in its limits."""
+def test_the_error_of_an_unreachable_pose_has_the_nearest_joint_positions(robot):
+    """The arm is stretched out; the pose lies up to 10 mm further."""
     kinematics = Kinematics(robot)
-    lower, upper = _range(robot)
+    lower, upper = _joint_range(robot)
     outwards = kinematics.pose(robot.posture).position * [1.0, 1.0, 0.0]
     outwards /= np.linalg.norm(outwards)
     joints = robot.posture
@@ -69,23 +69,23 @@ def test_the_nearest_pose_to_one_beyond_reach_is_as_far_as_the_arm_gets(robot):
             found = error.nearest
             break
     assert ((found >= lower) & (found <= upper)).all()
-    distance, angle = _apart(kinematics.pose(found), goal)
+    distance, angle = _distance(kinematics.pose(found), goal)
     assert distance < 0.01 and angle < 0.5
 
 
-def test_a_small_motion_that_takes_a_large_turn_is_refused():
+def test_a_small_motion_through_a_singularity_is_refused():
     robot = arms.six_axis_arm()
     kinematics = Kinematics(robot)
     straight = np.array([0.0, 0.3, 0.2, 0.0, 0.0, 0.0])  # axes 4 and 6 are one line
     here = kinematics.pose(straight)
-    # About an axis across the wrist's plane: joint 4 has to turn by a quarter first.
+    # A rotation about an axis across the wrist's plane needs a quarter turn of joint 4 first.
     turned = Pose(here.position, here.rotation @ euler_xyz(np.array([0.08, 0.0, 0.0])))
     with pytest.raises(Unreachable, match='near a singular position: joint_4') as caught:
         kinematics.solve(turned, straight)
     assert caught.value.nearest is None
 
 
-def test_spare_joints_tend_to_the_posture():
+def test_redundant_joints_tend_to_the_posture():
     robot = arms.franka()
     kinematics = Kinematics(robot)
     home = kinematics.pose(robot.posture)
@@ -99,7 +99,7 @@ def test_spare_joints_tend_to_the_posture():
             < 0.2 * np.linalg.norm(start - robot.posture))
 
 
-def test_the_velocity_of_the_tip_is_the_slope_of_its_pose(robot):
+def test_the_velocity_of_the_tip_is_the_derivative_of_its_pose(robot):
     kinematics = Kinematics(robot)
     speeds = np.linspace(-0.4, 0.5, len(robot.joints))
     dt = 1e-6
@@ -109,10 +109,10 @@ def test_the_velocity_of_the_tip_is_the_slope_of_its_pose(robot):
     assert np.allclose(kinematics.velocity(robot.posture, speeds), expected, atol=1e-5)
 
 
-def test_rotations_follow_their_convention():
+def test_euler_angles_are_rotations_about_fixed_axes_and_vectors_are_inverted():
     roll, pitch, yaw = 0.3, -0.4, 0.5
     about = [axis_angle(angle * np.eye(3)[axis])
              for axis, angle in enumerate((roll, pitch, yaw))]
     assert np.allclose(euler_xyz(np.array([roll, pitch, yaw])), about[2] @ about[1] @ about[0])
-    for way in ([0.1, -0.2, 0.3], [0.0, 0.0, 0.0], [1e-9, 0.0, 0.0], [2.0, 1.0, 0.5]):
-        assert np.allclose(vector(axis_angle(np.array(way))), way, atol=1e-12)
+    for turn in ([0.1, -0.2, 0.3], [0.0, 0.0, 0.0], [1e-9, 0.0, 0.0], [2.0, 1.0, 0.5]):
+        assert np.allclose(vector(axis_angle(np.array(turn))), turn, atol=1e-12)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whatever text a launch argument holds, it reaches the node as that string."""
+"""Any text of a launch argument reaches the node as the same string."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ TEXTS = ['pick up the cup', '{a: b}', '- pick', 'yes', '12', '1e3', 'null', '~',
          '$(env HOME)', '$(var checkpoint)', '%', '!!int 3', '&a *b', '|-', 'x:=y', '杯子 🤖',
          'a\u2028b', 'a\u0085b', '\ufeffa', "' || touch x", '']
 
-# What the node gets, as rcl reads it.
+# Prints the value of the parameter, as rcl reads it.
 READ = """
 import sys, rclpy
 rclpy.init(args=sys.argv)
@@ -42,7 +42,7 @@ def load():
 
 @pytest.mark.parametrize('name', ['instruction', 'checkpoint', 'unnorm_key'])
 @pytest.mark.parametrize('text', TEXTS)
-def test_a_launch_argument_becomes_a_global_parameter(name, text):
+def test_the_text_of_a_launch_argument_becomes_a_quoted_global_parameter(name, text):
     context = launch.LaunchContext()
     context.launch_configurations[name] = text
     action = load().text_parameter(name)
@@ -54,7 +54,7 @@ def test_a_launch_argument_becomes_a_global_parameter(name, text):
 
 
 @pytest.mark.parametrize('text', TEXTS[:-1])
-def test_rcl_reads_the_same_string(text):
+def test_rcl_reads_the_same_text_as_was_quoted(text):
     context = launch.LaunchContext()
     context.launch_configurations['text'] = text
     quoted = load().QuotedArgument('text').perform(context)

@@ -18,8 +18,8 @@ from launch import LaunchDescription  # noqa: E402, I100
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.substitutions import PathJoinSubstitution  # noqa: E402
-from launch_harness import Afterwards  # noqa: E402
-from launch_harness import Beside  # noqa: E402
+from launch_harness import RestoresEnvironment  # noqa: E402
+from launch_harness import WithNode  # noqa: E402
 from launch_harness import DEADLINE  # noqa: E402
 from launch_ros.substitutions import FindPackageShare  # noqa: E402
 import launch_testing  # noqa: E402
@@ -33,14 +33,14 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from vla_ros.util.demo_checkpoint import checkpoint_folder  # noqa: E402
 from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
-# YAML of its own would make a mapping, a comment and a string without quotes of it.
+# YAML would read a mapping, a comment and a string without quotes.
 INSTRUCTION = 'put bob\'s "red" cup: here # 5'
 FOLDER = tempfile.TemporaryDirectory()
 
 
 @pytest.mark.launch_test
 def generate_test_description():
-    """Give some parameters in a file, some as arguments, and one in both."""
+    """Return the launch file with parameters in a file, as arguments, and one in both."""
     parameters = Path(FOLDER.name) / 'parameters.yaml'
     parameters.write_text(f"""
 /**:
@@ -55,24 +55,24 @@ def generate_test_description():
     arguments = {'params_file': str(parameters), 'instruction': INSTRUCTION, 'device': 'cpu',
                  'namespace': 'robot', 'log_level': 'warn'}
     return LaunchDescription([
-        SetEnvironmentVariable('ROS_DOMAIN_ID', str(Beside.domain)),
+        SetEnvironmentVariable('ROS_DOMAIN_ID', str(WithNode.domain)),
         SetEnvironmentVariable('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'),
         IncludeLaunchDescription(launch_file, launch_arguments=arguments.items()),
         ReadyToTest(),
     ])
 
 
-class TestLaunchedNode(Beside, unittest.TestCase):
+class TestLaunchedNode(WithNode, unittest.TestCase):
     """While it runs."""
 
     def test_arguments_override_the_file_only_where_they_are_given(self):
         names = ['instruction', 'checkpoint', 'device', 'status.period', 'use_sim_time']
         client = self.node.create_client(GetParameters, '/robot/vla_inference_node/get_parameters')
         self.assertTrue(client.wait_for_service(DEADLINE))
-        answered = threading.Event()
+        responded = threading.Event()
         future = client.call_async(GetParameters.Request(names=names))
-        future.add_done_callback(lambda _: answered.set())
-        self.assertTrue(answered.wait(DEADLINE))
+        future.add_done_callback(lambda _: responded.set())
+        self.assertTrue(responded.wait(DEADLINE))
         instruction, checkpoint, device, period, sim_time = future.result().values
         self.assertEqual(instruction.string_value, INSTRUCTION)
         self.assertEqual(checkpoint.string_value, str(checkpoint_folder()))
@@ -96,7 +96,7 @@ class TestLaunchedNode(Beside, unittest.TestCase):
 
 
 @launch_testing.post_shutdown_test()
-class TestEnd(Afterwards, unittest.TestCase):
+class TestEnd(RestoresEnvironment, unittest.TestCase):
     """After it was asked to end."""
 
     @classmethod

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-A folder is a layer, and imports point down: read from the source, and proved by importing.
+A folder is a layer, and imports point down, in the source and when modules are imported.
 
-The order of the folders is the whole list; what is not in it fails.
+LAYERS lists every folder; a folder that is not in it fails.
 """
 
 import ast
@@ -20,7 +20,7 @@ import vla_ros
 ROOT = Path(vla_ros.__file__).parent
 
 #: From the top to the bottom. Rooms of one line never import each other.
-FLOORS = (
+LAYERS = (
     ('cli',),
     ('bench', 'demo', 'doctor'),
     ('evaluation', 'recording', 'sim', 'teleop', 'training'),
@@ -36,7 +36,7 @@ FLOORS = (
 )
 #: The only rooms that import torch.
 TORCH_ROOMS = ('bench', 'model', 'training')
-#: The only room of the node that imports rclpy, and what starts or watches nodes above it.
+#: The only room of the node that imports rclpy, and the rooms above that start or observe nodes.
 ROS_ROOMS = ('bench', 'cli', 'demo', 'doctor', 'evaluation', 'recording', 'ros', 'sim', 'teleop')
 
 ROS = ('builtin_interfaces', 'cv_bridge', 'diagnostic_msgs', 'geometry_msgs', 'launch',
@@ -69,7 +69,7 @@ json.dump(failures, sys.stdout)
 
 
 def modules():
-    """Give the path of each module by its dotted name below the package."""
+    """Return the path of each module by its dotted name below the package."""
     found = {}
     for path in ROOT.rglob('*.py'):
         parts = path.relative_to(ROOT).with_suffix('').parts
@@ -83,7 +83,7 @@ def room(module):
 
 
 def imports(path, known):
-    """Give the modules of the package that a file imports, also inside its functions."""
+    """Return the modules of the package that a file imports, also inside its functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.ImportFrom) and f'{node.module}.'.startswith('vla_ros.'):
@@ -98,55 +98,55 @@ def imports(path, known):
 
 
 def failing_imports(names, blocked):
-    """Import modules where the blocked packages cannot be; give the errors by module."""
+    """Import modules without the blocked packages; return the errors by module."""
     names = [f'vla_ros.{name}' for name in names]
     done = subprocess.run([sys.executable, '-c', IMPORT_ALL, json.dumps([blocked, names])],
                           cwd=ROOT.parent, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
-FLOOR_OF = {name: number for number, rooms in enumerate(FLOORS) for name in rooms}
+LAYER_OF = {name: number for number, rooms in enumerate(LAYERS) for name in rooms}
 MODULES = modules()
-ARROWS = {name: imports(path, MODULES) for name, path in MODULES.items()}
+IMPORTS = {name: imports(path, MODULES) for name, path in MODULES.items()}
 
 
-def test_only_errors_py_lies_outside_of_a_folder():
+def test_only_errors_py_lies_outside_of_the_layers():
     assert {path.name for path in ROOT.glob('*.py')} == {'__init__.py', 'errors.py'}
     assert {room(name) for name in MODULES} == {
-        name for name in FLOOR_OF if (ROOT / name).exists() or name == 'errors'}
+        name for name in LAYER_OF if (ROOT / name).exists() or name == 'errors'}
 
 
 @pytest.mark.parametrize('name', sorted(MODULES))
-def test_imports_point_down(name):
+def test_a_module_imports_only_lower_layers(name):
     here = room(name)
-    wrong = sorted(other for other in ARROWS[name]
-                   if room(other) != here and FLOOR_OF[room(other)] <= FLOOR_OF[here])
+    wrong = sorted(other for other in IMPORTS[name]
+                   if room(other) != here and LAYER_OF[room(other)] <= LAYER_OF[here])
     assert not wrong, f'{name} imports {wrong}, which lie above it or beside it'
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_there_are_no_import_cycles():
     done, path = set(), []
 
     def visit(name):
         if name in path:
             pytest.fail(f'a circle: {" -> ".join([*path[path.index(name):], name])}')
-        if name not in done and name in ARROWS:
+        if name not in done and name in IMPORTS:
             path.append(name)
-            for other in sorted(ARROWS[name]):
+            for other in sorted(IMPORTS[name]):
                 visit(other)
             done.add(path.pop())
 
-    for name in sorted(ARROWS):
+    for name in sorted(IMPORTS):
         visit(name)
 
 
-def test_the_core_needs_neither_ros_nor_torch():
+def test_the_core_imports_neither_ros_nor_torch():
     core = [name for name in MODULES if room(name) not in (*TORCH_ROOMS, *ROS_ROOMS)]
     assert {'control.controller', 'policy.load', 'errors'} <= set(core)
     assert failing_imports(core, ROS + TORCH) == {}
 
 
-def test_the_model_runtime_needs_no_ros():
+def test_the_model_runtime_imports_no_ros():
     pytest.importorskip('torch')
     # triton comes with torch for CUDA only.
     model = [name for name in MODULES if room(name) in ('model', 'training')
@@ -155,7 +155,7 @@ def test_the_model_runtime_needs_no_ros():
     assert failing_imports(model, ROS) == {}
 
 
-def test_the_ros_side_needs_no_torch():
+def test_the_ros_layers_import_no_torch():
     pytest.importorskip('rclpy')
     side = [name for name in MODULES if room(name) in ('ros', 'sim', 'evaluation', 'doctor')
             and name != 'ros.launching']  # needs launch, which PyPI does not have
@@ -164,6 +164,6 @@ def test_the_ros_side_needs_no_torch():
 
 @pytest.mark.parametrize('name', sorted(name for name in MODULES if room(name) == 'ros'
                                         and '.' in name and name != 'ros.main'))
-def test_modules_without_rclpy_are_outside_the_ros_folder(name):
+def test_every_module_of_the_ros_folder_needs_ros(name):
     # ros.main imports rclpy once its signal handlers are in place.
     assert failing_imports([name], ROS), f'{name} imports no ROS: it belongs to control'

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What of LIBERO needs no benchmark: names, plan, schedule, grasps, expert, replay."""
+"""Parts of the LIBERO evaluation that need no benchmark: tasks, schedule, expert, replay."""
 
 from dataclasses import replace
 import json
@@ -49,10 +49,10 @@ def box(center, halves):
     return Boxes(np.array([center]), np.eye(3)[None], np.array([halves]))
 
 
-def situation(tip=(0.0, 0.0, 1.2), thing=(0.1, 0.0, 0.9)):
-    """Give a hand that points down, open, its fingers' axis along y, and an object beside it."""
-    return np.array([*tip, math.pi, 0.0, 0.0, 0.04, -0.04, *thing, *thing, math.pi / 2,
-                     0.1, 0.2, 0.92, 1.0, 0.92])
+def situation(tip=(0.0, 0.0, 1.2), object_position=(0.1, 0.0, 0.9)):
+    """Return an open hand that points down, its fingers' axis along y, and an object beside it."""
+    return np.array([*tip, math.pi, 0.0, 0.0, 0.04, -0.04, *object_position, *object_position,
+                     math.pi / 2, 0.1, 0.2, 0.92, 1.0, 0.92])
 
 
 @pytest.mark.parametrize(('text', 'problem'), [
@@ -74,7 +74,7 @@ def test_a_variant_has_the_step_limit_of_its_suite():
     assert step_limit('libero_object_swap') == step_limit('libero_object_object') == 280
 
 
-def test_the_plan_takes_the_initial_states_in_the_benchmarks_order():
+def test_the_plan_uses_the_initial_states_in_the_order_of_the_benchmark():
     suite = pytest.importorskip('vla_ros.evaluation.suite')
     plan = suite.plan_suite('libero_spatial', [3, 1], 5, 0)
     assert [(str(task), states) for task, states in plan] == [
@@ -84,7 +84,7 @@ def test_the_plan_takes_the_initial_states_in_the_benchmarks_order():
         suite.plan_suite('libero_spatial', [3, 1], 101, 0)
 
 
-def test_without_the_benchmark_one_line_says_what_to_run(tmp_path):
+def test_without_the_benchmark_one_line_names_the_command_to_install_it(tmp_path):
     pytest.importorskip('rclpy')
     done = subprocess.run(
         [sys.executable, '-m', 'vla_ros.sim.node', '--world', 'libero_spatial/3'], text=True,
@@ -94,15 +94,15 @@ def test_without_the_benchmark_one_line_says_what_to_run(tmp_path):
                            'run scripts/setup libero\n')
 
 
-@pytest.mark.parametrize(('words', 'problem'), [
+@pytest.mark.parametrize(('arguments', 'problem'), [
     (['--suite', 'libero_moon'], "suite: got 'libero_moon', it must be one of libero_spatial"),
     (['--tasks', '3'], '--tasks: got [3], it must be left out without --suite'),
     (['--suite', 'libero_goal', '--blank'], '--blank: got True, it must be left out with'),
     (['--suite', 'libero_goal', '--policy', 'replay'], '--checkpoint: got None, it must be given'),
     (['--suite', 'libero_goal', '--latency', '3'], '--latency: got 3.0, it must be from 0 to 2'),
 ])
-def test_options_that_do_not_go_together_are_one_line(words, problem, capsys):
-    assert main(words) == 2
+def test_options_that_exclude_each_other_are_one_line(arguments, problem, capsys):
+    assert main(arguments) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith(f'vla_eval: {problem}') and captured.err.count('\n') == 1
     assert captured.out == ''
@@ -112,12 +112,12 @@ def test_paused_time_waits_for_the_result_and_its_command():
     schedule = Schedule(True, 1.0, 5.0, 0.01)
     schedule.image_published(10, 0.0)
     assert schedule.must_wait(0.6, False)
-    assert not schedule.must_wait(0.7, False)  # nobody has answered any image yet: the next one
+    assert not schedule.must_wait(0.7, False)  # no image has a result yet: the next one
     schedule.image_published(10, 1.0)
     assert schedule.must_wait(1.1, False)
     assert not schedule.is_time_to_repeat(9.0)
     assert schedule.action_received(10)
-    assert not schedule.action_received(10)  # the answer to the repeated image
+    assert not schedule.action_received(10)  # the result of the repeated image
     assert not schedule.must_wait(1.4, True)
     assert schedule.is_due(1.4)
     schedule.pass_time(1)
@@ -134,7 +134,7 @@ def test_paused_time_waits_for_the_result_and_its_command():
     assert not schedule.must_wait(16.8, True) and schedule.actions == 2
 
 
-def test_actions_are_counted_by_the_time_that_they_take_not_by_images():
+def test_executed_actions_are_counted_by_their_duration_not_by_images():
     schedule = Schedule(True, 1.0, 5.0, 0.01)
     schedule.pass_time(7)
     assert schedule.executed(5) == 0
@@ -149,7 +149,7 @@ def test_actions_are_counted_by_the_time_that_they_take_not_by_images():
     assert schedule.executed(5) == 0
 
 
-def test_a_narrow_thing_is_taken_across_and_a_wide_one_at_its_rim():
+def test_a_narrow_object_is_grasped_across_and_a_wide_one_at_its_rim():
     narrow = find_grasp(box([0.1, 0.2, 0.02], [0.05, 0.02, 0.02]), NOTHING, 0.0)
     assert turn(narrow.angle, math.pi / 2) == pytest.approx(0.0, abs=0.4)
     np.testing.assert_allclose(narrow.point[:2], [0.1, 0.2], atol=1e-9)
@@ -160,21 +160,21 @@ def test_a_narrow_thing_is_taken_across_and_a_wide_one_at_its_rim():
     assert np.linalg.norm(other.point - wide.point) > 0.02
 
 
-def test_the_action_that_leaves_the_policy_is_the_experts_within_a_bin():
+def test_the_policys_action_is_the_experts_within_a_bin():
     policy, expert = ExpertPolicy('libero_object'), Expert()
     assert policy.spec.unnorm_key == 'libero_object'
     now = situation()
     chunk = policy.infer(Observation((IMAGE,), 'pick up', now))
-    wanted = expert.act(Situation.read(now))
-    assert np.abs(wanted[:6]).max() > 0.1
-    np.testing.assert_allclose(chunk.actions[0, :6], wanted[:6], rtol=0.0, atol=2 / 255)
+    expected = expert.act(Situation.read(now))
+    assert np.abs(expected[:6]).max() > 0.1
+    np.testing.assert_allclose(chunk.actions[0, :6], expected[:6], rtol=0.0, atol=2 / 255)
     assert chunk.actions[0, 6] == pytest.approx(1.0, abs=2 / 255)  # open
     tokenizer = ActionTokenizer(32000)
     np.testing.assert_array_equal(tokenizer.decode(chunk.token_ids), chunk.normalized[0])
 
 
 def expert_episode(length=150):
-    """Give situations of a hand that goes where the expert asks, float64 (length, 20)."""
+    """Return situations of a hand that follows the expert, float64 (length, 20)."""
     expert, now, found = Expert(), situation(), []
     for _ in range(length):
         found.append(now.copy())
@@ -188,7 +188,7 @@ def expert_episode(length=150):
 
 
 def robot_actions():
-    """Give what a robot gets for each situation of an episode, and what the expert wants."""
+    """Yield the robot's actions and those of the expert for each situation of an episode."""
     file = find_share() / 'config' / 'libero.yaml'
     transforms = yaml.safe_load(file.read_text())['/**']['ros__parameters']['action']['transforms']
     policy = load_policy(PolicyConfig(
@@ -196,51 +196,51 @@ def robot_actions():
         action_transforms=tuple(transforms)))
     expert = Expert()
     for now in expert_episode():
-        wanted = expert.act(Situation.read(now))
+        expected = expert.act(Situation.read(now))
         # LIBERO closes by 1 and opens by -1.
-        wanted[6] = 1.0 - 2.0 * wanted[6]
-        yield policy.infer(Observation((IMAGE,), 'pick up', now)).actions, wanted, transforms
+        expected[6] = 1.0 - 2.0 * expected[6]
+        yield policy.infer(Observation((IMAGE,), 'pick up', now)).actions, expected, transforms
 
 
-def test_the_action_that_reaches_the_benchmarks_controller_is_the_experts_within_a_bin():
-    pairs = [(actions[0], wanted) for actions, wanted, _ in robot_actions()]
-    got, wanted = map(np.array, zip(*pairs))
-    np.testing.assert_allclose(got[:, :6], wanted[:, :6], rtol=0.0, atol=2 / 255)
-    np.testing.assert_array_equal(got[:, 6], wanted[:, 6])
-    assert np.abs(wanted[:, :3]).max(0).min() > 0.3 and set(got[:, 6]) == {-1.0, 1.0}
+def test_the_action_at_the_benchmarks_controller_is_the_experts_within_a_bin():
+    pairs = [(actions[0], expected) for actions, expected, _ in robot_actions()]
+    received, expected = map(np.array, zip(*pairs))
+    np.testing.assert_allclose(received[:, :6], expected[:, :6], rtol=0.0, atol=2 / 255)
+    np.testing.assert_array_equal(received[:, 6], expected[:, 6])
+    assert np.abs(expected[:, :3]).max(0).min() > 0.3 and set(received[:, 6]) == {-1.0, 1.0}
 
 
-def test_the_way_that_the_node_leads_the_arm_is_the_experts_within_a_bin():
+def test_the_planned_motion_is_the_experts_action_within_a_bin():
     pytest.importorskip('ruckig')
     pytest.importorskip('pinocchio')
     libero, robot = find_dataset('libero_spatial'), arms.six_axis_arm()
-    # The limits are those of a stronger arm: here only the way counts that is asked for.
+    # The limits are those of a stronger arm, as only the planned motion is compared.
     robot = replace(robot, limits=replace(robot.limits, velocity=100.0 * robot.limits.velocity,
                                           acceleration=1e4 * robot.limits.acceleration))
     bin_m, bin_rad = (2 / 255 * libero.delta_gain * unit
                       for unit in (libero.position_unit_m, libero.rotation_unit_rad))
     executor = None
-    for actions, wanted, transforms in robot_actions():
+    for actions, expected, transforms in robot_actions():
         if executor is None:
             executor, kinematics, limits = make_executor(
                 robot, transform_description(libero, transforms))
             start = kinematics.pose(HOME[:6])
         executor.start(HOME, 0.0)
         end = plan(executor, actions, 0.0).waypoints[-1]
-        np.testing.assert_allclose(end.pose.position - start.position, 127.5 * bin_m * wanted[:3],
-                                   rtol=0.0, atol=bin_m)
+        np.testing.assert_allclose(end.pose.position - start.position,
+                                   127.5 * bin_m * expected[:3], rtol=0.0, atol=bin_m)
         np.testing.assert_allclose(rotations.vector(end.pose.rotation @ start.rotation.T),
-                                   127.5 * bin_rad * wanted[3:6], rtol=0.0, atol=bin_rad)
-        assert (end.joints[6] > HOME[6]) == (wanted[6] < 0.0)
+                                   127.5 * bin_rad * expected[3:6], rtol=0.0, atol=bin_rad)
+        assert (end.joints[6] > HOME[6]) == (expected[6] < 0.0)
     assert limits.violations.keys() <= {'gripper'}
 
 
-def test_the_expert_needs_the_situation():
+def test_the_expert_refuses_an_observation_without_the_situation():
     with pytest.raises(ObservationError, match='/vla_sim/situation'):
         ExpertPolicy('libero_object').infer(Observation((IMAGE,), 'pick up'))
 
 
-def test_a_recording_is_played_by_its_instruction_and_then_rests(tmp_path):
+def test_a_recording_is_replayed_by_its_instruction_and_ends_at_rest(tmp_path):
     np.save(tmp_path / 'a.npy', np.array([[0.1] * 6 + [-1.0], [0.2] * 6 + [1.0]]))
     (tmp_path / 'recording.json').write_text(json.dumps(
         [{'instruction': 'pick up', 'file': 'a.npy'}]))

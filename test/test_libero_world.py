@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The benchmark itself, under its own Python: the robot's URDF, its controllers, an episode."""
+"""The LIBERO benchmark in its own Python: the robot's URDF, its controllers, an episode."""
 
 import json
 import os
@@ -70,7 +70,7 @@ print('RESULT', json.dumps({'urdf': write_urdf(model), 'poses': poses, 'steps': 
 
 @pytest.fixture(scope='module')
 def world():
-    """Ask a process of the benchmark for everything at once: a world takes long to build."""
+    """Query one process of the benchmark for all tests, as it starts slowly."""
     done = subprocess.run([PYTHON, '-c', PROBE], env=node_environment(os.environ), text=True,
                           capture_output=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith('RESULT ')]
@@ -88,21 +88,21 @@ def test_the_urdf_agrees_with_the_mjcf_by_forward_kinematics(world):
         np.testing.assert_allclose(pose.rotation.ravel(), rotation, atol=1e-6)
 
 
-def test_a_delta_moves_the_benchmarks_arm_as_its_dataset_says(world):
+def test_a_delta_moves_the_benchmarks_arm_by_the_units_of_the_dataset(world):
     libero = find_dataset('libero_spatial')
     metres = 0.2 * libero.position_unit_m * libero.delta_gain
-    for axis, (moved, _) in zip((1, 2), world['steps']):
-        assert moved[axis] / 5 == pytest.approx(metres, rel=0.05)
+    for axis, (moved_m, _) in zip((1, 2), world['steps']):
+        assert moved_m[axis] / 5 == pytest.approx(metres, rel=0.05)
     turned = rotations.vector(np.array(world['steps'][2][1]))
     assert turned[0] / 5 == pytest.approx(0.2 * libero.rotation_unit_rad * libero.delta_gain,
                                           rel=0.05)
 
 
-def test_the_joint_controller_gets_to_its_target(world):
+def test_the_joint_controller_reaches_its_target(world):
     np.testing.assert_allclose(world['left'], 0.0, atol=0.002)
 
 
-def test_an_initial_state_is_the_same_whenever_it_is_restored(world):
+def test_a_restored_initial_state_is_always_the_same(world):
     assert world['same'] and world['states'] == 50 and not world['success']
     assert world['instruction'] == ('pick up the black bowl between the plate and the ramekin '
                                     'and place it on the plate')

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The language model against transformers' own, over the sizes and options of the format."""
+"""The language model gives the logits of transformers, for sizes and options of the format."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def reference(config):
         tie_word_embeddings=config.tie_word_embeddings, initializer_range=0.3)).eval()
 
 
-def copy_of(model, config, attend):
+def our_model_of(model, config, attend):
     """Build ours with the same weights."""
     llama = Llama(config, attend)
     state = {name.removeprefix('model.'): value for name, value in model.state_dict().items()}
@@ -42,9 +42,9 @@ def copy_of(model, config, attend):
         attention, mlp = f'layers.{layer}.self_attn', f'layers.{layer}.mlp'
         for fused, parts in ((f'{attention}.qkv_proj', ['q_proj', 'k_proj', 'v_proj']),
                              (f'{mlp}.gate_up_proj', ['gate_proj', 'up_proj'])):
-            room = fused.rsplit('.', 1)[0]
+            prefix = fused.rsplit('.', 1)[0]
             state[f'{fused}.weight'] = torch.cat(
-                [state.pop(f'{room}.{part}.weight') for part in parts])
+                [state.pop(f'{prefix}.{part}.weight') for part in parts])
     if config.tie_word_embeddings:
         state.pop('lm_head.weight')
     llama.load_state_dict(state)
@@ -54,9 +54,9 @@ def copy_of(model, config, attend):
 @pytest.mark.parametrize('attend', [attend_sdpa, attend_eager], ids=['sdpa', 'eager'])
 @pytest.mark.parametrize('config', CONFIGS.values(), ids=CONFIGS)
 @torch.inference_mode()
-def test_logits_equal_those_of_transformers_for_any_split_of_the_sequence(config, attend):
+def test_logits_equal_those_of_transformers_for_a_sequence_in_pieces(config, attend):
     model = reference(config)
-    llama = copy_of(model, config, attend)
+    llama = our_model_of(model, config, attend)
     ids = torch.randint(config.vocab_size, (1, 20))
     expected = model(ids).logits
     cache, rotary = llama.allocate_cache(24), llama.rotary_table(24)

@@ -8,6 +8,6 @@ pytest.importorskip('torch')
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
-def test_loading_holds_the_weights_once(dtype):
-    """A second copy of half a gigabyte would double this; a tokenizer and buffers do not."""
+def test_loading_a_checkpoint_allocates_its_weights_once(dtype):
+    """The ratio includes a tokenizer and buffers; a second copy of the weights would double it."""
     assert measure(0.5, dtype)['ratio'] < 1.35

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a lookahead may be, and what becomes of a motion whose controller was told nothing."""
+"""Settings of the lookahead, and motion after missing messages."""
 
 from dataclasses import replace
 
@@ -39,39 +39,38 @@ ROBOT = Robot('', '', '', ('a', 'b'), np.zeros(2), (GripperJoint('hand', 0.04, 0
                      np.array([80.0, 60.0, 20.0])))
 
 
-@pytest.mark.parametrize('values, words', [
+@pytest.mark.parametrize('values, message', [
     ({'lead': 0.01}, 'trajectory.lead: got 0.01, it must be below one period of command_rate'),
     ({'lead': 0.01, 'output': 'twist'}, 'where output is not joint_trajectory'),
     ({'lookahead': 0.1, 'motion_rate': 15.0}, 'at least two periods of command_rate, 0.133333'),
     ({'output': 'twist', 'gripper_output': 'together'}, 'where output is twist')])
-def test_settings_that_would_not_move_the_arm_are_refused(values, words):
-    """With what to set instead."""
+def test_settings_that_cannot_move_the_arm_are_refused_with_an_alternative(values, message):
     from vla_ros.control.motion_setup import build_arm
     config = NodeConfig(**{'checkpoint': 'fake', 'robot_file': 'six_axis_arm',
                            'action_space': 'dataset', 'output': 'joint_trajectory', **values})
     with pytest.raises(ParameterError) as refused:
         build_arm(config, SPEC, lambda: '')
-    assert words in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize('output, gripper, resolved', [
     ('joint_state', 'auto', 'together'), ('joint_trajectory', 'auto', 'joint_trajectory'),
     ('position_array', 'auto', 'position_array'), ('twist', 'auto', 'joint_trajectory'),
     ('joint_trajectory', 'together', 'together'), ('twist', 'none', 'none')])
-def test_grippers_follow_the_arm_unless_asked_otherwise(output, gripper, resolved):
-    """Controllers own the joints of an arm, or of a gripper, and refuse others."""
+def test_the_gripper_output_follows_the_arms_unless_it_is_set(output, gripper, resolved):
+    """A controller owns the joints of an arm or of a gripper, and rejects others."""
     assert NodeConfig(output=output, gripper_output=gripper).grippers_as == resolved
 
 
 @pytest.mark.parametrize('change', [
     {'mode': Mode.ESTOP}, {'shadow': True}, {'active': False, 'mode': Mode.WAITING},
     {'mode': Mode.LOADING}])
-def test_a_takeover_of_the_arm_gets_one_last_braking_message(change):
-    """To where the others went; then silence. An arm at rest needs none."""
-    gates = ActionLimits(ActionLimitSettings(), ROBOT.limits, None, 2)
+def test_a_silenced_controller_gets_one_last_braking_message(change):
+    """After it no message is sent. An arm at rest gets none."""
+    limits = ActionLimits(ActionLimitSettings(), ROBOT.limits, None, 2)
     dataset = DatasetDescription('own', 0.2, 'joint_delta', grippers=(Gripper(2, 1.0, 0.0),))
-    executor = TrajectoryExecutor(ROBOT, ActionReader(dataset, ROBOT, 3), gates, Timing(0.2))
-    arm = Arm(ROBOT, executor, gates, lookahead=0.2)
+    executor = TrajectoryExecutor(ROBOT, ActionReader(dataset, ROBOT, 3), limits, Timing(0.2))
+    arm = Arm(ROBOT, executor, limits, lookahead=0.2)
     arm.measurements.take(ROBOT.names, [0.0, 0.0, 0.0], 0.0)
     plan_start = arm.plan_start(0.0)
     running = State(Mode.RUNNING, active=True)
@@ -86,17 +85,16 @@ def test_a_takeover_of_the_arm_gets_one_last_braking_message(change):
     last = arm.tick(silent, 0.203)
     assert last.is_last and not last.is_shadow
     assert not last.lookahead.velocities[-1].any()
-    # It goes no further than braking needs; what was sent before would.
+    # It moves no further than braking needs; the previous message would.
     assert last.lookahead.positions[-1][0] < moving.lookahead.positions[-1][0]
     assert not arm.owes_stop(silent, 0.203)
     assert arm.tick(silent, 0.213) is None
 
 
-def test_after_a_stall_the_motion_goes_on_from_where_the_controller_braked_to():
-    """Not from where the plan would be: that would be a jump."""
-    gates = ActionLimits(ActionLimitSettings(), ROBOT.limits, None, 2)
+def test_after_a_stall_motion_continues_from_the_position_to_which_the_controller_braked():
+    limits = ActionLimits(ActionLimitSettings(), ROBOT.limits, None, 2)
     dataset = DatasetDescription('own', 0.2, 'joint_delta', grippers=(Gripper(2, 1.0, 0.0),))
-    executor = TrajectoryExecutor(ROBOT, ActionReader(dataset, ROBOT, 3), gates, Timing(0.2))
+    executor = TrajectoryExecutor(ROBOT, ActionReader(dataset, ROBOT, 3), limits, Timing(0.2))
     executor.start(np.zeros(3), 0.0)
     executor.execute(executor.plan(np.tile([0.15, -0.1, 0.5], (8, 1)), executor.plan_start(0.0)))
     controller = TrajectoryController(ROBOT.names, 'jazzy', np.zeros(3))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""LoRA adapters against peft's own merge, and switching between several."""
+"""LoRA adapters give the logits of a merge by peft, and are switched."""
 
 import json
 import shutil
@@ -36,8 +36,8 @@ VARIANTS = {
 }
 
 
-def skeleton(weights):
-    """Make modules of the official names that hold the linear layers and nothing else."""
+def linear_layers_of(weights):
+    """Build modules with the official names that hold only the linear layers."""
     root = torch.nn.Module()
     for key, tensor in weights.items():
         *path, leaf = key.removesuffix('.weight').split('.')
@@ -56,14 +56,14 @@ def skeleton(weights):
 
 @pytest.fixture(scope='session')
 def adapters(golden_checkpoints, tmp_path_factory):
-    """Let peft write each variant, and a checkpoint into which peft merged it."""
+    """Write each variant by peft, and a checkpoint into which peft has merged it."""
     base = golden_checkpoints['float32']
     weights = load_file(base / 'model.safetensors')
     folders = {}
     for name, settings in VARIANTS.items():
         torch.manual_seed(len(folders))
         config = peft.LoraConfig(**{'target_modules': list(LINEAR), **settings})
-        model = peft.get_peft_model(skeleton(weights), config)
+        model = peft.get_peft_model(linear_layers_of(weights), config)
         for key, parameter in model.named_parameters():
             if 'lora_B' in key:
                 torch.nn.init.normal_(parameter, std=0.05)
@@ -86,7 +86,7 @@ def load(checkpoint, adapters=None, **settings):
 
 @torch.inference_mode()
 def logits(policy):
-    """Score the whole sequence of the first golden case."""
+    """Compute the logits of the whole sequence of the first golden case."""
     network = policy.engine.network
     ids = torch.tensor([*CASE['input_ids'], 29871])
     pixels = torch.from_numpy(policy.image_processor(rgb(CASE['image'])))[None]
@@ -100,7 +100,7 @@ def logits(policy):
 
 
 @pytest.mark.parametrize('name', VARIANTS)
-def test_a_merged_adapter_gives_the_logits_of_pefts_own_merge(golden_checkpoints, adapters, name):
+def test_a_merged_adapter_gives_the_logits_of_a_merge_by_peft(golden_checkpoints, adapters, name):
     ours = logits(load(golden_checkpoints['float32'], {name: adapters[name] / 'adapter'}))
     reference = logits(load(adapters[name] / 'merged'))
     # The size of these logits is about 15: a relative 1e-5 is what float32 can keep.
@@ -108,7 +108,7 @@ def test_a_merged_adapter_gives_the_logits_of_pefts_own_merge(golden_checkpoints
     assert (ours - logits(load(golden_checkpoints['float32']))).abs().max() > 0.1
 
 
-def test_each_of_several_adapters_can_be_the_active_one(golden_checkpoints, adapters):
+def test_each_of_several_adapters_can_be_active(golden_checkpoints, adapters):
     names = ['patterns', 'queries', 'rslora']
     policy = load(golden_checkpoints['float32'],
                   {name: adapters[name] / 'adapter' for name in names}, adapter='queries')
@@ -116,14 +116,14 @@ def test_each_of_several_adapters_can_be_the_active_one(golden_checkpoints, adap
     for name in ('queries', *names):
         reference = logits(load(adapters[name] / 'merged'))
         policy.select_adapter(name)
-        # Beside the base, not in it: other roundings, in logits of about 15.
+        # Added beside the base weights, not merged: other roundings, in logits of about 15.
         torch.testing.assert_close(logits(policy), reference, rtol=1e-5, atol=2e-4)
     policy.select_adapter(None)
     assert torch.equal(logits(policy), base)
 
 
-def test_switching_twenty_times_changes_no_weight_and_allocates_no_memory(golden_checkpoints,
-                                                                          adapters):
+def test_switching_adapters_changes_no_weight_and_allocates_no_memory(
+        golden_checkpoints, adapters):
     names = ['plain', 'queries']
     policy = load(golden_checkpoints['bfloat16'],
                   {name: adapters[name] / 'adapter' for name in names}, dtype='bfloat16')
@@ -131,30 +131,30 @@ def test_switching_twenty_times_changes_no_weight_and_allocates_no_memory(golden
     for name in (*names, None):
         policy.select_adapter(name)
         first[name] = logits(policy)
-    places = storage(policy)
-    for turn in range(20):
-        policy.select_adapter([*names, None][turn % 3])
+    addresses = storage(policy)
+    for number in range(20):
+        policy.select_adapter([*names, None][number % 3])
     for name in (*names, None):
         policy.select_adapter(name)
         assert torch.equal(logits(policy), first[name]), name
-    assert storage(policy) == places
+    assert storage(policy) == addresses
 
 
 def storage(policy):
-    """Address and size of every tensor of the network."""
+    """Return address and size of every tensor of the network."""
     tensors = dict(policy.engine.network.named_parameters())
     tensors |= dict(policy.engine.network.named_buffers())
     return {name: (tensor.data_ptr(), tensor.nbytes) for name, tensor in tensors.items()}
 
 
-def test_a_merged_adapter_leaves_no_second_copy(golden_checkpoints, adapters):
+def test_a_merged_adapter_leaves_no_second_copy_of_the_weights(golden_checkpoints, adapters):
     base = storage(load(golden_checkpoints['float32']))
     merged = storage(load(golden_checkpoints['float32'], {'plain': adapters['plain'] / 'adapter'}))
     assert {name: size for name, (_, size) in merged.items()} == \
         {name: size for name, (_, size) in base.items()}
 
 
-def test_a_single_adapter_was_merged_and_cannot_be_switched_off(golden_checkpoints, adapters):
+def test_a_single_adapter_is_merged_and_cannot_be_switched_off(golden_checkpoints, adapters):
     policy = load(golden_checkpoints['float32'], {'plain': adapters['plain'] / 'adapter'})
     policy.select_adapter('plain')
     with pytest.raises(ParameterError, match='give several adapters'):
@@ -173,8 +173,8 @@ def test_vla_predict_takes_adapters_by_name(golden_checkpoints, adapters, tmp_pa
     for extra in ([], ['--adapter', f'q={adapters["queries"] / "adapter"}', '--active-adapter',
                        'a']):
         assert main([*command, '--adapter', f'a={adapters["plain"] / "adapter"}', *extra]) == 0
-        answer = json.loads(capsys.readouterr().out)
-        assert answer['token_ids'] == list(expected.token_ids)
+        result = json.loads(capsys.readouterr().out)
+        assert result['token_ids'] == list(expected.token_ids)
 
 
 @pytest.mark.parametrize(('change', 'named'), [
@@ -193,7 +193,7 @@ def test_unsupported_lora_variants_are_refused_by_name(adapters, tmp_path, chang
         read_adapter(tmp_path / 'a')
 
 
-def test_adapters_that_do_not_fit_are_clear_errors(golden_checkpoints, adapters, tmp_path):
+def test_adapters_that_do_not_fit_are_refused(golden_checkpoints, adapters, tmp_path):
     shutil.copytree(adapters['plain'] / 'adapter', tmp_path / 'a')
     file = tmp_path / 'a' / 'adapter_model.safetensors'
     pairs = load_file(file)

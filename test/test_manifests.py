@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the manifests say is true, and colcon can read it."""
+"""The manifests are valid, complete and readable for colcon."""
 
 import ast
 import importlib
@@ -24,7 +24,7 @@ HEAD = ('name', 'version', 'description', 'maintainer', 'license', 'url', 'autho
 TAIL = ('group_depend', 'member_of_group', 'export')
 SCHEMA = 'http://download.ros.org/schema/package_format3.xsd'
 
-#: The rosdep key of each import that is called something else.
+#: The rosdep key of each import that has another name.
 ROSDEP_KEYS = {
     'PIL': 'python3-pil',
     'matplotlib': 'python3-matplotlib',
@@ -32,26 +32,26 @@ ROSDEP_KEYS = {
     'tqdm': 'python3-tqdm',
     'yaml': 'python3-yaml',
 }
-#: What a requirements file brings; no rosdep key resolves it from a distribution's packages.
+#: Packages of a requirements file; no rosdep key resolves them to a distribution's packages.
 WITHOUT_KEY = {'anyio', 'av', 'bitsandbytes', 'flash_attn', 'h11', 'huggingface_hub', 'iceoryx2',
                'libero', 'mcap', 'mcap_ros2', 'msgpack', 'mujoco', 'peft', 'pyarrow', 'ray',
                'ruckig', 'safetensors', 'starlette', 'tokenizers', 'torch', 'transformers',
                'triton', 'uvicorn', 'vla_ros', 'vla_ros_msgs', 'websockets', 'zenoh',
                'zmq'}
 
-#: Of requirements-train.txt, beside those above.
+#: Further packages of requirements-train.txt.
 TRAINING = {'accelerate'}
 
 
 def parse(manifest):
-    """Read a manifest as colcon does; give the package and what the parser warned of."""
+    """Read a manifest as colcon does; return the package and the warnings of the parser."""
     package = pytest.importorskip('catkin_pkg.package')
     warnings = []
     return package.parse_package(ROOT / manifest, warnings=warnings), warnings
 
 
 def setup_argument(name):
-    """Give what setup.py says under a name; it must be a literal."""
+    """Return the literal value of an argument in setup.py."""
     for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text())):
         if isinstance(node, ast.keyword) and node.arg == name:
             return ast.literal_eval(node.value)
@@ -63,7 +63,7 @@ def executables():
 
 
 def imports_of(folder):
-    """Give the top-level names that the Python files of a folder import anywhere in them."""
+    """Yield the top-level names that the Python files of a folder import anywhere."""
     for path in (ROOT / folder).rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             if isinstance(node, ast.Import):
@@ -73,8 +73,8 @@ def imports_of(folder):
 
 
 @pytest.mark.parametrize('manifest', MANIFESTS)
-def test_colcon_can_read_it(manifest):
-    # A manifest that it cannot read makes colcon build plain Python, without a word.
+def test_colcon_reads_the_manifest_without_warnings(manifest):
+    # With a manifest that it cannot read, colcon builds plain Python without a warning.
     _, warnings = parse(manifest)
     assert warnings == []
 
@@ -88,7 +88,7 @@ def test_elements_of_package_xml_are_in_the_order_of_the_schema(manifest):
 
 
 @pytest.mark.parametrize('manifest', MANIFESTS)
-def test_schema(manifest):
+def test_the_manifest_conforms_to_the_schema(manifest):
     if shutil.which('xmllint') is None:
         pytest.skip('xmllint is not installed: sudo apt install libxml2-utils')
     done = subprocess.run(['xmllint', '--noout', '--schema', SCHEMA, str(ROOT / manifest)],
@@ -98,7 +98,7 @@ def test_schema(manifest):
     assert done.returncode == 0, done.stderr
 
 
-def test_versions_agree():
+def test_all_versions_are_the_same():
     newest = re.search(r'^(\d+\.\d+\.\d+) \(', (ROOT / 'CHANGELOG.rst').read_text(), re.MULTILINE)
     assert newest is not None
     versions = {'vla_ros/__init__.py': vla_ros.__version__, 'CHANGELOG.rst': newest[1],
@@ -108,7 +108,7 @@ def test_versions_agree():
 
 
 @pytest.mark.parametrize('executable', executables(), ids=lambda line: line.partition(' ')[0])
-def test_executable_has_a_main(executable):
+def test_an_entry_point_names_a_function_that_exists(executable):
     module, _, function = executable.partition('=')[2].strip().partition(':')
     if module == 'vla_ros.ros.node':
         pytest.importorskip('rclpy')
@@ -116,7 +116,7 @@ def test_executable_has_a_main(executable):
 
 
 @pytest.mark.parametrize('manifest', MANIFESTS)
-def test_no_key_needs_pip(manifest):
+def test_no_rosdep_key_needs_pip(manifest):
     # rosdistro takes no package with such a key, and rosdep cannot install one under PEP 668.
     package, _ = parse(manifest)
     names = {one.name for one in package.exec_depends + package.build_depends

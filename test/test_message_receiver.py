@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The camera's thread does not end in silence."""
+"""The receiver's thread survives exceptions and reports its end."""
 
 import queue
 
@@ -20,7 +20,7 @@ DEADLINE = 20.0
 
 @pytest.fixture
 def node():
-    """Give a node that nobody spins."""
+    """Yield a node without an executor."""
     context = Context()
     rclpy.init(context=context, domain_id=next_domain())
     found = rclpy.create_node('receiver', context=context)
@@ -30,7 +30,7 @@ def node():
 
 
 def receive(node, take):
-    """Start a receiver; give it, its publisher, and what ends it."""
+    """Start a receiver; return it, its publisher, and a queue of reasons of its end."""
     ended: queue.Queue = queue.Queue()
     subscription = node.create_subscription(Bool, 'topic', lambda _: None, 10,
                                             callback_group=LoopGroup())
@@ -39,23 +39,23 @@ def receive(node, take):
     return receiver, publisher, ended
 
 
-def test_a_message_that_cannot_be_taken_does_not_end_the_receiver(node):
+def test_an_exception_of_the_callback_does_not_end_the_receiver(node):
     taken: queue.Queue = queue.Queue()
 
     def take(message):
         taken.put(message.data)
-        raise ValueError('not this one')
+        raise ValueError('invalid message')
     receiver, publisher, ended = receive(node, take)
-    for word in (True, False):
-        publisher.publish(Bool(data=word))
-        assert taken.get(timeout=DEADLINE) is word
+    for value in (True, False):
+        publisher.publish(Bool(data=value))
+        assert taken.get(timeout=DEADLINE) is value
     receiver.stop()
     assert ended.empty()
 
 
-def test_the_reason_of_its_end_is_reported(node):
+def test_an_exit_of_the_callback_is_reported(node):
     def take(message):
-        raise SystemExit('a library has had enough')
+        raise SystemExit('a library exits')
     receiver, publisher, ended = receive(node, take)
     publisher.publish(Bool())
     assert isinstance(ended.get(timeout=DEADLINE), SystemExit)

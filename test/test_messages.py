@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Messages are read and filled."""
+"""Conversion of image messages, with and without cv_bridge."""
 
 import math
 import sys
@@ -20,14 +20,14 @@ from vla_ros.ros.messages import image_rgb  # noqa: E402
 
 
 def yuv_image():
-    """Give an image that numpy alone does not read."""
+    """Return an image in an encoding that needs cv_bridge."""
     image = Image(encoding='yuv422', height=2, width=2, step=4)
     image.data.frombytes(bytes(8))
     return image
 
 
 def install_cv_bridge(monkeypatch, convert):
-    """Put something in the place of cv_bridge, with the module that tells the real one."""
+    """Replace cv_bridge, with the module by which the real one is recognised."""
     modules = {name: ModuleType(name) for name in (
         'cv_bridge', 'cv_bridge.boost', 'cv_bridge.boost.cv_bridge_boost')}
     modules['cv_bridge'].CvBridge = lambda: SimpleNamespace(imgmsg_to_cv2=convert)
@@ -36,7 +36,6 @@ def install_cv_bridge(monkeypatch, convert):
 
 
 def test_a_view_shares_the_memory_of_the_message():
-    """Nothing is copied where the encoding allows."""
     image = Image(encoding='bgr8', height=1, width=1, step=3)
     image.data.frombytes(bytes([1, 2, 3]))
     pixels = image_rgb(image)
@@ -44,8 +43,8 @@ def test_a_view_shares_the_memory_of_the_message():
     assert np.shares_memory(pixels, np.frombuffer(image.data, np.uint8))
 
 
-def test_other_encodings_need_cv_bridge(monkeypatch):
-    """The error names the encoding and the way out; the stand-in from PyPI does not do."""
+def test_other_encodings_without_cv_bridge_are_an_error_with_the_package_to_install(monkeypatch):
+    """The package cv_bridge of PyPI is not the real one."""
     monkeypatch.setitem(sys.modules, 'cv_bridge', ModuleType('cv_bridge'))
     monkeypatch.delenv('ROS_DISTRO', raising=False)
     with pytest.raises(ImageError, match=r"'yuv422'.*ros-\$ROS_DISTRO-cv-bridge"):
@@ -57,18 +56,17 @@ def test_other_encodings_need_cv_bridge(monkeypatch):
         image_rgb(Image(encoding='h264', height=2, width=2, step=4))
 
 
-def test_cv_bridge_converts_where_it_is_installed(monkeypatch):
-    """To RGB."""
+def test_cv_bridge_converts_other_encodings_to_rgb(monkeypatch):
     converted = np.full((2, 2, 3), 7, np.uint8)
-    asked = []
-    install_cv_bridge(monkeypatch, lambda *request: (asked.append(request), converted)[1])
+    requests = []
+    install_cv_bridge(monkeypatch, lambda *request: (requests.append(request), converted)[1])
     image = yuv_image()
     assert image_rgb(image) is converted
-    assert asked == [(image, 'rgb8')]
+    assert requests == [(image, 'rgb8')]
 
 
 def test_every_error_of_cv_bridge_is_an_image_error(monkeypatch):
-    """It has errors of its own, and those of OpenCV."""
+    """It raises errors of its own and those of OpenCV."""
     def convert(*request):
         raise TypeError('buffer is too small')
 
@@ -78,9 +76,9 @@ def test_every_error_of_cv_bridge_is_an_image_error(monkeypatch):
 
 
 def test_an_image_without_a_stamp_has_no_age():
-    """A camera that does not stamp gives no wrong age."""
+    """A camera may leave its stamps at zero."""
     image = Image()
-    answer = SimpleNamespace(frame=SimpleNamespace(image=image))
-    assert math.isnan(age(answer, 10 ** 18))
+    result = SimpleNamespace(frame=SimpleNamespace(image=image))
+    assert math.isnan(age(result, 10 ** 18))
     image.header.stamp.sec = 1
-    assert age(answer, 3 * 10 ** 9) == 2.0
+    assert age(result, 3 * 10 ** 9) == 2.0

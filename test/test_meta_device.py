@@ -26,14 +26,14 @@ print(sorted({'sympy', 'torch._dynamo'} & sys.modules.keys()))
 """
 
 
-def test_a_module_is_built_and_filled_without_torchs_compiler():
-    """To import that takes as long as to import torch, each time that a model is loaded."""
+def test_a_module_is_built_and_materialized_without_importing_torchs_compiler():
+    """The import of the compiler takes as long as that of torch."""
     done = subprocess.run([sys.executable, '-c', LOADED], capture_output=True, text=True,
                           timeout=120, check=False)
     assert (done.stdout, done.returncode) == ('[]\n', 0), done.stderr
 
 
-def test_a_module_on_the_meta_device_has_shapes_and_then_memory():
+def test_a_module_on_the_meta_device_has_shapes_and_gets_memory_when_materialized():
     before = torch.get_rng_state()
     with on_meta_device():
         module = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
@@ -46,4 +46,4 @@ def test_a_module_on_the_meta_device_has_shapes_and_then_memory():
         assert not parameter.requires_grad
     assert not module.training
     drawn = nn.Linear(4, 3)
-    assert drawn.weight.std() > 0, 'outside of it values are drawn as ever'
+    assert drawn.weight.std() > 0, 'outside of the context values are initialized as usual'

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-A package that is not installed is one line: which one, which file lists it, which command.
+A missing package is one line with the package, its requirements file and the command.
 
 The packages are hidden from a fresh interpreter, which runs an executable as it is installed.
 """
@@ -42,8 +42,8 @@ try:
 except VlaError as error:
     sys.exit(str(error))
 """
-#: An executable's words, and what it cannot do without.
-WORDS = {
+#: Arguments of each executable.
+ARGUMENTS = {
     'vla_predict': '--checkpoint {checkpoint} --image {image} --instruction stop --device cpu',
     'vla_serve': '--checkpoint {checkpoint} --device cpu',
     'vla_train': '--out {folder}/out --data {folder}/data --samples 8',
@@ -72,18 +72,18 @@ NEEDS = [
 DISTRIBUTIONS = {'PIL': 'pillow', 'yaml': 'pyyaml'}
 
 
-def hide(names, code, *words):
-    return subprocess.run([sys.executable, '-c', HIDE + code, names, *words], text=True,
+def hide(names, code, *arguments):
+    return subprocess.run([sys.executable, '-c', HIDE + code, names, *arguments], text=True,
                           capture_output=True, cwd=find_share(), timeout=120)
 
 
-def run(program, hidden, **places):
-    words = WORDS[program].format(**places).split()
-    return hide(hidden, RUN, program, *words)
+def run(program, hidden, **paths):
+    arguments = ARGUMENTS[program].format(**paths).split()
+    return hide(hidden, RUN, program, *arguments)
 
 
 @pytest.fixture
-def places(tmp_path, golden_checkpoints):
+def paths(tmp_path, golden_checkpoints):
     image = tmp_path / 'image.npy'
     np = pytest.importorskip('numpy')
     np.save(image, np.zeros((8, 8, 3), np.uint8))
@@ -91,10 +91,10 @@ def places(tmp_path, golden_checkpoints):
 
 
 @pytest.mark.parametrize(('program', 'name', 'requirements'), NEEDS)
-def test_one_line_names_package_file_and_command(places, program, name, requirements):
+def test_a_missing_package_is_one_line_with_its_remedy(paths, program, name, requirements):
     if program in ('vla_sim', 'vla_inference_node', 'vla_eval', 'vla_demo'):
         pytest.importorskip('rclpy')
-    done = run(program, name, **places)
+    done = run(program, name, **paths)
     assert done.returncode == 2, done.stderr
     assert done.stdout == ''
     (line,) = done.stderr.splitlines()
@@ -107,8 +107,8 @@ def test_one_line_names_package_file_and_command(places, program, name, requirem
 
 
 @pytest.mark.parametrize('program', ['vla_demo', 'vla_eval', 'vla_sim', 'vla_inference_node'])
-def test_without_ros_one_line_says_what_to_source(places, program):
-    done = run(program, 'rclpy', **places)
+def test_without_ros_one_line_says_to_source_setup_bash(paths, program):
+    done = run(program, 'rclpy', **paths)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f'{program}: ')
@@ -116,21 +116,21 @@ def test_without_ros_one_line_says_what_to_source(places, program):
     assert 'source the setup.bash of a ROS 2 installation' in line
 
 
-def test_a_package_of_ros_is_named_with_its_apt_package(places):
+def test_a_missing_ros_package_is_named_with_its_apt_package(paths):
     pytest.importorskip('rclpy')
-    done = run('vla_inference_node', 'diagnostic_msgs', **places)
+    done = run('vla_inference_node', 'diagnostic_msgs', **paths)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.endswith('run: sudo apt install ros-$ROS_DISTRO-diagnostic-msgs')
 
 
 @pytest.mark.parametrize('name', ['torch', 'tokenizers', 'safetensors'])
-def test_the_node_reports_a_missing_package_of_its_policy(places, name):
-    done = hide(name, LOAD, str(places['checkpoint']))
+def test_the_node_reports_a_missing_package_of_its_policy(paths, name):
+    done = hide(name, LOAD, str(paths['checkpoint']))
     assert done.stderr.startswith(f'policy local: the Python package {name} is not installed for')
 
 
-def test_the_doctor_runs_without_optional_packages(places):
+def test_the_doctor_runs_without_optional_packages(paths):
     done = hide('numpy,PIL,yaml,torch,transformers,tokenizers,safetensors,rclpy,tqdm', RUN,
                 'vla_doctor')
     assert (done.returncode, done.stderr) == (1, '')
@@ -139,31 +139,31 @@ def test_the_doctor_runs_without_optional_packages(places):
                          done.stdout, re.MULTILINE), done.stdout
 
 
-def test_an_unlisted_package_is_named_alone():
+def test_a_package_in_no_requirements_file_is_installed_by_its_name():
     error = missing_package('policy a:b', ModuleNotFoundError(name='somebody.module'))
     assert str(error).endswith(f'run: {shlex.quote(sys.executable)} -m pip install somebody')
 
 
-def test_a_broken_package_is_distinguished_from_a_missing_one():
+def test_a_package_that_cannot_be_imported_is_named_with_the_error():
     error = missing_package('motion', ImportError('libruckig.so:\n no such file', name='ruckig'))
     assert 'the Python package ruckig cannot be imported by' in str(error)
     assert '(libruckig.so: no such file)' in str(error)
 
 
-def test_a_missing_module_of_our_own_stays_a_traceback():
+def test_a_missing_module_of_vla_ros_stays_a_traceback():
     with pytest.raises(ModuleNotFoundError):
         missing_package('vla_predict', ModuleNotFoundError(name='vla_ros.nowhere'))
 
 
 @pytest.mark.parametrize('requirements', ['requirements.txt', 'requirements-serve.txt'])
-def test_the_command_is_one_that_bash_and_pip_can_read(requirements):
+def test_the_suggested_command_is_accepted_by_bash_and_pip(requirements):
     command = install_command(requirements)
-    # The same line, asked for its plan without an index: pip reads both files before it looks.
+    # A dry run without an index: pip reads both files before it looks for packages.
     done = subprocess.run(['bash', '-c', f'{command} --dry-run --no-index --no-deps'],
                           capture_output=True, text=True)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0 or 'No matching distribution' in said, said
-    assert 'Could not open' not in said and 'Invalid requirement' not in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0 or 'No matching distribution' in output, output
+    assert 'Could not open' not in output and 'Invalid requirement' not in output
 
 
 def test_every_executable_is_a_console_script():

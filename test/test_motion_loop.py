@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The motion's own thread: simulated time passes, and the arm moves by it, whatever else waits."""
+"""The thread of the motion loop ticks by simulated time, without an executor."""
 
 import math
 import threading
@@ -23,12 +23,12 @@ from vla_ros.ros.motion_loop import LoopGroup  # noqa: E402
 from vla_ros.ros.motion_loop import MotionLoop  # noqa: E402
 
 _STEP, _PERIOD = 0.01, 0.02
-_PATIENCE = 20.0
+_TIMEOUT = 20.0
 
 
 @pytest.fixture
 def node():
-    """Give a node that lives by simulated time, and that nobody spins."""
+    """Yield a node with simulated time and without an executor."""
     context = Context()
     rclpy.init(context=context, domain_id=next_domain())
     found = rclpy.create_node('simulated', context=context, parameter_overrides=[
@@ -38,16 +38,16 @@ def node():
     context.try_shutdown()
 
 
-def test_simulated_time_and_its_ticks_wait_for_no_executor(node):
-    """Every second step of the clock is a tick, also after it was set back."""
-    ticks, paces = [], []
+def test_simulated_time_drives_ticks_without_an_executor(node):
+    """Every second step of the clock is a tick, also after the clock was set back."""
+    ticks, periods = [], []
 
     def now():
         return node.get_clock().now().nanoseconds / 1e9
 
-    button = node.create_subscription(Bool, 'arm/estop', lambda _: None, 1,
+    emergency_stop = node.create_subscription(Bool, 'arm/estop', lambda _: None, 1,
                                       callback_group=LoopGroup())
-    loop = MotionLoop(node, [button], lambda: None, lambda: ticks.append(now()), _PERIOD,
+    loop = MotionLoop(node, [emergency_stop], lambda: None, lambda: ticks.append(now()), _PERIOD,
                       lambda: math.inf)
     clock = node.create_publisher(Clock, '/clock', 10)
     thread = threading.Thread(target=loop.run)
@@ -61,19 +61,19 @@ def test_simulated_time_and_its_ticks_wait_for_no_executor(node):
                 clock.publish(Clock(clock=moment.to_msg()))
                 wait_until(lambda: now() == moment.nanoseconds / 1e9)
             wait_until(lambda: ticks[-1] > start + 18 * _STEP - 1e-3)
-            # The first ones catch up with a time that has only just begun.
-            paces.append(np.diff(ticks[-8:]))
+            # The first ticks catch up with the new time.
+            periods.append(np.diff(ticks[-8:]))
     finally:
         loop.end()
-        thread.join(_PATIENCE)
+        thread.join(_TIMEOUT)
     assert not thread.is_alive()
-    np.testing.assert_allclose(paces, np.full((2, 7), _PERIOD), atol=1e-6)
+    np.testing.assert_allclose(periods, np.full((2, 7), _PERIOD), atol=1e-6)
 
 
 def wait_until(condition):
-    """Wait until something holds that no message tells of."""
+    """Poll a condition that no message announces."""
     pause = threading.Event()
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT
     while not condition():
-        assert time.monotonic() < end, f'not within {_PATIENCE} s'
+        assert time.monotonic() < end, f'not within {_TIMEOUT} s'
         pause.wait(0.001)

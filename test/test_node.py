@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node between real processes: what goes in over DDS and what comes out."""
+"""The node as a process: inputs and outputs over DDS."""
 
 from collections.abc import Iterator
 import itertools
@@ -37,13 +37,13 @@ NODE = '/vla_inference_node'
 
 @pytest.fixture(scope='module')
 def shared() -> Iterator[tuple[NodeProcess, Observer]]:
-    """Run one node for all tests that leave it as they found it: running."""
+    """Run one node for all tests that leave it running."""
     with running_node(status__period='0.05') as node_and_observer:
         yield node_and_observer
 
 
-def give(observer: Observer, node: NodeProcess, instruction: str) -> int:
-    """Change the instruction; give how many frames had failed before."""
+def set_instruction(observer: Observer, node: NodeProcess, instruction: str) -> int:
+    """Change the instruction; return the number of frames that have failed."""
     assert not set_parameter(observer, node, 'instruction', instruction)
     observer.wait(lambda: observer.diagnostics
                   and observer.diagnostics[-1]['instruction'] == instruction, instruction, node)
@@ -53,7 +53,7 @@ def give(observer: Observer, node: NodeProcess, instruction: str) -> int:
 
 
 def set_parameter(observer: Observer, node: NodeProcess, name: str, value: object) -> str:
-    """Set a parameter from outside; give why not, or nothing."""
+    """Set a parameter by its service; return the reason of a refusal, or an empty text."""
     request = SetParameters.Request(
         parameters=[Parameter(name, value=value).to_parameter_msg()])
     result = observer.call(SetParameters, f'{NODE}/set_parameters', request, node).results[0]
@@ -61,43 +61,43 @@ def set_parameter(observer: Observer, node: NodeProcess, name: str, value: objec
 
 
 def get_parameter(observer: Observer, node: NodeProcess, name: str) -> ParameterValue:
-    """Ask for a parameter from outside."""
+    """Get a parameter by its service."""
     request = GetParameters.Request(names=[name])
     return observer.call(GetParameters, f'{NODE}/get_parameters', request, node).values[0]
 
 
 def change_state(observer: Observer, node: NodeProcess, transition: int) -> bool:
-    """Ask for a lifecycle transition."""
+    """Request a lifecycle transition."""
     request = ChangeState.Request(transition=Transition(id=transition))
     return observer.call(ChangeState, f'{NODE}/change_state', request, node).success
 
 
 def lifecycle_state(observer: Observer, node: NodeProcess) -> str:
-    """Ask for the lifecycle state."""
+    """Get the lifecycle state."""
     request = GetState.Request()
     return observer.call(GetState, f'{NODE}/get_state', request, node).current_state.label
 
 
 def show_until_commanded(observer: Observer, node: NodeProcess, red: int) -> JointState:
-    """Show an image, again and again as a camera does, until a command answers it."""
+    """Publish an image repeatedly until a command of it arrives."""
     observer.wait_for_match(observer.camera, node)
 
-    def answer() -> object:
+    def find_command() -> object:
         return next((command for command in reversed(observer.commands)
                      if command.position[0] == red), None)
     with observer.changed:
         for _ in range(300):
             observer.show(camera_image(red))
-            if observer.changed.wait_for(answer, 0.1):
-                return answer()
+            if observer.changed.wait_for(find_command, 0.1):
+                return find_command()
     raise AssertionError(node.report(f'no command for the image {red}'))
 
 
-def test_stamp_and_frame_travel_from_image_to_command(
+def test_a_command_carries_the_stamp_and_frame_of_its_image(
         shared: tuple[NodeProcess, Observer]) -> None:
-    """One image, one command, under the names of the dimensions."""
+    """The command of an image has the names of the dimensions."""
     node, observer = shared
-    give(observer, node, 'task 5')
+    set_instruction(observer, node, 'task 5')
     observer.wait_for_state('WAITING', node, 'no image on /camera/image_raw')
     observer.show(camera_image(7, stamp=123_000_000_456))
     observer.wait(lambda: observer.commands, 'a command', node)
@@ -110,10 +110,10 @@ def test_stamp_and_frame_travel_from_image_to_command(
 
 
 def test_loading_does_not_block_the_executor() -> None:
-    """Status, parameters and lifecycle services answer while weights are loaded."""
+    """Status, parameters and lifecycle services respond while weights are loaded."""
     with running_node('endless_loading') as (node, observer):
-        said = observer.wait_for_state('LOADING', node, 'loading a fake for ever')
-        assert said['loading [%]'] == '50'
+        status = observer.wait_for_state('LOADING', node, 'loading a fake for ever')
+        assert status['loading [%]'] == '50'
         assert get_parameter(observer, node, 'device').string_value == 'auto'
         assert lifecycle_state(observer, node) == 'configuring'
         assert not set_parameter(observer, node, 'instruction', 'task 1')
@@ -121,8 +121,7 @@ def test_loading_does_not_block_the_executor() -> None:
                       'the new instruction', node)
 
 
-def test_newest_frame_wins() -> None:
-    """Of the frames that come in during an inference only the last is answered."""
+def test_only_the_newest_frame_that_waits_is_inferred() -> None:
     with running_node('stepwise', instruction='task 1', status__period='0.05') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')
         observer.wait_for_match(observer.camera, node)
@@ -132,19 +131,19 @@ def test_newest_frame_wins() -> None:
                           f'frame {red}', node)
             if red == 1:
                 line = node.wait_for_line('inferring [1,')
-        node.let_answer()
+        node.finish_inference()
         node.wait_for_line('inferring [10,', after=line)
-        assert len(node.lines) == line + 1, node.report('another was answered')
-        # The topic holds one command: the next may take the place of one that was not yet taken.
+        assert len(node.lines) == line + 1, node.report('another frame was inferred')
+        # The topic holds one command: the next one may replace it before it is received.
         observer.wait(lambda: observer.commands, 'the first command', node)
-        node.let_answer()
+        node.finish_inference()
         observer.wait(lambda: len(observer.commands) == 2, 'two commands', node)
         observer.wait(lambda: observer.diagnostics[-1]['commands sent'] == '2', 'both', node)
         assert observer.diagnostics[-1]['frames dropped'] == '8'
 
 
 def malformed_images() -> list[Image]:
-    """Twenty images that cannot be read, each for another reason."""
+    """Return twenty images, each unreadable for another reason."""
     images = []
     for encoding, (height, width), step, size in [
             ('rgb8', (8, 8), 23, 184), ('rgb8', (8, 8), 0, 0), ('rgb8', (8, 8), 24, 191),
@@ -161,47 +160,48 @@ def malformed_images() -> list[Image]:
     return images
 
 
-def test_a_hundred_malformed_images(shared: tuple[NodeProcess, Observer]) -> None:
-    """Each is counted and moves nothing; the node still answers the next good one."""
+def test_a_hundred_malformed_images_move_nothing_and_the_next_good_one_does(
+        shared: tuple[NodeProcess, Observer]) -> None:
+    """Each malformed image is counted as a failure."""
     node, observer = shared
-    failed = give(observer, node, 'task 1')
+    failed = set_instruction(observer, node, 'task 1')
     images = itertools.islice(itertools.cycle(malformed_images()), 100)
     for count, image in enumerate(images, failed + 1):
         observer.show(image)
         observer.wait(lambda: int(observer.diagnostics[-1]['frames failed']) == count,
                       f'failure {count}: {image.encoding!r}', node)
         if image.encoding == 'no such encoding':
-            said = observer.wait_for_state('HOLD', node, "'no such encoding'")
-            assert 'cv_bridge' in said['message']
+            status = observer.wait_for_state('HOLD', node, "'no such encoding'")
+            assert 'cv_bridge' in status['message']
     assert not observer.commands
     show_until_commanded(observer, node, 9)
     observer.wait_for_state('RUNNING', node)
 
 
-@pytest.mark.parametrize('trouble, reason', [
+@pytest.mark.parametrize('failure, reason', [
     ('invalid', 'invalid action: a word instead of an action; token ids [1, 2, 3]'),
     ('crash', 'RuntimeError: out of everything'),
     ('nan', 'the action is not finite')])
-def test_a_failing_policy_moves_nothing(shared: tuple[NodeProcess, Observer], trouble: str,
+def test_a_failing_policy_moves_nothing(shared: tuple[NodeProcess, Observer], failure: str,
                                         reason: str) -> None:
-    """What went wrong is named and counted; another instruction works again."""
+    """The failure is named and counted; another instruction works again."""
     node, observer = shared
-    failed = give(observer, node, trouble)
+    failed = set_instruction(observer, node, failure)
     observer.show(camera_image(1))
-    said = observer.wait_for_state('HOLD', node, reason)
-    assert int(said['frames failed']) == failed + 1
+    status = observer.wait_for_state('HOLD', node, reason)
+    assert int(status['frames failed']) == failed + 1
     assert not observer.commands
-    give(observer, node, 'task 2')
+    set_instruction(observer, node, 'task 2')
     assert show_until_commanded(observer, node, 2).position[3] == 2
 
 
-def test_no_command_of_an_old_instruction_after_the_acknowledgement() -> None:
-    """Instructions change while answers to the one before are in flight."""
-    heard = []
+def test_no_command_of_an_old_instruction_follows_the_acknowledgement_of_a_new_one() -> None:
+    """Instructions change while inferences of the previous one run."""
+    received = []
     with running_node('delay=0.05', instruction='task 0') as (node, observer):
         observer.node.create_subscription(
             JointState, '/arm/joint_command',
-            lambda message, info: heard.append((info['source_timestamp'], message)), RELIABLE)
+            lambda message, info: received.append((info['source_timestamp'], message)), RELIABLE)
         observer.wait_for_state('WAITING', node, 'no image')
         observer.wait_for_match(observer.camera, node)
         observer.wait_for_match(observer.operator, node)
@@ -222,20 +222,20 @@ def test_no_command_of_an_old_instruction_after_the_acknowledgement() -> None:
             acknowledged.append(observer.diagnostics[-1]['stamp'])
         node.wait_for_line('task 20', after=line)
         observer.node.destroy_timer(camera)
-        said = observer.diagnostics[-1]
-    assert int(said['results discarded']) >= 15, 'too little was in flight'
-    assert len(heard) >= 10
-    for published, command in heard:
+        status = observer.diagnostics[-1]
+    assert int(status['results discarded']) >= 15, 'too few inferences were running'
+    assert len(received) >= 10
+    for published, command in received:
         number = int(command.position[3])
         if number < 20:
             assert published <= acknowledged[number], f'a command of task {number} came late'
 
 
-def test_topic_and_parameter_are_one_instruction(
+def test_topic_and_parameter_set_the_same_instruction(
         shared: tuple[NodeProcess, Observer]) -> None:
-    """Either changes both; repeating it changes nothing."""
+    """Either of them changes both; a repetition changes nothing."""
     node, observer = shared
-    give(observer, node, 'task 0')
+    set_instruction(observer, node, 'task 0')
     version = int(observer.diagnostics[-1]['instruction version'])
     observer.wait_for_match(observer.operator, node)
     observer.instruct('task 1')
@@ -250,8 +250,8 @@ def test_topic_and_parameter_are_one_instruction(
     observer.wait_for_state('WAITING', node, 'no instruction')
 
 
-def test_emergency_stop_stays_until_it_is_rearmed() -> None:
-    """Nothing in flight gets out, and releasing the button alone changes nothing."""
+def test_an_emergency_stop_lasts_until_release_and_rearm() -> None:
+    """No running inference leads to a command, and a release alone changes nothing."""
     with running_node('stepwise', instruction='task 1', status__period='0.05') as (node, observer):
         button = observer.node.create_publisher(Bool, '/arm/estop', RELIABLE)
         observer.wait_for_state('WAITING', node, 'no image')
@@ -261,8 +261,9 @@ def test_emergency_stop_stays_until_it_is_rearmed() -> None:
         line = node.wait_for_line('inferring [1,')
         button.publish(Bool(data=True))
         observer.wait_for_state('ESTOP', node, 'pressed')
-        node.let_answer()
-        observer.wait(lambda: observer.diagnostics[-1]['results discarded'] == '1', 'void', node)
+        node.finish_inference()
+        observer.wait(lambda: observer.diagnostics[-1]['results discarded'] == '1', 'discarded',
+                      node)
         rearm = observer.call(Trigger, f'{NODE}/rearm', Trigger.Request(), node)
         assert not rearm.success
         assert 'released' in rearm.message
@@ -273,13 +274,12 @@ def test_emergency_stop_stays_until_it_is_rearmed() -> None:
         assert observer.call(Trigger, f'{NODE}/rearm', Trigger.Request(), node).success
         observer.show(camera_image(3))
         node.wait_for_line('inferring [3,', after=line)
-        node.let_answer()
+        node.finish_inference()
         observer.wait(lambda: observer.commands, 'a command', node)
         assert [command.position[0] for command in observer.commands] == [3]
 
 
-def test_without_autostart_it_waits_for_a_manager() -> None:
-    """Every transition, and back."""
+def test_without_autostart_the_node_follows_lifecycle_transitions() -> None:
     with running_node(instruction='task 1', autostart='false') as (node, observer):
         observer.wait_for_state('UNCONFIGURED', node)
         assert lifecycle_state(observer, node) == 'unconfigured'
@@ -296,8 +296,7 @@ def test_without_autostart_it_waits_for_a_manager() -> None:
         assert not observer.commands
 
 
-def test_joint_names_that_do_not_fit_refuse_to_configure() -> None:
-    """Six names for seven dimensions."""
+def test_joint_names_of_another_number_are_a_fault_at_configure() -> None:
     with running_node(action__space='joint_position', action__joint_names='[a,b,c,d,e,f]') as (
             node, observer):
         observer.wait_for_state('FAULT', node, 'action.joint_names: got')
@@ -306,8 +305,8 @@ def test_joint_names_that_do_not_fit_refuse_to_configure() -> None:
                       'unconfigured again', node)
 
 
-def test_joint_delta_is_added_to_the_measured_joints() -> None:
-    """Measured joints come in two messages and another order; without them nothing moves."""
+def test_joint_delta_is_added_to_joints_measured_by_several_messages() -> None:
+    """Joints are measured by two messages in another order; without them nothing moves."""
     with running_node(action__space='joint_delta', action__joint_names='[a,b,c,d,e,f,g]',
                       instruction='task 1') as (node, observer):
         arm = observer.node.create_publisher(JointState, '/joint_states', RELIABLE)
@@ -317,7 +316,7 @@ def test_joint_delta_is_added_to_the_measured_joints() -> None:
         observer.show(camera_image(3))
         observer.wait_for_state('HOLD', node, 'no measured position of a, b, c')
         arm.publish(JointState(name=['g', 'f'], position=[0.7, 0.6]))
-        # Images and joint states are taken in side by side: an image may overtake.
+        # Images and joint states are received by different threads: an image may overtake.
         for _ in range(300):
             observer.show(camera_image(3))
             with observer.changed:
@@ -337,9 +336,8 @@ def test_joint_delta_is_added_to_the_measured_joints() -> None:
         np.testing.assert_allclose(command.position, [3.1, 0.2, 0.3, 1.4, 0.5, 0.6, 0.7])
 
 
-def test_parameters_are_described_and_read_only(
+def test_parameters_have_descriptions_ranges_and_are_read_only(
         shared: tuple[NodeProcess, Observer]) -> None:
-    """As the table says."""
     node, observer = shared
     request = DescribeParameters.Request(names=['device', 'instruction', 'status.period'])
     device, instruction, period = observer.call(
@@ -359,18 +357,17 @@ def test_parameters_are_described_and_read_only(
     ({'device': 'tpu'}, "device: got 'tpu', it must be one of auto, cpu, cuda"),
     ({'status.period': '0.0'}, 'status.period'),
     ({'autostart': '3'}, 'autostart')])
-def test_a_bad_parameter_ends_the_process(parameters: dict[str, str], line: str) -> None:
-    """One line that names it, exit status 2, no traceback."""
+def test_an_invalid_parameter_ends_the_process_with_one_line(
+        parameters: dict[str, str], line: str) -> None:
     node = NodeProcess(next_domain(), 'obedient', parameters)
     assert node.wait() == 2, node.report('another exit status')
-    said = [error for error in node.errors if 'vla_ros_msgs is not built' not in error]
-    assert len(said) == 1 and line in said[0], node.report('not one line')
+    errors = [error for error in node.errors if 'vla_ros_msgs is not built' not in error]
+    assert len(errors) == 1 and line in errors[0], node.report('not one line')
 
 
 def test_without_vla_ros_msgs_the_node_runs_and_says_how_to_build_them() -> None:
-    """The command comes all the same."""
     with running_node('no_messages', instruction='task 1') as (node, observer):
         show_until_commanded(observer, node, 1)
         assert node.end(signal.SIGINT)[0] == 0
-    said = [line for line in node.errors if 'colcon build --base-paths . msg' in line]
-    assert len(said) == 1, node.report('not said once')
+    lines = [line for line in node.errors if 'colcon build --base-paths . msg' in line]
+    assert len(lines) == 1, node.report('not reported once')

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node's process ends cleanly and soon, whatever it is doing."""
+"""A signal ends the node's process cleanly and soon in any state."""
 
 import signal
 
@@ -18,18 +18,18 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 def assert_clean_end(node: NodeProcess, number: int) -> None:
-    """End a node, and look at how it did."""
+    """End a node, and check its exit status, duration and errors."""
     status, seconds = node.end(number)
     assert status == 0, node.report(f'exit status {status}')
-    # A second where nothing else runs; a node that waits for what hangs takes for ever.
+    # It is one second on an idle machine; a node that waits for a hanging call never ends.
     assert seconds < 4.0, node.report(f'it took {seconds:.2f} s')
     assert 'Traceback' not in '\n'.join(node.errors), node.report('a traceback')
 
 
 @pytest.mark.parametrize('number', SIGNALS)
 @pytest.mark.parametrize('behaviour', ['hang_loading', 'endless_loading', 'real_loading'])
-def test_a_signal_while_loading_ends_the_node(behaviour: str, number: int) -> None:
-    """Loading that hangs, that can be cancelled, and what imports PyTorch."""
+def test_a_signal_during_loading_ends_the_node(behaviour: str, number: int) -> None:
+    """The loading hangs, can be cancelled, or imports PyTorch."""
     node = NodeProcess(next_domain(), behaviour, {})
     node.wait_for_line('loading')
     assert_clean_end(node, number)
@@ -37,7 +37,6 @@ def test_a_signal_while_loading_ends_the_node(behaviour: str, number: int) -> No
 
 @pytest.mark.parametrize('number', SIGNALS)
 def test_a_signal_while_idle_ends_the_node(number: int) -> None:
-    """Nothing to do."""
     with running_node() as (node, observer):
         observer.wait_for_state('WAITING', node, 'no instruction')
         assert_clean_end(node, number)
@@ -45,7 +44,7 @@ def test_a_signal_while_idle_ends_the_node(number: int) -> None:
 
 @pytest.mark.parametrize('number', SIGNALS)
 def test_a_signal_during_an_inference_ends_the_node(number: int) -> None:
-    """An inference that does not come back."""
+    """The inference never returns."""
     with running_node(instruction='hang') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')
         observer.wait_for_match(observer.camera, node)
@@ -54,8 +53,7 @@ def test_a_signal_during_an_inference_ends_the_node(number: int) -> None:
         assert_clean_end(node, number)
 
 
-def test_a_signal_inside_a_kernel_ends_the_node() -> None:
-    """Large matrices are multiplied, in threads of PyTorch."""
+def test_a_signal_during_a_computation_of_torch_ends_the_node() -> None:
     pytest.importorskip('torch', reason='needs torch')
     with running_node(instruction='matmul') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no image')

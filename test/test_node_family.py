@@ -49,7 +49,7 @@ ATOL = 2e-4
 
 
 class Robot:
-    """Publishes what a golden case holds, over and over, until it is told to leave something."""
+    """Publishes the inputs of a golden case repeatedly, except those in ``missing``."""
 
     def __init__(self, observer, images, proprio=None, joints=False):
         self.missing = set()
@@ -58,14 +58,14 @@ class Robot:
         self._sources = [(topic, node.create_publisher(Image, topic, RELIABLE), message_of(image))
                          for topic, image in zip(topics, images)]
         if proprio is not None and joints:
-            # In another order, and with a joint that nobody asked for.
+            # In another order, and with a further joint.
             state = JointState(name=['other', *JOINTS[::-1]], position=[9.0, *proprio[::-1]])
             publisher = node.create_publisher(JointState, '/joint_states', RELIABLE)
             self._sources.append(('state', publisher, state))
         elif proprio is not None:
             publisher = node.create_publisher(Float64MultiArray, '/robot_state', RELIABLE)
             self._sources.append(('state', publisher, Float64MultiArray(data=proprio)))
-        # The main camera last: by then everything that belongs to its image has been sent.
+        # The main camera last, when the other inputs of its image have been sent.
         self._sources.append(self._sources.pop(0))
         node.create_timer(PERIOD, self._publish)
 
@@ -76,7 +76,7 @@ class Robot:
 
 
 def message_of(image):
-    """Give an image message with these pixels, uint8 (H, W, 3)."""
+    """Return an image message with these pixels, uint8 (H, W, 3)."""
     height, width = image.shape[:2]
     message = Image(height=height, width=width, encoding='rgb8', step=3 * width)
     message.data.frombytes(np.ascontiguousarray(image).tobytes())
@@ -85,7 +85,7 @@ def message_of(image):
 
 @contextmanager
 def real_node(**parameters):
-    """Run a node with a real policy until it is loaded, or has failed to."""
+    """Run a node with a real policy, and wait until it is loaded or has failed."""
     with running_node('real', **parameters) as (node, observer):
         with observer.changed:
             assert observer.changed.wait_for(
@@ -95,7 +95,7 @@ def real_node(**parameters):
 
 
 def listen_for_actions(observer):
-    """Give the list into which every vla/action comes, None without its message."""
+    """Return a list that receives every vla/action, or None without that message."""
     if VlaAction is None:
         return None
     actions = []
@@ -104,7 +104,7 @@ def listen_for_actions(observer):
 
 
 def settings_of(case, **changes):
-    """Give the node's parameters for a golden case."""
+    """Return the node's parameters for a golden case."""
     settings = {'device': 'cpu', 'unnorm_key': KEY, 'head': case['head'], 'image__timeout': '20.0',
                 'instruction': json.dumps(case['instruction']),
                 'image__extra_max_age': '20.0', 'proprio__max_age': '20.0'}
@@ -117,13 +117,13 @@ def settings_of(case, **changes):
     return {**settings, **changes}
 
 
-def check_answer(observer, node, actions, case):
-    """Compare the first command, and the account of it, with the golden ones."""
+def check_result(observer, node, actions, case):
+    """Compare the first command, and its vla/action, with the golden ones."""
     command = observer.wait(lambda: observer.commands, 'a command', node)[0]
     np.testing.assert_allclose(command.position, case['actions'][0], rtol=0, atol=ATOL)
     if actions is None:
         return
-    action = observer.wait(lambda: actions, 'an account of it', node)[0]
+    action = observer.wait(lambda: actions, 'its vla/action', node)[0]
     assert list(action.action_shape) == [8, 7]
     assert action.unnorm_key == KEY
     np.testing.assert_allclose(action.action, np.ravel(case['actions']), rtol=0, atol=ATOL)
@@ -133,10 +133,9 @@ def check_answer(observer, node, actions, case):
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
-def test_the_node_gives_the_official_chunks(oft_checkpoint, case):
-    """Or holds, where the official code would have moved by a word."""
+def test_the_node_publishes_the_official_chunk_or_holds_on_an_invalid_token(oft_checkpoint, case):
     tokens = np.ravel(case.get('token_ids', [])).tolist()
-    invalid = [place for place, token in enumerate(tokens) if token not in ACTION_TOKENS]
+    invalid = [position for position, token in enumerate(tokens) if token not in ACTION_TOKENS]
     with real_node(checkpoint=str(oft_checkpoint), **settings_of(case)) \
             as (node, observer):
         actions = listen_for_actions(observer)
@@ -145,12 +144,12 @@ def test_the_node_gives_the_official_chunks(oft_checkpoint, case):
             observer.wait_for_state('HOLD', node, f'offending positions {invalid}')
             assert not observer.commands and not actions
         else:
-            check_answer(observer, node, actions, case)
+            check_result(observer, node, actions, case)
             observer.wait_for_state('RUNNING', node)
 
 
-def test_a_silent_input_holds_by_name_and_its_return_ends_the_hold(oft_checkpoint):
-    """A wrist camera, and a state that is joint positions."""
+def test_a_silent_input_holds_with_its_name_until_it_returns(oft_checkpoint):
+    """The inputs are a wrist camera and joint positions."""
     case = CASES[2]
     settings = settings_of(case, proprio__topic='""', proprio__joint_names=json.dumps(JOINTS),
                            image__extra_max_age='1.5', proprio__max_age='1.5',
@@ -164,7 +163,7 @@ def test_a_silent_input_holds_by_name_and_its_return_ends_the_hold(oft_checkpoin
         observer.wait_for_state('HOLD', node, 'joint_states never held joint_a, joint_b')
         assert not observer.commands
         robot.missing = set()
-        check_answer(observer, node, None, case)
+        check_result(observer, node, None, case)
         for name, reason in ((f'/{WRIST}', f'the newest image on {WRIST} came'),
                              ('state', 'the state of the robot on joint_states came')):
             robot.missing = {name}
@@ -180,8 +179,8 @@ def test_a_silent_input_holds_by_name_and_its_return_ends_the_hold(oft_checkpoin
     ({'action__transforms': '[gripper_invert]', 'datasets_file': '/no/such/file.yaml'},
      '/no/such/file.yaml'),
     ({'policy': 'remote'}, 'url')])
-def test_a_mismatch_is_reported_at_configure(oft_checkpoint, changes, reason):
-    """The node stays, in FAULT, and says what to set."""
+def test_a_mismatch_with_the_checkpoint_is_a_fault_at_configure(oft_checkpoint, changes, reason):
+    """The node keeps running in FAULT and names the parameter to set."""
     settings = settings_of(CASES[1], **changes)
     with real_node(checkpoint=str(oft_checkpoint), **settings) as (node, observer):
         observer.wait_for_state('FAULT', node, reason)
@@ -189,7 +188,7 @@ def test_a_mismatch_is_reported_at_configure(oft_checkpoint, changes, reason):
 
 @contextmanager
 def serving(checkpoint, case):
-    """Run vla_serve with a golden checkpoint; give its process and its address."""
+    """Run vla_serve with a golden checkpoint; yield its process and its address."""
     process = subprocess.Popen(
         [sys.executable, '-m', 'vla_ros.cli.serve', '--checkpoint', str(checkpoint), '--device',
          'cpu', '--port', '0', '--unnorm-key', KEY, '--images', str(len(case['images']))],
@@ -204,8 +203,8 @@ def serving(checkpoint, case):
         process.stdout.close()
 
 
-def test_a_remote_policy_gives_the_same_holds_when_it_is_late_and_recovers(oft_checkpoint):
-    """The server is stopped in the midst of a request, and goes on later."""
+def test_a_remote_policy_gives_the_same_actions_holds_when_late_and_recovers(oft_checkpoint):
+    """The server process is stopped during a request, and continues later."""
     case = CASES[2]
     with serving(oft_checkpoint, case) as (server, url):
         settings = settings_of(case, policy='remote', url=url, deadline='3.0', head='auto',
@@ -213,7 +212,7 @@ def test_a_remote_policy_gives_the_same_holds_when_it_is_late_and_recovers(oft_c
         with real_node(**settings) as (node, observer):
             actions = listen_for_actions(observer)
             Robot(observer, [rgb(image) for image in case['images']], case['proprio'])
-            check_answer(observer, node, actions, case)
+            check_result(observer, node, actions, case)
             assert 'libtorch' not in Path(f'/proc/{node.pid}/maps').read_text(), 'no GPU, no torch'
             server.send_signal(signal.SIGSTOP)
             observer.wait_for_state('HOLD', node, f'remote policy {url}: no reply within 3 s')
@@ -225,8 +224,7 @@ def test_a_remote_policy_gives_the_same_holds_when_it_is_late_and_recovers(oft_c
     ({'unnorm_key': 'another'}, f'choose from: {KEY}'),
     ({'image__extra_topics': '[a, b]'}, 'it looks at 2 cameras, the node has 3'),
     ({'adapters': '["a=b"]'}, 'where vla_serve runs')])
-def test_a_remote_policy_that_does_not_fit_is_refused(remote_url, changes, reason):
-    """Before anything moves."""
+def test_a_remote_policy_that_does_not_fit_is_a_fault_at_configure(remote_url, changes, reason):
     settings = settings_of(CASES[2], policy='remote', url=remote_url, **changes)
     with real_node(**settings) as (node, observer):
         observer.wait_for_state('FAULT', node, reason)
@@ -234,14 +232,14 @@ def test_a_remote_policy_that_does_not_fit_is_refused(remote_url, changes, reaso
 
 @pytest.fixture(scope='module')
 def remote_url(oft_checkpoint):
-    """Give the address of one vla_serve for several tests."""
+    """Yield the address of one vla_serve for several tests."""
     with serving(oft_checkpoint, CASES[2]) as (_, url):
         yield url
 
 
 @pytest.fixture(scope='module')
 def two_adapters(golden_weights, tmp_path_factory):
-    """Write two LoRA adapters of one matrix each, as PEFT does; give NAME=FOLDER."""
+    """Write two LoRA adapters of one matrix each, as PEFT does; return NAME=FOLDER."""
     shapes = json.loads((golden_weights / 'config.json').read_text())['text_config']
     hidden = shapes['hidden_size']
     key = 'base_model.model.language_model.model.layers.0.mlp.gate_proj'
@@ -260,7 +258,7 @@ def two_adapters(golden_weights, tmp_path_factory):
 
 
 def positions_by_adapter(checkpoint, entries, case):
-    """Infer with each adapter and without any in this process; give the first actions."""
+    """Infer with each adapter and without any in this process; return the first actions."""
     policy = load_policy(PolicyConfig(
         str(checkpoint), unnorm_key=KEY, device='cpu', head=case['head'], use_proprio=False,
         adapters=dict(entry.split('=') for entry in entries)))
@@ -272,8 +270,9 @@ def positions_by_adapter(checkpoint, entries, case):
     return positions
 
 
-def test_the_adapter_is_changed_between_two_inferences(oft_checkpoint, two_adapters):
-    """By a parameter; the diagnostics say which one answers, and a wrong name changes nothing."""
+def test_the_adapter_parameter_switches_the_adapter_of_the_next_inference(
+        oft_checkpoint, two_adapters):
+    """The diagnostics name the active adapter, and an unknown name changes nothing."""
     case = CASES[0]
     expected = positions_by_adapter(oft_checkpoint, two_adapters, case)
     assert np.abs(expected['shelf'] - expected['table']).max() > 100 * ATOL
@@ -282,7 +281,7 @@ def test_the_adapter_is_changed_between_two_inferences(oft_checkpoint, two_adapt
     with real_node(checkpoint=str(oft_checkpoint), **settings) as (node, observer):
         Robot(observer, [rgb(image) for image in case['images']])
 
-        def answered_by(name):
+        def check_adapter(name):
             observer.wait(lambda: observer.diagnostics
                           and observer.diagnostics[-1]['adapter'] == name, name, node)
             observer.commands.clear()
@@ -295,11 +294,11 @@ def test_the_adapter_is_changed_between_two_inferences(oft_checkpoint, two_adapt
             return observer.call(SetParameters, '/vla_inference_node/set_parameters', request,
                                  node).results[0]
 
-        answered_by('table')
+        check_adapter('table')
         for name in ('shelf', 'base', 'table'):
             assert choose(name).successful
-            answered_by(name)
+            check_adapter(name)
         refused = choose('floor')
         assert not refused.successful
         assert 'one of shelf, table, base' in refused.reason
-        answered_by('table')
+        check_adapter('table')

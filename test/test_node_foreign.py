@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node as another DDS implementation sees it: CycloneDDS, without ROS."""
+"""The node seen by CycloneDDS, another DDS implementation, without ROS."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ BEST_EFFORT = Policy.Reliability.BestEffort
 @dataclass
 @final
 class Time(IdlStruct, typename='builtin_interfaces::msg::dds_::Time_'):
-    """As in ROS."""
+    """The message of ROS."""
 
     sec: int32
     nanosec: uint32
@@ -64,7 +64,7 @@ class Time(IdlStruct, typename='builtin_interfaces::msg::dds_::Time_'):
 @dataclass
 @final
 class Header(IdlStruct, typename='std_msgs::msg::dds_::Header_'):
-    """As in ROS."""
+    """The message of ROS."""
 
     stamp: Time
     frame_id: str
@@ -73,7 +73,7 @@ class Header(IdlStruct, typename='std_msgs::msg::dds_::Header_'):
 @dataclass
 @final
 class Image(IdlStruct, typename='sensor_msgs::msg::dds_::Image_'):
-    """As in ROS."""
+    """The message of ROS."""
 
     header: Header
     height: uint32
@@ -87,7 +87,7 @@ class Image(IdlStruct, typename='sensor_msgs::msg::dds_::Image_'):
 @dataclass
 @final
 class JointState(IdlStruct, typename='sensor_msgs::msg::dds_::JointState_'):
-    """As in ROS."""
+    """The message of ROS."""
 
     header: Header
     name: sequence[str]
@@ -98,7 +98,7 @@ class JointState(IdlStruct, typename='sensor_msgs::msg::dds_::JointState_'):
 
 @pytest.fixture(scope='module')
 def foreign() -> Iterator[tuple[NodeProcess, DomainParticipant]]:
-    """Run the node, and join its domain with the other implementation."""
+    """Run the node, and join its domain with CycloneDDS."""
     number = next_domain()
     domain = Domain(number, CONFIGURATION)
     node = NodeProcess(number, 'obedient', {'instruction': 'task 5'})
@@ -109,7 +109,7 @@ def foreign() -> Iterator[tuple[NodeProcess, DomainParticipant]]:
 
 
 def poll(condition: Callable[[], Any], what: str, node: NodeProcess) -> Any:
-    """Wait until something holds."""
+    """Wait for a condition."""
     pause = threading.Event()
     end = time.monotonic() + DEADLINE
     while not (result := condition()):
@@ -119,13 +119,13 @@ def poll(condition: Callable[[], Any], what: str, node: NodeProcess) -> Any:
 
 
 def assert_keeps_one(qos: Qos) -> None:
-    """Look at the history, which CycloneDDS tells its own kind and Fast DDS nobody."""
+    """Check the history, which CycloneDDS publishes; Fast DDS does not, and it is the default."""
     assert qos[Policy.History] == Policy.History.KeepLast(1)
 
 
-def offered(participant: DomainParticipant, builtin_topic: Any, topic: str,
-            node: NodeProcess) -> Qos:
-    """Discover the node's endpoint of a topic; give its QoS."""
+def discover_qos(participant: DomainParticipant, builtin_topic: Any, topic: str,
+                 node: NodeProcess) -> Qos:
+    """Discover the node's endpoint of a topic; return its QoS."""
     reader = BuiltinDataReader(participant, builtin_topic)
 
     def find() -> list[Any]:
@@ -137,13 +137,12 @@ def offered(participant: DomainParticipant, builtin_topic: Any, topic: str,
     ('rt/arm/joint_command', Policy.Durability.Volatile),
     ('rt/vla/action', Policy.Durability.Volatile),
     ('rt/vla/status', Policy.Durability.TransientLocal)])
-def test_published_topics_and_qos(foreign: tuple[NodeProcess, DomainParticipant], topic: str,
-                                  durability: Any) -> None:
-    """As the contract says, on the wire."""
+def test_published_topics_have_their_documented_qos(foreign: tuple[NodeProcess, DomainParticipant],
+                                                    topic: str, durability: Any) -> None:
     if topic.startswith('rt/vla/'):
         pytest.importorskip('vla_ros_msgs', reason='vla_ros_msgs is not built')
     node, participant = foreign
-    qos = offered(participant, BuiltinTopicDcpsPublication, topic, node)
+    qos = discover_qos(participant, BuiltinTopicDcpsPublication, topic, node)
     assert isinstance(qos[Policy.Reliability], Policy.Reliability.Reliable)
     assert qos[Policy.Durability] == durability
     assert_keeps_one(qos)
@@ -153,20 +152,21 @@ def test_published_topics_and_qos(foreign: tuple[NodeProcess, DomainParticipant]
 @pytest.mark.parametrize('topic, is_reliable', [
     ('rt/camera/image_raw', False), ('rt/joint_states', False),
     ('rt/vla/instruction', True)])
-def test_subscribed_topics_and_qos(foreign: tuple[NodeProcess, DomainParticipant], topic: str,
-                                   is_reliable: bool) -> None:
-    """As the contract says, on the wire."""
+def test_subscribed_topics_have_their_documented_qos(foreign: tuple[NodeProcess,
+                                                     DomainParticipant], topic: str,
+                                                     is_reliable: bool) -> None:
     node, participant = foreign
-    qos = offered(participant, BuiltinTopicDcpsSubscription, topic, node)
+    qos = discover_qos(participant, BuiltinTopicDcpsSubscription, topic, node)
     assert (qos[Policy.Reliability] != BEST_EFFORT) is is_reliable
     assert qos[Policy.Durability] == Policy.Durability.Volatile
     assert_keeps_one(qos)
 
 
 @pytest.mark.parametrize('reliability', [RELIABLE, BEST_EFFORT], ids=['reliable', 'best effort'])
-def test_a_foreign_camera_and_a_foreign_arm(foreign: tuple[NodeProcess, DomainParticipant],
-                                            reliability: Any) -> None:
-    """An image of 224x224 reaches the node, and its command the arm, of either reliability."""
+def test_images_and_commands_are_exchanged_with_another_dds(foreign: tuple[NodeProcess,
+                                                            DomainParticipant],
+                                                            reliability: Any) -> None:
+    """An image of 224x224 reaches the node, and its command the subscriber."""
     node, participant = foreign
     qos = Qos(reliability, Policy.History.KeepLast(1))
     camera = DataWriter(participant, Topic(participant, 'rt/camera/image_raw', Image), qos)
@@ -177,18 +177,18 @@ def test_a_foreign_camera_and_a_foreign_arm(foreign: tuple[NodeProcess, DomainPa
     image = Image(Header(Time(12, 34), 'eye'), 224, 224, 'rgb8', 0, 3 * 224, list(pixels))
     commands: list[JointState] = []
 
-    def answered() -> bool:
+    def has_command() -> bool:
         camera.write(image)
         commands.extend(sample for sample in arm.take(10) if isinstance(sample, JointState))
         return bool(commands)
-    poll(answered, 'a command', node)
+    poll(has_command, 'a command', node)
     assert commands[0].header == Header(Time(12, 34), 'eye')
     assert list(commands[0].position) == [11, 22, 33, 5, 0, 0, 0]
 
 
-def test_an_arm_that_wants_latched_commands_gets_none(
+def test_a_subscriber_of_latched_commands_is_not_matched(
         foreign: tuple[NodeProcess, DomainParticipant]) -> None:
-    """A stale command must not reach an arm that comes late: TRANSIENT_LOCAL does not match."""
+    """A stale command must not reach a late subscriber, so TRANSIENT_LOCAL does not match."""
     node, participant = foreign
     arm = DataReader(participant, Topic(participant, 'rt/arm/joint_command', JointState),
                      Qos(RELIABLE, Policy.Durability.TransientLocal))

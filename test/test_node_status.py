@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the node says of itself: ages, rates, its status, and the account of an answer."""
+"""The node's status and the report of each result: ages, rates and counts."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def test_ages_are_in_simulated_time() -> None:
-    """With use_sim_time there is a status before there is a time, and ages follow the clock."""
+def test_ages_follow_simulated_time() -> None:
+    """With use_sim_time there is a status before the first message of the clock."""
     with running_node(use_sim_time='true', instruction='task 1', status__period='0.05') as (
             node, observer):
         clock = observer.node.create_publisher(Clock, '/clock', LATCHED)
@@ -33,8 +33,7 @@ def test_ages_are_in_simulated_time() -> None:
         observer.wait(lambda: observer.diagnostics[-1]['last age [s]'] == '1.5000', 'age', node)
 
 
-def test_the_timings_of_a_result() -> None:
-    """What /vla/action and /vla/status say of one image."""
+def test_vla_action_and_vla_status_report_a_result_with_its_ages() -> None:
     messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
     with running_node('delay=0.01', instruction='task 5', status__period='0.05') as (
             node, observer):
@@ -46,7 +45,7 @@ def test_the_timings_of_a_result() -> None:
         observer.wait(lambda: statuses, 'the latched status', node)
         stamp = observer.node.get_clock().now().nanoseconds - 10 ** 9
         observer.show(camera_image(7, stamp))
-        observer.wait(lambda: actions, 'an account', node)
+        observer.wait(lambda: actions, 'a vla/action', node)
         action = actions[0]
         assert action.header == observer.commands[0].header
         assert (action.instruction, action.instruction_version) == ('task 5', 0)
@@ -71,8 +70,7 @@ def test_the_timings_of_a_result() -> None:
         assert (status.device, status.dtype, status.attention) == ('cpu', 'float32', 'none')
 
 
-def test_a_late_listener_gets_the_last_status_only() -> None:
-    """Latched, and one deep."""
+def test_a_late_subscriber_gets_only_the_last_status() -> None:
     messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
     with running_node(status__period='2.0') as (node, observer):
         observer.wait_for_state('WAITING', node, 'no instruction')
@@ -83,15 +81,15 @@ def test_a_late_listener_gets_the_last_status_only() -> None:
         assert statuses[0].state == 'WAITING'
 
 
-def test_rates_are_measured() -> None:
-    """A camera at 20 Hz before an inference of a quarter of a second."""
+def test_rates_in_the_status_are_measured() -> None:
+    """The camera has 20 Hz, an inference takes 0.25 s."""
     with running_node('delay=0.25', instruction='task 1', status__period='0.05') as (
             node, observer):
         observer.wait_for_state('WAITING', node, 'no image')
         observer.wait_for_match(observer.camera, node)
         observer.node.create_timer(0.05, lambda: observer.show(camera_image(1)))
         observer.wait(lambda: int(observer.diagnostics[-1]['commands sent']) >= 8, '8', node)
-        said = observer.diagnostics[-1]
-        assert 10 < float(said['camera rate [Hz]']) < 25
-        assert 2 < float(said['inference rate [Hz]']) < 4.1
-        assert 2 < float(said['command rate [Hz]']) < 4.1
+        status = observer.diagnostics[-1]
+        assert 10 < float(status['camera rate [Hz]']) < 25
+        assert 2 < float(status['inference rate [Hz]']) < 4.1
+        assert 2 < float(status['command rate [Hz]']) < 4.1

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What an observation holds beside the main image, and why there is none."""
+"""Inputs of an observation beside the main image, and errors of missing ones."""
 
 from dataclasses import replace
 import math
@@ -21,16 +21,16 @@ SPEC = PolicySpec('fake', 'my_arm', (8, 7), 1, 0, 'cpu', 'float32', 'sdpa', 'bes
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
 
-def observations(spec, **config):
-    """Give what was configured, checked against a policy."""
+def make_builder(spec, **config):
+    """Return a configured builder, checked against a policy."""
     made = ObservationBuilder(NodeConfig(checkpoint='fake', **config))
     made.check(spec)
     return made
 
 
-def test_cameras_come_in_the_order_of_the_parameter_and_the_newest_counts():
-    """Whatever order they deliver in; only what is needed is read."""
-    inputs = observations(replace(SPEC, image_count=3), extra_topics=('left', 'right'))
+def test_images_are_the_newest_of_each_camera_in_the_order_of_the_parameter():
+    """Images arrive in any order; only the newest is decoded."""
+    inputs = make_builder(replace(SPEC, image_count=3), extra_topics=('left', 'right'))
     inputs.image('right', lambda: IMAGE + 9)
     inputs.image('left', lambda: pytest.fail('an old image was read'))
     inputs.image('left', lambda: IMAGE + 1)
@@ -39,11 +39,10 @@ def test_cameras_come_in_the_order_of_the_parameter_and_the_newest_counts():
     assert (observation.instruction, observation.proprio) == ('task', None)
 
 
-def test_a_camera_that_is_missing_or_silent_is_named(monkeypatch):
-    """And one that delivers again is looked at again."""
+def test_a_missing_or_silent_camera_is_named(monkeypatch):
     now = 100.0
     monkeypatch.setattr('vla_ros.control.observation_builder.time.monotonic', lambda: now)
-    inputs = observations(replace(SPEC, image_count=3), extra_topics=('left', 'right'))
+    inputs = make_builder(replace(SPEC, image_count=3), extra_topics=('left', 'right'))
     inputs.image('left', lambda: IMAGE)
     with pytest.raises(MissingInput, match='no image on right yet'):
         inputs.observe(IMAGE, 'task')
@@ -58,11 +57,10 @@ def test_a_camera_that_is_missing_or_silent_is_named(monkeypatch):
     inputs.observe(IMAGE, 'task')
 
 
-def test_a_state_is_as_old_as_its_oldest_joint(monkeypatch):
-    """Though the others still come."""
+def test_the_age_of_a_state_is_that_of_its_oldest_joint(monkeypatch):
     now = 100.0
     monkeypatch.setattr('vla_ros.control.observation_builder.time.monotonic', lambda: now)
-    inputs = observations(replace(SPEC, proprio_dim=2), proprio_joint_names=('a', 'b'))
+    inputs = make_builder(replace(SPEC, proprio_dim=2), proprio_joint_names=('a', 'b'))
     inputs.joints(['a', 'b'], [1.0, 2.0])
     now += 0.6
     inputs.joints(['a'], [1.5])
@@ -70,9 +68,9 @@ def test_a_state_is_as_old_as_its_oldest_joint(monkeypatch):
         inputs.observe(IMAGE, 'task')
 
 
-def test_joints_come_in_the_order_of_the_parameter_from_several_messages():
-    """Arm and gripper come apart; what nobody asked for is not kept."""
-    inputs = observations(replace(SPEC, proprio_dim=3), proprio_joint_names=('a', 'b', 'g'))
+def test_joints_of_several_messages_are_in_the_order_of_the_parameter():
+    """Arm and gripper are in separate messages; other joints are ignored."""
+    inputs = make_builder(replace(SPEC, proprio_dim=3), proprio_joint_names=('a', 'b', 'g'))
     inputs.joints(['b', 'x', 'a'], [2.0, 7.0, 1.0])
     with pytest.raises(MissingInput, match='joint_states never held g,'):
         inputs.observe(IMAGE, 'task')
@@ -84,9 +82,8 @@ def test_joints_come_in_the_order_of_the_parameter_from_several_messages():
 
 
 @pytest.mark.parametrize('values', [(1.0, 2.0), (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, math.inf)])
-def test_a_state_that_does_not_fit_is_refused(values):
-    """By its size or its numbers."""
-    inputs = observations(replace(SPEC, proprio_dim=3), proprio_topic='state')
+def test_a_state_of_another_size_or_not_finite_is_refused(values):
+    inputs = make_builder(replace(SPEC, proprio_dim=3), proprio_topic='state')
     with pytest.raises(MissingInput, match='no state of the robot on state yet'):
         inputs.observe(IMAGE, 'task')
     inputs.state((1.0, 2.0, 3.0))
@@ -107,13 +104,12 @@ def test_a_state_that_does_not_fit_is_refused(values):
     ({}, {'proprio_topic': 'state'}, ParameterError, 'takes no proprioception'),
     ({}, {'proprio_topic': 's', 'proprio_joint_names': ('a',)}, ParameterError, 'empty where')])
 def test_a_mismatch_with_the_policy_is_reported_at_configure(changes, config, error, message):
-    """With what to set."""
     with pytest.raises(error, match=message):
-        observations(replace(SPEC, **changes), **config)
+        make_builder(replace(SPEC, **changes), **config)
 
 
-class Adaptable:
-    """Keeps the names that it was told."""
+class AdapterPolicy:
+    """Keeps the names of selected adapters."""
 
     def __init__(self):
         self.names = []
@@ -122,9 +118,8 @@ class Adaptable:
         self.names.append(name)
 
 
-def test_an_adapter_is_merged_once_by_the_inference_thread():
-    """The newest choice counts; the base is one of them."""
-    policy, choice = Adaptable(), AdapterChoice(('a=/x', 'b=/y=z'), '')
+def test_the_newest_adapter_choice_is_applied_once_by_the_inference_thread():
+    policy, choice = AdapterPolicy(), AdapterChoice(('a=/x', 'b=/y=z'), '')
     assert (choice.folders, choice.begin()) == ({'a': '/x', 'b': '/y=z'}, 'a')
     choice.choose('b')
     choice.choose('base')
@@ -136,9 +131,9 @@ def test_an_adapter_is_merged_once_by_the_inference_thread():
     assert policy.names == [None, 'a']
 
 
-def test_the_base_can_be_the_first_active_adapter():
-    """A policy of several adapters comes up with one; the first inference takes it away."""
-    policy, choice = Adaptable(), AdapterChoice(('a=/x', 'b=/y'), 'base')
+def test_the_base_can_be_the_first_choice():
+    """A policy of several adapters loads with one, which the first inference deselects."""
+    policy, choice = AdapterPolicy(), AdapterChoice(('a=/x', 'b=/y'), 'base')
     assert (choice.begin(), choice.in_place) == ('a', 'a')
     assert choice.apply(policy)
     assert policy.names == [None]
@@ -149,7 +144,7 @@ def test_the_base_can_be_the_first_active_adapter():
     (('base=x',), '', "other than 'base'"), (('a=x', 'a=y'), '', 'a name of its own'),
     (('a=x', 'b=y'), 'c', 'one of a, b, base'), (('a=x',), 'base', 'one of a$'),
     ((), 'a', 'empty where adapters names none')])
-def test_invalid_adapters_are_refused(entries, name, message):
-    """One alone is merged, so there is no base without it."""
+def test_an_invalid_adapter_parameter_is_refused(entries, name, message):
+    """A single adapter is merged, so the base cannot be selected."""
     with pytest.raises(ParameterError, match=message):
         AdapterChoice(entries, name)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Files of keys: where openpi's policies want what, and what their actions are."""
+"""Key files: the inputs of openpi's policies and the format of their actions."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from vla_ros.policy.observation_keys import resize_with_pad
 IMAGE = np.arange(480 * 640 * 3, dtype=np.uint32).reshape(480, 640, 3).astype(np.uint8)
 
 
-def test_pi05_droid_gets_what_its_example_has():
+def test_pi05_droid_gets_the_keys_of_its_official_example():
     keys = load_keys('pi05_droid')
     state = np.arange(8.0)
     packed = keys.pack(Observation((IMAGE, IMAGE[:224, :224]), 'fold', state))
@@ -40,7 +40,7 @@ def test_pi05_droid_gets_what_its_example_has():
     assert (dataset.space, dataset.period_s) == ('joint_delta', pytest.approx(1 / 15))
 
 
-def test_pi05_aloha_gets_what_its_example_has():
+def test_pi05_aloha_gets_the_keys_of_its_official_example():
     keys = load_keys('pi05_aloha')
     packed = keys.pack(Observation((IMAGE,) * 3, 'fold', np.zeros(14)))
     assert sorted(packed) == ['images', 'prompt', 'state']
@@ -52,7 +52,7 @@ def test_pi05_aloha_gets_what_its_example_has():
 
 
 @pytest.mark.parametrize('name', ['pi05_droid', 'pi05_aloha', 'libero'])
-def test_packing_and_unpacking_change_nothing(name):
+def test_unpacking_a_packed_observation_restores_it(name):
     keys = load_keys(name)
     images = tuple(IMAGE[:224, start:start + 224] for start in range(len(keys.images)))
     before = Observation(images, 'fold', np.arange(float(keys.state_length)))
@@ -63,7 +63,7 @@ def test_packing_and_unpacking_change_nothing(name):
 
 
 @pytest.mark.parametrize('shape', [(480, 640), (640, 480), (224, 224), (1080, 1920), (31, 17)])
-def test_images_are_padded_as_openpi_pads_them(shape):
+def test_images_are_resized_with_padding_as_in_openpi(shape):
     image = np.full((*shape, 3), 200, np.uint8)
     padded = resize_with_pad(image, 224, 224)
     ratio = max(shape) / 224
@@ -81,7 +81,7 @@ def test_images_are_padded_as_openpi_pads_them(shape):
     ({'actions': [[0.0] * 8] * 15}, 'must be an array'), ({}, 'it is missing'),
     ({'actions': np.full((15, 8), np.nan)}, 'not finite'),
     ({'actions': np.full((15, 8), np.inf)}, 'not finite')])
-def test_other_action_formats_are_refused(change, problem):
+def test_actions_of_another_format_are_refused(change, problem):
     with pytest.raises(ActionsError, match=problem):
         load_keys('pi05_droid').read_actions(change)
     with pytest.raises(ActionsError, match='it is missing'):
@@ -96,7 +96,7 @@ def test_other_action_formats_are_refused(change, problem):
     ({'observation/state': np.zeros(7)}, 'must be 8 finite numbers'),
     ({'observation/state': np.full(8, np.nan)}, 'must be 8 finite numbers'),
     ({'observation/state': {'x': 1}}, 'must be 8 finite numbers')])
-def test_an_observation_that_does_not_fit_is_named(change, problem):
+def test_an_invalid_entry_of_an_observation_is_named(change, problem):
     keys = load_keys('libero')
     whole = keys.pack(Observation((IMAGE, IMAGE), 'fold', np.zeros(8)))
     with pytest.raises(ObservationError, match=problem):
@@ -106,7 +106,7 @@ def test_an_observation_that_does_not_fit_is_named(change, problem):
         keys.unpack(whole, 2, 8)
 
 
-def test_an_observation_of_other_cameras_or_another_state_is_not_packed():
+def test_an_observation_with_other_cameras_or_another_state_is_refused():
     keys = load_keys('pi05_droid')
     with pytest.raises(ObservationError, match='1 images'):
         keys.pack(Observation((IMAGE,), 'fold', np.zeros(8)))
@@ -133,7 +133,7 @@ BASE = 'images: [a]\nprompt: p\nactions: {key: x, steps: 2, dimensions: 3}\n'
     (BASE.replace('x, ', 'x, binarize: [3], '), 'a list of dimensions'),
     (BASE.replace('x, ', 'x, binarize: 1, '), 'a list of dimensions'),
     (BASE.replace('x, ', 'x, scale: [1, 2], '), '3 finite numbers')])
-def test_a_file_that_is_not_valid_is_named(text, problem, tmp_path):
+def test_an_invalid_key_file_is_named(text, problem, tmp_path):
     path = tmp_path / 'keys.yaml'
     path.write_text(text)
     with pytest.raises(KeysError, match=problem) as raised:
@@ -141,6 +141,6 @@ def test_a_file_that_is_not_valid_is_named(text, problem, tmp_path):
     assert str(path) in str(raised.value)
 
 
-def test_a_name_that_does_not_come_with_the_package_is_named():
+def test_an_unknown_key_file_of_the_package_is_named():
     with pytest.raises(KeysError, match='pi06.*is missing'):
         load_keys('pi06')

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""OpenVLA-OFT against the official outputs, and against a plain reference where there are none."""
+"""OpenVLA-OFT gives the official outputs, or those of a plain reference implementation."""
 
 import json
 import shutil
@@ -35,8 +35,8 @@ by_name = pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
 
 
 @pytest.fixture
-def copy(oft_checkpoint, tmp_path):
-    """Link the checkpoint into a folder whose parts a test may change."""
+def copied_checkpoint(oft_checkpoint, tmp_path):
+    """Link the checkpoint into a folder whose module files a test may change."""
     folder = tmp_path / 'copy'
     folder.mkdir()
     for path in oft_checkpoint.iterdir():
@@ -60,7 +60,7 @@ def observe(case):
 
 
 @by_name
-def test_chunks_are_the_official_ones(oft_checkpoint, case):
+def test_the_policy_gives_the_official_chunk(oft_checkpoint, case):
     policy = load(oft_checkpoint, case)
     assert policy.spec.action_shape == (8, 7)
     chunk = policy.infer(observe(case))
@@ -72,7 +72,7 @@ def test_chunks_are_the_official_ones(oft_checkpoint, case):
 
 
 @by_name
-def test_the_hidden_states_of_the_actions_are_the_official_ones(oft_checkpoint, case):
+def test_pixels_and_action_hidden_states_are_the_official_ones(oft_checkpoint, case):
     policy = load(oft_checkpoint, case)
     observation = observe(case)
     decoder = policy.decoder
@@ -100,21 +100,21 @@ def test_vla_predict_gives_the_official_chunk(oft_checkpoint, case, tmp_path, ca
     if case['proprio']:
         command.append('--proprio=' + ','.join(map(str, case['proprio'])))
     assert main(command) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer['action_shape'] == [8, 7]
-    np.testing.assert_allclose(answer['normalized_action'], case['normalized_actions'], rtol=0,
+    result = json.loads(capsys.readouterr().out)
+    assert result['action_shape'] == [8, 7]
+    np.testing.assert_allclose(result['normalized_action'], case['normalized_actions'], rtol=0,
                                atol=2e-4)
-    np.testing.assert_allclose(answer['action'], case['actions'], rtol=0, atol=2e-4)
+    np.testing.assert_allclose(result['action'], case['actions'], rtol=0, atol=2e-4)
 
 
-def test_without_an_action_head_the_language_model_decodes_in_parallel(copy):
-    (copy / HEAD).unlink()
+def test_without_an_action_head_the_language_model_decodes_in_parallel(copied_checkpoint):
+    (copied_checkpoint / HEAD).unlink()
     case = CASES[5]
-    policy = load(copy, case, head='auto')
+    policy = load(copied_checkpoint, case, head='auto')
     assert list(policy.infer(observe(case)).token_ids) == np.ravel(case['token_ids']).tolist()
 
 
-def test_a_word_token_makes_the_action_invalid(oft_checkpoint):
+def test_a_token_that_is_no_action_makes_the_chunk_invalid(oft_checkpoint):
     case = CASES[4]
     with pytest.raises(InvalidAction) as raised:
         load(oft_checkpoint, case, clip_invalid=False).infer(observe(case))
@@ -122,47 +122,47 @@ def test_a_word_token_makes_the_action_invalid(oft_checkpoint):
     assert list(raised.value.token_ids) == np.ravel(case['token_ids']).tolist()
 
 
-def test_parts_may_be_safetensors_and_bare(copy):
+def test_a_module_file_may_be_safetensors_without_prefix(copied_checkpoint):
     case = CASES[2]
     for name in (HEAD, PROJECTOR):
-        stored = torch.load(copy / name, weights_only=True)
-        (copy / name).unlink()
+        stored = torch.load(copied_checkpoint / name, weights_only=True)
+        (copied_checkpoint / name).unlink()
         save_file({key.removeprefix('module.'): value for key, value in stored.items()},
-                  (copy / name).with_suffix('.safetensors'))
-    chunk = load(copy, case).infer(observe(case))
+                  (copied_checkpoint / name).with_suffix('.safetensors'))
+    chunk = load(copied_checkpoint, case).infer(observe(case))
     np.testing.assert_allclose(chunk.actions, case['actions'], rtol=0, atol=2e-4)
 
 
-def test_a_second_file_of_a_part_is_an_error(copy):
-    shutil.copy(copy / HEAD, copy / 'action_head--100000_checkpoint.pt')
+def test_two_files_of_a_module_are_an_error(copied_checkpoint):
+    shutil.copy(copied_checkpoint / HEAD, copied_checkpoint / 'action_head--100000_checkpoint.pt')
     with pytest.raises(CheckpointError, match='2 files for action_head: .*100000.*150000'):
-        load(copy, CASES[0])
+        load(copied_checkpoint, CASES[0])
 
 
-def test_a_part_that_would_run_code_is_not_read(copy):
-    class Trap:
+def test_a_module_file_that_would_run_code_is_refused(copied_checkpoint):
+    class CodeOnUnpickling:
 
         def __reduce__(self):
             return (pytest.fail, ('code of a pickle ran',))
-    torch.save({'module.fc1.weight': Trap()}, copy / PROJECTOR)
+    torch.save({'module.fc1.weight': CodeOnUnpickling()}, copied_checkpoint / PROJECTOR)
     with pytest.raises(CheckpointError, match='proprio_projector.*cannot be read'):
-        load(copy, CASES[1])
+        load(copied_checkpoint, CASES[1])
 
 
-def test_truncated_parts_and_foreign_shapes_are_clear_errors(copy):
-    whole = (copy / HEAD).read_bytes()
-    (copy / HEAD).write_bytes(whole[:len(whole) // 2])
+def test_truncated_module_files_and_other_shapes_are_errors(copied_checkpoint):
+    whole = (copied_checkpoint / HEAD).read_bytes()
+    (copied_checkpoint / HEAD).write_bytes(whole[:len(whole) // 2])
     with pytest.raises(CheckpointError, match='cannot be read'):
-        load(copy, CASES[0])
-    torch.save({'module.model.fc2.weight': torch.zeros(7, 96)}, copy / HEAD)
+        load(copied_checkpoint, CASES[0])
+    torch.save({'module.model.fc2.weight': torch.zeros(7, 96)}, copied_checkpoint / HEAD)
     with pytest.raises(CheckpointError, match='lacks'):
-        load(copy, CASES[0])
-    torch.save({'weight': torch.zeros(7, 96)}, copy / HEAD)
+        load(copied_checkpoint, CASES[0])
+    torch.save({'weight': torch.zeros(7, 96)}, copied_checkpoint / HEAD)
     with pytest.raises(CheckpointError, match='neither an L1 head nor a diffusion head'):
-        load(copy, CASES[0])
+        load(copied_checkpoint, CASES[0])
 
 
-def test_observations_that_do_not_fit_are_named(oft_checkpoint):
+def test_an_observation_that_does_not_fit_is_refused_with_the_difference(oft_checkpoint):
     policy = load(oft_checkpoint, CASES[2])
     good = observe(CASES[2])
     with pytest.raises(ObservationError, match='image_count is 2, got 1'):
@@ -177,15 +177,15 @@ def test_observations_that_do_not_fit_are_named(oft_checkpoint):
         policy.infer(Observation(good.images, 'x ' * 600, good.proprio))
 
 
-def test_the_chunk_carries_the_period_of_its_dataset(copy, tmp_path):
+def test_the_chunk_carries_the_period_of_its_dataset(copied_checkpoint, tmp_path):
     own = tmp_path / 'own.yaml'
     own.write_text(f'{KEY}: {{period_s: 0.05}}')
-    chunk = load(copy, CASES[0], datasets_file=str(own)).infer(observe(CASES[0]))
+    chunk = load(copied_checkpoint, CASES[0], datasets_file=str(own)).infer(observe(CASES[0]))
     assert chunk.period_s == 0.05
-    assert load(copy, CASES[0]).infer(observe(CASES[0])).period_s is None
+    assert load(copied_checkpoint, CASES[0]).infer(observe(CASES[0])).period_s is None
 
 
-def test_declared_transforms_wrap_the_model(oft_checkpoint):
+def test_image_and_action_transforms_wrap_the_policy(oft_checkpoint):
     case = CASES[0]
     image = rgb(case['images'][0])
     policy = load(oft_checkpoint, case, image_transforms=('rotate_180',),
@@ -196,14 +196,14 @@ def test_declared_transforms_wrap_the_model(oft_checkpoint):
     np.testing.assert_allclose(chunk.actions[:, 6], 1 - 2 * actions[:, 6], rtol=0, atol=4e-4)
 
 
-def test_a_warm_up_does_not_change_the_result(oft_checkpoint):
+def test_a_warm_up_does_not_change_the_first_result(oft_checkpoint):
     chunk = load(oft_checkpoint, CASES[2], warmup=True).infer(observe(CASES[2]))
     np.testing.assert_allclose(chunk.actions, CASES[2]['actions'], rtol=0, atol=2e-4)
 
 
 @pytest.fixture(scope='session')
 def stored(oft_checkpoint):
-    """Return the tensors of the checkpoint and of its parts."""
+    """Return the tensors of the checkpoint and of its module files."""
     parts = {part: {key.removeprefix('module.'): value for key, value in
                     torch.load(next(oft_checkpoint.glob(f'{part}--*')), weights_only=True).items()}
              for part in ('action_head', 'proprio_projector')}
@@ -215,15 +215,15 @@ def pixels_of(policy, case):
 
 
 @pytest.mark.parametrize('case', [CASES[0], CASES[2]], ids=lambda case: case['name'])
-def test_the_plain_reference_gives_the_official_numbers(oft_checkpoint, stored, case):
+def test_the_plain_reference_gives_the_official_actions(oft_checkpoint, stored, case):
     plain = PlainOft(SPEC, *stored)
     pixels = pixels_of(load(oft_checkpoint, case), case)
     out = plain.regress(pixels, [*case['input_ids'], 29871], case['proprio_normalized'], (8, 7))
     np.testing.assert_allclose(out, case['normalized_actions'], rtol=0, atol=2e-4)
 
 
-def film_part(weights, rank):
-    """Make a vision_backbone part as training saves it: FiLM, and LoRA that is not merged."""
+def film_modules(weights, rank):
+    """Make a vision_backbone file as training saves it, with FiLM and unmerged LoRA."""
     generator = torch.Generator().manual_seed(7)
 
     def draw(*shape):
@@ -260,12 +260,12 @@ def film_part(weights, rank):
     return part | film, merged, {key: value.double() for key, value in film.items()}
 
 
-def test_film_modulates_the_towers_by_the_instruction(copy, stored):
+def test_film_modulates_the_vision_towers_by_the_instruction(copied_checkpoint, stored):
     weights, parts = stored
-    part, merged, film = film_part(weights, rank=32)
-    torch.save(part, copy / 'vision_backbone--150000_checkpoint.pt')
+    part, merged, film = film_modules(weights, rank=32)
+    torch.save(part, copied_checkpoint / 'vision_backbone--150000_checkpoint.pt')
     case = CASES[2]
-    policy = load(copy, case)
+    policy = load(copied_checkpoint, case)
     chunk = policy.infer(observe(case))
     plain = PlainOft(SPEC, merged, parts, film)
     expected = plain.regress(pixels_of(policy, case), [*case['input_ids'], 29871],
@@ -274,16 +274,16 @@ def test_film_modulates_the_towers_by_the_instruction(copy, stored):
     assert np.abs(chunk.normalized - case['normalized_actions']).max() > 0.01, 'FiLM did nothing'
 
 
-def test_a_film_part_that_lacks_a_tensor_is_an_error(copy, stored):
-    part, _, _ = film_part(stored[0], rank=4)
+def test_a_film_module_file_that_lacks_a_tensor_is_an_error(copied_checkpoint, stored):
+    part, _, _ = film_modules(stored[0], rank=4)
     del part['vision_backbone.featurizer.blocks.0.scale.weight']
-    torch.save(part, copy / 'vision_backbone--150000_checkpoint.pt')
+    torch.save(part, copied_checkpoint / 'vision_backbone--150000_checkpoint.pt')
     with pytest.raises(CheckpointError, match='lacks 1 tensors: featurizer.modulations.0.scale'):
-        load(copy, CASES[0])
+        load(copied_checkpoint, CASES[0])
 
 
-def diffusion_parts(copy, parts):
-    # The first step divides by 0.001: what an untrained head says there would drown everything.
+def write_diffusion_modules(copied_checkpoint, parts):
+    # The first step divides by 0.001, so the output of an untrained head would dominate.
     head = {'noise_predictor.mlp_resnet.' + key.removeprefix('model.'):
             value * 0.03 if 'fc2' in key else value
             for key, value in parts['action_head'].items()}
@@ -292,16 +292,16 @@ def diffusion_parts(copy, parts):
              'fc1.bias': torch.randn(96, generator=generator) * 0.1,
              'fc2.weight': torch.randn(96, 96, generator=generator) * 0.1,
              'fc2.bias': torch.randn(96, generator=generator) * 0.1}
-    torch.save({f'module.{key}': value for key, value in head.items()}, copy / HEAD)
+    torch.save({f'module.{key}': value for key, value in head.items()}, copied_checkpoint / HEAD)
     torch.save({f'module.{key}': value for key, value in noisy.items()},
-               copy / 'noisy_action_projector--150000_checkpoint.pt')
+               copied_checkpoint / 'noisy_action_projector--150000_checkpoint.pt')
     return {**parts, 'action_head': head, 'noisy_action_projector': noisy}
 
 
-def test_diffusion_follows_the_plain_sampler_and_repeats_itself(copy, stored):
-    parts = diffusion_parts(copy, stored[1])
+def test_diffusion_equals_the_plain_sampler_and_is_reproducible(copied_checkpoint, stored):
+    parts = write_diffusion_modules(copied_checkpoint, stored[1])
     case = CASES[1]
-    policy = load(copy, case, head='auto')
+    policy = load(copied_checkpoint, case, head='auto')
     assert policy.kind == 'diffusion'
     chunk = policy.infer(observe(case))
     expected = PlainOft(SPEC, stored[0], parts).diffuse(
@@ -312,21 +312,21 @@ def test_diffusion_follows_the_plain_sampler_and_repeats_itself(copy, stored):
     assert np.array_equal(policy.infer(observe(case)).actions, chunk.actions)
 
 
-def test_diffusion_needs_its_projector(copy, stored):
-    diffusion_parts(copy, stored[1])
-    (copy / 'noisy_action_projector--150000_checkpoint.pt').unlink()
+def test_a_diffusion_head_without_its_projector_is_an_error(copied_checkpoint, stored):
+    write_diffusion_modules(copied_checkpoint, stored[1])
+    (copied_checkpoint / 'noisy_action_projector--150000_checkpoint.pt').unlink()
     with pytest.raises(CheckpointError, match='noisy_action_projector'):
-        load(copy, CASES[1], head='auto')
+        load(copied_checkpoint, CASES[1], head='auto')
 
 
 @pytest.mark.parametrize(('head', 'named'), [('diffusion', 'of kind l1, not diffusion'),
                                              ('tokens', 'does not decode token by token')])
-def test_a_head_that_the_folder_does_not_have_is_refused(oft_checkpoint, head, named):
+def test_a_head_that_the_checkpoint_lacks_is_refused(oft_checkpoint, head, named):
     with pytest.raises(CheckpointError, match=named):
         load(oft_checkpoint, CASES[0], head=head)
 
 
-def test_several_images_need_an_oft_checkpoint(golden_checkpoints):
+def test_several_images_are_refused_without_an_oft_checkpoint(golden_checkpoints):
     with pytest.raises(ParameterError, match='this checkpoint is not OFT'):
         load_policy(PolicyConfig(str(golden_checkpoints['float32']), unnorm_key='golden_bridge',
                                  device='cpu', image_count=2))

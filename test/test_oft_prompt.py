@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""OpenVLA-OFT reads an instruction once, times on its device, and keeps FiLM's weights."""
+"""OpenVLA-OFT: tokenization, timings, and adapters beside FiLM."""
 
 import json
 
@@ -31,7 +31,7 @@ def load(folder, **settings):
                                     warmup=False, use_proprio=False, chunk_length=8, **settings))
 
 
-def test_an_instruction_is_tokenised_once(oft_checkpoint, monkeypatch):
+def test_a_repeated_instruction_is_tokenized_once(oft_checkpoint, monkeypatch):
     policy = load(oft_checkpoint)
     seen = []
     real = PromptTokenizer.encode
@@ -45,8 +45,8 @@ def test_an_instruction_is_tokenised_once(oft_checkpoint, monkeypatch):
     np.testing.assert_array_equal(first.actions, again.actions)
 
 
-def test_stages_are_timed_by_the_clock_of_the_device(oft_checkpoint, monkeypatch):
-    asked, clocks = [], []
+def test_stages_are_timed_by_the_timings_of_the_device(oft_checkpoint, monkeypatch):
+    devices, clocks = [], []
 
     class Clock(HostTimings):
 
@@ -54,10 +54,10 @@ def test_stages_are_timed_by_the_clock_of_the_device(oft_checkpoint, monkeypatch
             clocks.append(self)
             super().start()
 
-    monkeypatch.setattr(oft, 'choose_timings', lambda device: asked.append(device) or Clock())
+    monkeypatch.setattr(oft, 'choose_timings', lambda device: devices.append(device) or Clock())
     policy = load(oft_checkpoint)
     chunks = [policy.infer(Observation((IMAGE,), 'go')) for _ in range(2)]
-    assert asked == [torch.device('cpu')]
+    assert devices == [torch.device('cpu')]
     assert len(clocks) == 2 and clocks[0] is clocks[1]
     for chunk in chunks:
         assert list(chunk.timings_ms) == ['preprocess', 'vision', 'prefill', 'head']
@@ -73,28 +73,28 @@ def write_adapter(folder, module, width, height):
     return str(folder)
 
 
-def test_an_adapter_for_towers_of_a_module_file_is_refused(oft_checkpoint, tmp_path):
-    """The part of FiLM brings whole towers: pairs for them would be lost silently."""
+def test_an_adapter_for_towers_of_a_film_module_file_is_refused(oft_checkpoint, tmp_path):
+    """The module file of FiLM replaces the towers, so adapter weights for them would be lost."""
     import shutil
     from safetensors.torch import load_file
-    from test_oft import film_part
+    from test_oft import film_modules
     folder = tmp_path / 'film'
     shutil.copytree(oft_checkpoint, folder)
     weights = load_file(folder / 'model.safetensors')
-    part, _, _ = film_part({key: value.double() for key, value in weights.items()}, rank=4)
+    part, _, _ = film_modules({key: value.double() for key, value in weights.items()}, rank=4)
     torch.save({key: value.float() for key, value in part.items()},
                folder / 'vision_backbone--1_checkpoint.pt')
     tower = next(iter(SPEC['tiny_timm'].values()))['embed_dim']
     text = SPEC['config']['text_config']['hidden_size']
     vision = write_adapter(tmp_path / 'vision', 'vision_backbone.featurizer.blocks.0.attn.proj',
                            tower, tower)
-    words = write_adapter(tmp_path / 'words',
+    language = write_adapter(tmp_path / 'words',
                           'language_model.model.layers.0.self_attn.q_proj', text, text)
-    for adapters in ({'a': vision}, {'a': words, 'b': vision}):
+    for adapters in ({'a': vision}, {'a': language, 'b': vision}):
         with pytest.raises(CheckpointError, match='vision towers.*vision_backbone--1_checkpoint'):
             load(folder, adapters=adapters)
-    # the advice: one without such pairs
-    plain, adapted = load(folder), load(folder, adapters={'a': words})
+    # The error advises an adapter without such weights.
+    plain, adapted = load(folder), load(folder, adapters={'a': language})
     observation = Observation((IMAGE,), 'go')
     assert not np.array_equal(plain.infer(observation).actions,
                               adapted.infer(observation).actions)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A policy behind openpi's protocol: its actions, its deadline, and servers that lie."""
+"""A remote policy with openpi's protocol: actions, deadlines, and invalid replies."""
 
 import math
 import socket
@@ -29,8 +29,8 @@ ACTIONS = np.full((15, 8), 0.5, np.float32)
 GOOD = pack({'actions': ACTIONS, 'server_timing': {'infer_ms': 0.0}})
 
 
-def says(**changes):
-    """Send a reply of which some entries are others."""
+def replies_with(**changes):
+    """Return a handler that sends a valid reply with these changes."""
     return lambda connection, seen: connection.send(pack({'actions': ACTIONS, **changes}))
 
 
@@ -38,7 +38,7 @@ def send_good(connection, seen):
     connection.send(GOOD)
 
 
-def test_an_observation_goes_out_and_actions_come_back(monkeypatch):
+def test_an_observation_is_sent_and_actions_are_returned(monkeypatch):
     monkeypatch.setenv('VLA_API_KEY', 'secret')
     with openpi_server(send_good) as (url, server):
         policy = openpi_policy(url)
@@ -58,7 +58,7 @@ def test_an_observation_goes_out_and_actions_come_back(monkeypatch):
         assert seen['prompt'] == 'fold the towel'
 
 
-LIES = [
+INVALID_REPLIES = [
     ({'actions': np.zeros((15, 7))}, r'got shape \(15, 7\)'),
     ({'actions': np.zeros((16, 8))}, r'got shape \(16, 8\)'),
     ({'actions': np.zeros((100_000, 8))}, 'message too big|frame|1009|exceed'),
@@ -70,14 +70,14 @@ LIES = [
 ]
 
 
-@pytest.mark.parametrize(('changes', 'problem'), LIES, ids=range(len(LIES)))
-def test_invalid_actions_are_refused(changes, problem):
-    replies = [says(**changes), send_good]
+@pytest.mark.parametrize(('changes', 'problem'), INVALID_REPLIES, ids=range(len(INVALID_REPLIES)))
+def test_invalid_actions_are_refused_and_the_next_request_reconnects(changes, problem):
+    replies = [replies_with(**changes), send_good]
     with openpi_server(lambda *given: replies.pop(0)(*given)) as (url, server):
         policy = openpi_policy(url)
         with pytest.raises(RemoteError, match=problem):
             policy.infer(OBSERVATION)
-        # The next try is one over a connection of its own.
+        # The next request uses a new connection.
         assert np.allclose(policy.infer(OBSERVATION).actions[0, 0], 0.1)
         assert server.connections == 2
 
@@ -88,7 +88,7 @@ def test_invalid_actions_are_refused(changes, problem):
     (pack([1]), 'it is missing'), (pack({}), 'it is missing'),
     (pack({'actions': {b'__ndarray__': True, b'data': b'x', b'dtype': '|O', b'shape': [1]}}),
      'only of numbers')])
-def test_an_invalid_reply_is_one_error(reply, problem):
+def test_an_invalid_reply_is_an_error_of_one_line(reply, problem):
     with openpi_server(lambda connection, seen: connection.send(reply)) as (url, _):
         policy = openpi_policy(url)
         with pytest.raises(RemoteError, match=problem) as raised:
@@ -98,8 +98,8 @@ def test_an_invalid_reply_is_one_error(reply, problem):
 
 @pytest.mark.parametrize('timing', [3, {'infer_ms': 'x'}, {'infer_ms': math.nan},
                                     {'infer_ms': 1e9}, {'infer_ms': True}, {}])
-def test_invalid_times_are_left_out(timing):
-    with openpi_server(says(server_timing=timing)) as (url, _):
+def test_invalid_server_timings_are_left_out(timing):
+    with openpi_server(replies_with(server_timing=timing)) as (url, _):
         assert list(openpi_policy(url).infer(OBSERVATION).timings_ms) == ['network']
 
 
@@ -143,7 +143,7 @@ def test_an_unrequested_message_is_an_error():
         assert server.connections == 2
 
 
-def test_a_connection_that_was_closed_is_opened_again():
+def test_a_closed_connection_is_opened_again():
     def send_and_close(connection, seen):
         connection.send(GOOD)
         connection.close()
@@ -153,7 +153,7 @@ def test_a_connection_that_was_closed_is_opened_again():
         for _ in range(3):
             try:
                 policy.infer(OBSERVATION)
-            except RemoteError:  # it closed while the next observation was on its way
+            except RemoteError:  # it closed while the next observation was being sent
                 policy.infer(OBSERVATION)
         assert server.connections >= 3
 
@@ -164,7 +164,7 @@ def test_a_silent_server_misses_the_deadline():
             openpi_policy(f'ws://127.0.0.1:{silent.getsockname()[1]}', deadline_s=0.5)
 
 
-def test_no_server_and_no_address_are_named():
+def test_an_unreachable_server_and_an_invalid_address_are_named():
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(RemoteError, match=f'ws://127.0.0.1:{port}: .*refused'):
@@ -174,7 +174,7 @@ def test_no_server_and_no_address_are_named():
             openpi_policy(url)
 
 
-def test_a_setting_that_does_not_fit_is_named():
+def test_an_inconsistent_setting_is_named():
     with pytest.raises(KeysError, match='a client needs actions.steps'):
         openpi_policy('ws://gpu', 'libero')
     for settings in ({'policy': 'remote', 'url': 'ws://gpu', 'protocol': 'openpi'},
@@ -187,7 +187,7 @@ def test_a_setting_that_does_not_fit_is_named():
         PolicyConfig(policy='remote', url='ws://gpu', protocol='zmq')
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch):
+def test_a_missing_package_is_named(monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, 'vla_ros.policy.openpi', None)
     monkeypatch.delitem(sys.modules, 'vla_ros.policy.openpi')

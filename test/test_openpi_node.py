@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node with a server that speaks openpi's protocol: whatever it lies about moves nothing."""
+"""The node with a server of openpi's protocol: invalid and late replies move nothing."""
 
 import threading
 
@@ -22,7 +22,7 @@ actions: {key: actions, steps: 2, dimensions: 7}
 dataset: some_arm
 """
 GOOD = np.full((2, 7), 0.25)
-LIES = {
+INVALID_REPLIES = {
     'not finite': pack({'actions': np.full((2, 7), np.nan)}),
     'got shape (3, 7)': pack({'actions': np.zeros((3, 7))}),
     'message too big': pack({'actions': np.zeros((100_000, 7))}),
@@ -55,12 +55,12 @@ def test_invalid_or_late_replies_hold_the_arm_until_a_valid_one(tmp_path):
             assert list(observer.commands[-1].position) == GOOD[0].tolist()
             assert server.seen[-1]['prompt'] == 'go'
             assert server.seen[-1]['images']['main'].shape == (8, 8, 3)
-            for problem, lie in [*LIES.items(), ('no reply within 1 s', None)]:
-                reply = lie
+            for problem, invalid in [*INVALID_REPLIES.items(), ('no reply within 1 s', None)]:
+                reply = invalid
                 observer.wait_for_state('HOLD', node, problem)
-                commands, asked = len(observer.commands), len(server.seen)
-                if lie is not None:
-                    observer.poll(lambda: len(server.seen) > asked + 3, 'further tries', node)
+                commands, requests = len(observer.commands), len(server.seen)
+                if invalid is not None:
+                    observer.poll(lambda: len(server.seen) > requests + 3, 'further tries', node)
                 assert len(observer.commands) == commands, problem
                 end.set()
                 reply = pack({'actions': GOOD})

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_serve --protocol openpi``: a client of openpi gets actions, and one line where it errs."""
+"""``vla_serve --protocol openpi``: actions for valid requests, one line for invalid ones."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ def serving(policy, keys='libero', max_bytes=2**20, **settings):
         yield port
 
 
-def oft():
+def oft_stub():
     policy = Stub(rows=5)
     policy.spec = replace(Stub.spec, action_shape=(5, 7), image_count=2, proprio_dim=8)
     return policy
@@ -59,8 +59,8 @@ def get(port, path):
     return response.status, content
 
 
-def test_a_client_gets_actions():
-    policy = oft()
+def test_a_client_gets_metadata_actions_and_timings():
+    policy = oft_stub()
     with serving(policy) as port, Client(port) as client:
         assert client.metadata['checkpoint'] == 'x' and client.metadata['action_shape'] == [5, 7]
         for _ in range(3):
@@ -76,8 +76,8 @@ def test_a_client_gets_actions():
         assert json.loads(get(port, '/stats')[1])['batches'] == {'1': 3}
 
 
-def test_an_error_is_one_line_and_the_connection_stays():
-    with serving(oft()) as port, Client(port) as client:
+def test_an_invalid_request_gets_one_line_and_keeps_its_connection():
+    with serving(oft_stub()) as port, Client(port) as client:
         for change, problem in (({'prompt': 3}, 'prompt: got 3'),
                                 ({'prompt': 'mumble'}, 'a word'),
                                 ({'prompt': 'crash'}, r'internal error \(RuntimeError\)$'),
@@ -94,16 +94,16 @@ def test_an_error_is_one_line_and_the_connection_stays():
         assert client.infer(OBSERVATION)['actions'].shape == (5, 7)
 
 
-def test_a_policy_that_gives_no_number_gives_an_error():
-    policy = oft()
+def test_actions_that_are_not_finite_are_an_error():
+    policy = oft_stub()
     policy.actions = np.full((5, 7), np.nan)
     with serving(policy) as port, Client(port) as client:
         with pytest.raises(RuntimeError, match='not finite'):
             client.infer(OBSERVATION)
 
 
-def test_a_message_that_is_too_large_ends_its_connection_alone():
-    with serving(oft(), max_bytes=10_000) as port, Client(port) as client:
+def test_a_message_above_the_size_limit_closes_only_its_connection():
+    with serving(oft_stub(), max_bytes=10_000) as port, Client(port) as client:
         with Client(port) as other:
             other.connection.send(bytes(10_001))
             with pytest.raises(ConnectionClosed) as raised:
@@ -112,8 +112,8 @@ def test_a_message_that_is_too_large_ends_its_connection_alone():
         assert client.infer(OBSERVATION)['actions'].shape == (5, 7)
 
 
-def test_every_request_needs_the_key():
-    with serving(oft(), api_key='secret') as port:
+def test_a_request_without_the_key_is_refused():
+    with serving(oft_stub(), api_key='secret') as port:
         for key in (None, 'other', 'secret2'):
             with pytest.raises(InvalidStatus, match='403'):
                 Client(port, key)
@@ -122,25 +122,25 @@ def test_every_request_needs_the_key():
             assert client.infer(OBSERVATION)['actions'].shape == (5, 7)
 
 
-def test_clients_are_served_beside_each_other():
-    policy = oft()
+def test_clients_are_served_concurrently():
+    policy = oft_stub()
     with serving(policy) as port, ThreadPoolExecutor(8) as pool:
         policy.go.clear()
 
-        def ask(number):
+        def infer(number):
             with Client(port) as client:
                 return client.infer({**OBSERVATION, 'prompt': f'fold {number}'})['actions']
 
-        replies = [pool.submit(ask, number) for number in range(8)]
+        replies = [pool.submit(infer, number) for number in range(8)]
         assert policy.busy.wait(30)
-        assert get(port, '/healthz')[0] == 200  # nothing of the server waits for the policy
+        assert get(port, '/healthz')[0] == 200  # the server does not wait for the policy
         policy.go.set()
         assert all(reply.result(30).shape == (5, 7) for reply in replies)
     assert len({seen.instruction for seen in policy.seen}) == 8
 
 
-def test_a_client_that_goes_away_leaves_the_server_serving():
-    policy = oft()
+def test_the_server_survives_a_client_that_disconnects():
+    policy = oft_stub()
     with serving(policy) as port:
         policy.go.clear()
         client = Client(port)
@@ -152,8 +152,8 @@ def test_a_client_that_goes_away_leaves_the_server_serving():
             assert other.infer(OBSERVATION)['actions'].shape == (5, 7)
 
 
-def test_malformed_frames_leave_it_serving(caplog):
-    policy = oft()
+def test_the_server_survives_malformed_frames(caplog):
+    policy = oft_stub()
     with serving(policy) as port:
         counts = attack(port, 300)
         with Client(port) as client:
@@ -163,7 +163,7 @@ def test_malformed_frames_leave_it_serving(caplog):
     assert 'Exception in ASGI application' not in caplog.text
 
 
-def test_a_connection_that_uvicorn_has_closed_is_one_that_went():
+def test_a_send_on_a_closed_connection_is_a_disconnect():
     class Closed:
         async def send_text(self, reply):
             raise RuntimeError("Unexpected ASGI message 'websocket.send'")
@@ -172,7 +172,7 @@ def test_a_connection_that_uvicorn_has_closed_is_one_that_went():
         anyio.run(server._send, Closed(), 'a reply')
 
 
-def test_keys_that_lack_an_input_of_the_policy_are_refused():
+def test_a_key_file_that_lacks_an_input_of_the_policy_is_refused():
     policy = Stub()
     policy.spec = replace(Stub.spec, image_count=4)
     with pytest.raises(UnsupportedError, match='wants 4 images'):
@@ -182,7 +182,7 @@ def test_keys_that_lack_an_input_of_the_policy_are_refused():
         create_openpi_app(policy, load_keys('libero'))
 
 
-def test_client_and_server_of_this_package_work_together():
+def test_the_client_of_this_package_works_with_its_server():
     policy = Stub(rows=15)
     policy.actions = np.full((15, 8), 0.25)
     policy.spec = replace(Stub.spec, action_shape=(15, 8), image_count=2, proprio_dim=8)

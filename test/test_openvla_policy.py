@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The policy frame after frame: what it keeps, what it forgets, what it allocates."""
+"""The policy over several frames: drafts, independence of results, allocations."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def test_a_loaded_policy_starts_without_a_draft(policy):
     assert policy.infer(Observation((frame(0),), 'pick up the cup')).drafted == 0
 
 
-def test_the_same_frame_accepts_its_own_action_and_reset_forgets_it(policy):
+def test_a_repeated_frame_accepts_its_draft_and_reset_discards_it(policy):
     observation = Observation((frame(1),), 'pick up the cup')
     policy.reset()
     first = policy.infer(observation)
@@ -57,22 +57,22 @@ def test_results_do_not_depend_on_earlier_frames_and_instructions(policy):
         policy.reset()
         expected.append(policy.infer(observation))
     policy.reset()
-    for observation, alone in zip(observations, expected):
+    for observation, single in zip(observations, expected):
         chunk = policy.infer(observation)
-        assert chunk.token_ids == alone.token_ids
-        assert chunk.input_ids == alone.input_ids
-        np.testing.assert_array_equal(chunk.actions, alone.actions)
+        assert chunk.token_ids == single.token_ids
+        assert chunk.input_ids == single.input_ids
+        np.testing.assert_array_equal(chunk.actions, single.actions)
 
 
 def test_a_result_is_not_overwritten_by_the_next_one(policy):
     chunks = [policy.infer(Observation((frame(seed),), 'pick up the cup')) for seed in (5, 6)]
     policy.reset()
-    alone = policy.infer(Observation((frame(5),), 'pick up the cup'))
-    np.testing.assert_allclose(chunks[0].margins, alone.margins, atol=1e-3)
+    single = policy.infer(Observation((frame(5),), 'pick up the cup'))
+    np.testing.assert_allclose(chunks[0].margins, single.margins, atol=1e-3)
     assert chunks[0].timings_ms is not chunks[1].timings_ms
 
 
-def test_stages_are_named_in_their_order(policy):
+def test_timings_name_the_stages_in_their_order(policy):
     chunk = policy.infer(Observation((frame(0),), 'pick up the cup'))
     assert list(chunk.timings_ms) == [
         'preprocess', 'vision', 'prefill', 'decode', 'read-back', 'post']
@@ -80,7 +80,7 @@ def test_stages_are_named_in_their_order(policy):
 
 
 @pytest.mark.parametrize('view', ['rgb8', 'bgr8', 'padded'])
-def test_a_frame_allocates_no_array(policy, view):
+def test_an_inference_allocates_no_array_of_the_frames_size(policy, view):
     message = np.random.default_rng(0).integers(0, 256, (480, 700, 3), dtype=np.uint8)
     image = {'rgb8': np.ascontiguousarray(message[:, :640]), 'bgr8': message[:, :640, ::-1],
              'padded': message[:, :640]}[view]
@@ -93,19 +93,19 @@ def test_a_frame_allocates_no_array(policy, view):
             tracemalloc.reset_peak()
             before = tracemalloc.get_traced_memory()[0]
             policy.infer(observation)
-        # Everything together, numbers of the answer included: no block can be as large as an
+        # The total, small arrays of the result included: no block can be as large as an
         # array of a row of the image.
         assert tracemalloc.get_traced_memory()[1] - before < 8 * 1024
         kept = tracemalloc.take_snapshot()
-        answers = [policy.infer(observation) for _ in range(20)]
+        results = [policy.infer(observation) for _ in range(20)]
         grown = tracemalloc.take_snapshot().compare_to(kept, 'lineno')
-        assert len(answers) == 20
+        assert len(results) == 20
         assert max(line.size_diff / max(line.count_diff, 1) for line in grown) < 1024
     finally:
         tracemalloc.stop()
 
 
-def test_one_core_is_left_to_other_processes(checkpoint):
+def test_loading_leaves_one_core_to_other_processes(checkpoint):
     environment = {key: value for key, value in os.environ.items() if key != 'OMP_NUM_THREADS'}
     code = ('import sys, torch; from vla_ros.policy.config import PolicyConfig; '
             'from vla_ros.policy.load import load_policy; '

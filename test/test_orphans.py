@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a killed process of Fast DDS leaves in shared memory is removed, and nothing else."""
+"""Orphaned shared memory of Fast DDS is removed, and no other file."""
 
 import os
 import subprocess
@@ -29,14 +29,14 @@ def lock_of(segment):
     return segment.with_name(f'{segment.name}_el')
 
 
-def grow_old(segments):
+def set_old(segments):
     for segment in segments:
         os.utime(lock_of(segment), (0, 0))
 
 
 @pytest.fixture
 def participant():
-    """Run a process with a node; give it, and its segments."""
+    """Run a process with a node; yield it and its segments."""
     pytest.importorskip('rclpy', reason='a ROS installation or the ros-rclpy wheel is needed')
     if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp':
         pytest.skip('this is about Fast DDS, another middleware is in use')
@@ -54,23 +54,23 @@ def participant():
         process.kill()
 
 
-def test_the_memory_of_a_living_process_is_left_alone(participant):
+def test_shared_memory_of_a_running_process_is_kept(participant):
     process, segments = participant
-    grow_old(segments)
+    set_old(segments)
     assert not segments & set(find_orphans())
     remove_orphans()
     assert all(segment.exists() for segment in segments)
     process.communicate()
     assert process.returncode == 0
-    assert not any(segment.exists() for segment in segments), 'it removes its own'
+    assert not any(segment.exists() for segment in segments), 'a process removes its own segments'
 
 
-def test_the_memory_of_a_killed_process_is_removed(participant):
+def test_shared_memory_of_a_killed_process_is_removed(participant):
     process, segments = participant
     process.kill()
     process.wait()
-    assert not segments & set(find_orphans()), 'it has only just been made'
-    grow_old(segments)
+    assert not segments & set(find_orphans()), 'it is too new to be an orphan'
+    set_old(segments)
     assert segments <= set(find_orphans())
     assert remove_orphans() > 0
     assert not any(segment.exists() or lock_of(segment).exists() for segment in segments)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""When memory runs out, the sentence says what took it and what would fit."""
+"""An out-of-memory error names the memory of each module and a quantization that would fit."""
 
 import pytest
 
@@ -30,28 +30,28 @@ def openvla_7b():
     return OpenVlaConfig(tuple(towers), LlamaConfig(32064), 'llama2-7b-pure', 256, 32000, {})
 
 
-def test_the_needs_are_those_of_the_published_model():
+def test_the_computed_memory_of_openvla_7b_fits_its_published_size():
     parts = needs(openvla_7b(), torch.bfloat16)
     # 7.54 billion parameters in two bytes, less the last block of each tower and what follows it
     assert 14.8e9 < parts['vision'] + parts['language model'] < 15.1e9
     assert parts['key-value cache'] == 768 * 2 * 32 * 4096 * 2
 
 
-@pytest.mark.parametrize(('free', 'said'), [
+@pytest.mark.parametrize(('free', 'expected'), [
     (12e9, 'quantization int8 (8.'), (6.5e9, 'what would fit: quantization int4 (5.'),
     (1e9, 'nothing smaller would fit')])
-def test_a_fitting_size_is_named(monkeypatch, free, said):
+def test_a_quantization_that_would_fit_is_named(monkeypatch, free, expected):
     monkeypatch.setattr('vla_ros.model.out_of_memory.memory_of',
                         lambda device: (int(free), int(16e9)))
     with pytest.raises(DeviceMemoryError) as raised:
         with explain_memory(openvla_7b(), CPU, torch.bfloat16):
             raise torch.OutOfMemoryError('CUDA out of memory')
-    assert said in str(raised.value)
+    assert expected in str(raised.value)
     assert 'language model 12.' in str(raised.value)
     assert '\n' not in str(raised.value)
 
 
-def test_running_out_of_memory_on_a_cpu_is_explained():
+def test_out_of_memory_on_a_cpu_is_explained():
     with pytest.raises(DeviceMemoryError, match='out of memory on cpu'):
         with explain_memory(openvla_7b(), CPU, torch.float32):
             torch.empty(2**60, dtype=torch.uint8)
@@ -63,7 +63,7 @@ def test_other_errors_are_not_changed():
             torch.ones(2) + torch.ones(3)
 
 
-def test_loading_explains_that_memory_ran_out(golden_checkpoints, monkeypatch):
+def test_out_of_memory_during_loading_is_explained(golden_checkpoints, monkeypatch):
     def exhaust(*arguments):
         raise torch.OutOfMemoryError('CUDA out of memory')
     monkeypatch.setitem(load._LOADERS, 'tokens', exhaust)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The policy of docs/own_policy.md, as it stands there, in Python and in the node."""
+"""The example policy of docs/own_policy.md, in Python and in the node."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ PAGE = Path(__file__).parents[1] / 'docs' / 'own_policy.md'
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Write the code of the page where Python finds it."""
+    """Write the code of the page to a folder on the path of Python."""
     code = re.search('```python\n(.*?)```', PAGE.read_text(encoding='utf-8'), re.DOTALL)[1]
     (tmp_path / 'my_policy.py').write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -30,7 +30,7 @@ def module(tmp_path, monkeypatch):
     sys.modules.pop('my_policy', None)
 
 
-def test_the_policy_of_the_documentation_infers(module):
+def test_the_policy_of_the_documentation_can_be_loaded_and_infers(module):
     policy = load_policy(PolicyConfig(policy='my_policy:make'))
     chunk = policy.infer(Observation((np.full((4, 4, 3), 51, np.uint8),), 'wave'))
     assert chunk.actions[0].tolist() == pytest.approx([0.2, 0, 0, 0, 0, 0, 0])
@@ -55,13 +55,13 @@ def test_an_invalid_policy_factory_is_refused(kind):
 
 @pytest.mark.parametrize('code', ['def make(config): return None', 'def make(config): return 3',
                                   'make = 3', 'class make:\n    def __init__(self, c): pass'])
-def test_a_factory_that_gives_no_policy_is_refused(module, code):
+def test_a_factory_that_returns_no_policy_is_refused(module, code):
     (module / 'my_policy.py').write_text(code)
     with pytest.raises(UnsupportedError, match='my_policy:make: .*infer and reset'):
         load_policy(PolicyConfig(policy='my_policy:make'))
 
 
-def test_the_node_runs_a_policy_of_the_users(module, monkeypatch):
+def test_the_node_runs_a_user_policy(module, monkeypatch):
     pytest.importorskip('rclpy')
     from domains import next_domain
     from node_harness import NodeProcess

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The operator page's protocol: who sees what, who may do what, and what a lost viewer does."""
+"""The protocol of the operator's page: viewers, control, and lost connections."""
 
 import json
 import random
@@ -32,7 +32,7 @@ HANDSHAKE = (b'GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\n'
              b'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n')
 
 
-def test_every_viewer_gets_states_and_images():
+def test_every_viewer_gets_states_and_images_while_there_is_one():
     with panel() as (robot, port):
         viewers = [Client(port) for _ in range(3)]
         assert len({viewer.me for viewer in viewers}) == 3
@@ -46,7 +46,7 @@ def test_every_viewer_gets_states_and_images():
             state = viewer.wait(lambda message: message['type'] == 'state')
             assert state['viewers'] == 3 and state['services'] == ['hold', 'rearm']
             viewer.close()
-        robot.wait(lambda robot: robot.show is None)  # nothing is made for nobody
+        robot.wait(lambda robot: robot.show is None)  # without a viewer no images are made
 
 
 def test_only_one_viewer_is_in_control():
@@ -81,11 +81,11 @@ def test_rearm_ends_a_hold_and_never_a_shadow():
         assert robot.done == []
         robot.status.update(state='HOLD')
         robot.answers['rearm'] = Outcome(False, 'pressed')
-        for _ in range(2):  # what was refused may be tried again at once
+        for _ in range(2):  # a refused call may be repeated at once
             assert viewer.ask('call', service='rearm') == (False, 'pressed')
         del robot.answers['rearm']
         assert viewer.ask('call', service='rearm') == (True, 'rearm')
-        # A double click; the state of before the first one is still shown.
+        # A double click, while the page still shows the state before the first one.
         assert 'just now' in viewer.ask('call', service='rearm')[1]
         assert robot.done == [('call', 'rearm')] * 3
         viewer.close()
@@ -101,7 +101,7 @@ def test_a_task_is_started_by_the_viewer_in_control():
         assert 'no service' in viewer.ask('start_task', **task)[1]
         robot.services = ('hold', 'start_task')
         assert viewer.ask('start_task', **task) == (True, 'start_task')
-        # A call has no goal, and starts none.
+        # A call has no goal, so it starts no task.
         assert 'no service' in viewer.ask('call', service='start_task')[1]
         assert robot.done == [('start_task', TaskRequest('push', 20, 'topic', '/judge', 0.5))]
         viewer.close()
@@ -123,29 +123,29 @@ def test_every_viewer_may_stop_and_hold():
             viewer.close()
 
 
-def test_a_stop_waits_for_no_other_command():
+def test_a_stop_does_not_wait_for_another_command():
     with panel() as (robot, port):
         robot.answers['rearm'] = None  # never
         viewer = Client(port)
         viewer.ask('take')
-        viewer.say(type='call', service='rearm')
+        viewer.send(type='call', service='rearm')
         robot.wait_for('call', 'rearm')
         assert viewer.ask('call', service='rearm') == (
             False, 'the command before this one is not done yet')
         assert viewer.ask('stop') == (True, '')
-        # The answer that did not come is told, too.
+        # The missing response is reported, too.
         viewer.wait(lambda message: message.get('message') == 'no response for 3 s')
         assert viewer.ask('call', service='fly') == (
             False, "there is no service 'fly' on the graph")
         viewer.close()
 
 
-@pytest.mark.parametrize('way', ['close', 'cut'])
-def test_the_arm_is_held_when_the_one_in_control_is_gone(way):
+@pytest.mark.parametrize('disconnect', ['close', 'cut'])
+def test_the_arm_is_held_when_the_viewer_in_control_disconnects(disconnect):
     with panel() as (robot, port):
         other, viewer = Client(port), Client(port)
         viewer.ask('take')
-        getattr(viewer, way)()
+        getattr(viewer, disconnect)()
         robot.wait_for('call', 'hold')
         state = other.wait(lambda message: message['type'] == 'state'
                            and any('is held' in event['text'] for event in message['events']))
@@ -153,25 +153,25 @@ def test_the_arm_is_held_when_the_one_in_control_is_gone(way):
         assert other.ask('take') == (True, '')
         assert other.ask('release') == (True, '')
         other.close()
-    assert robot.done == [('call', 'hold')], 'whoever is not in control leaves without a trace'
+    assert robot.done == [('call', 'hold')], 'a viewer without control leaves silently'
 
 
-def test_the_arm_is_held_when_the_one_in_control_falls_silent():
+def test_the_arm_is_held_when_the_viewer_in_control_is_silent():
     with panel(lost_after=0.5) as (robot, port):
         other, viewer = Client(port), Client(port)
         viewer.ask('take')
         other.wait(lambda _: ('call', 'hold') in robot.done)
         other.wait(lambda message: message.get('control') == '')
         assert viewer.ask('call', service='rearm')[1] == 'take control first'
-        assert viewer.ask('take') == (True, ''), 'it was only away'
+        assert viewer.ask('take') == (True, ''), 'a silent viewer may take control again'
         viewer.close()
         other.close()
 
 
-@pytest.mark.parametrize('answer', [None, Outcome(False, 'no')])
-def test_the_arm_is_stopped_where_it_cannot_be_held(answer):
+@pytest.mark.parametrize('outcome', [None, Outcome(False, 'no')])
+def test_the_arm_is_stopped_if_hold_fails(outcome):
     with panel() as (robot, port):
-        robot.answers['hold'] = answer
+        robot.answers['hold'] = outcome
         viewer = Client(port)
         viewer.ask('take')
         viewer.cut()
@@ -189,14 +189,14 @@ def test_a_slow_viewer_skips_images_and_delays_no_other():
     with panel() as (robot, port):
         slow, quick = Client(port, is_attentive=False), Client(port)
         robot.wait(lambda robot: robot.show is not None)
-        # Ten times what the sockets between the two could hold.
+        # Ten times the capacity of the sockets between the two.
         for number in range(100):
             robot.show(picture(jpeg=bytes([number]) * 500_000))
             quick.wait(lambda message: message['type'] == 'picture')
         assert [jpeg[0] for _, jpeg in quick.pictures] == list(range(100))
         slow.is_attentive = True
         slow.wait(lambda _: len(slow.pictures) == 3)
-        assert [jpeg[0] for _, jpeg in slow.pictures] == [0, 1, 99], 'the newest comes next'
+        assert [jpeg[0] for _, jpeg in slow.pictures] == [0, 1, 99], 'the newest image follows'
         for viewer in (slow, quick):
             viewer.close()
 
@@ -224,14 +224,14 @@ def test_the_number_of_viewers_is_limited():
             viewer.cut()
 
 
-def test_ten_thousand_malformed_frames_leave_it_serving():
+def test_the_panel_survives_ten_thousand_malformed_frames():
     random.seed(7)
     with panel() as (robot, port):
         steady = Client(port)
         steady.ask('take')
         ends = []
 
-        def pester(count):
+        def send_malformed_frames(count):
             pieces = (*'{}[]":,', 'type', 'take', 'call', 'seen', 'instruct', 'id', 'force', '-1',
                       '1e999', 'null', 'true', '\\ud800', '0' * 5000)
             for number in range(count):
@@ -253,7 +253,7 @@ def test_ten_thousand_malformed_frames_leave_it_serving():
                 raw.close()
             ends.append(count)
 
-        threads = [threading.Thread(target=pester, args=(250,)) for _ in range(4)]
+        threads = [threading.Thread(target=send_malformed_frames, args=(250,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         steady.wait(lambda _: len(ends) == 4)
@@ -263,7 +263,7 @@ def test_ten_thousand_malformed_frames_leave_it_serving():
 
 
 def _frame(payload):
-    """Give a masked text frame whose mask is zero."""
+    """Return a masked text frame whose mask is zero."""
     size = (bytes([0x80 | len(payload)]) if len(payload) < 126
             else b'\xfe' + len(payload).to_bytes(2, 'big') if len(payload) < 65536
             else b'\xff' + len(payload).to_bytes(8, 'big'))
@@ -284,7 +284,7 @@ def test_an_invalid_message_is_refused(data):
         read_message(data)
 
 
-def test_messages():
+def test_valid_messages_are_read():
     assert read_message('{"type": "stop"}') == Message('stop')
     assert read_message('{"type": "take", "id": 4, "force": true}') == Message(
         'take', 4, force=True)
@@ -296,12 +296,12 @@ def test_messages():
 def test_an_invalid_message_ends_the_connection_with_a_reason():
     with panel() as (_, port):
         viewer = Client(port)
-        viewer.say(type='instruct', instruction='a\x07')
+        viewer.send(type='instruct', instruction='a\x07')
         with pytest.raises(websockets.exceptions.ConnectionClosedError, match='control character'):
             viewer.wait(lambda _: False)
 
 
-def test_control_is_lost_by_silence_alone():
+def test_control_is_lost_by_silence_of_its_holder_only():
     control = Control(2.0)
     assert not control.drop_lost(99.0)
     control.take('a', 0.0)

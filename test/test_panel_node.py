@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The operator page in front of the real node, over DDS."""
+"""The operator's page with the real node, over DDS."""
 
 from contextlib import contextmanager
 import signal
@@ -29,15 +29,15 @@ def wait_for_service(viewer, *services):
 
 
 @contextmanager
-def attending(viewer):
-    """Have a viewer take what the page gets, as a browser does: silent for 2 s it is lost."""
+def reading_messages(viewer):
+    """Let a viewer read messages, as a browser does; after 2 s of silence it counts as lost."""
     ended = threading.Event()
 
-    def attend():
+    def read_messages():
         while not ended.is_set():
-            viewer.hear()
+            viewer.receive()
 
-    thread = threading.Thread(target=attend, daemon=True)
+    thread = threading.Thread(target=read_messages, daemon=True)
     thread.start()
     try:
         yield
@@ -69,13 +69,13 @@ def test_a_stop_on_the_page_stops_the_arm_until_it_is_released_and_rearmed():
         done, refusal = viewer.ask('call', service='rearm')
         assert not done and 'still pressed by /vla_panel' in refusal
         assert len(arm.commands) == count, 'a command was sent after the stop'
-        # Twice: each release makes a new button.
+        # Twice, as each release creates a new publisher.
         for _ in range(2):
             assert viewer.ask('release_stop') == (True, '')
             viewer.wait(lambda message: message.get('stop', {}).get('listeners'))
             arm.observer.poll(lambda: viewer.ask('call', service='rearm')[0], 're-armed',
                               arm.node)
-            with attending(viewer):
+            with reading_messages(viewer):
                 arm.wait_for('RUNNING')
                 arm.wait_for_motion()
             assert viewer.ask('stop') == (True, '')
@@ -83,7 +83,7 @@ def test_a_stop_on_the_page_stops_the_arm_until_it_is_released_and_rearmed():
         viewer.close()
 
 
-def test_the_arm_is_held_when_the_page_in_control_is_gone():
+def test_the_arm_is_held_when_the_page_in_control_disconnects():
     with robot() as (arm, _), panel_process(arm.observer.context.get_domain_id()) as port:
         viewer = Client(port)
         wait_for_state(viewer, 'RUNNING')
@@ -92,22 +92,22 @@ def test_the_arm_is_held_when_the_page_in_control_is_gone():
         assert viewer.ask('instruct', instruction='swing 3') == (True, '')
         viewer.wait(lambda message: message.get('status')
                     and message['status']['instruction'] == 'swing 3')
-        with attending(viewer):
+        with reading_messages(viewer):
             arm.wait_for_motion()
         viewer.cut()
         arm.wait_for('HOLD', 'operator')
         assert_held(arm)
-        again = Client(port)
-        wait_for_state(again, 'HOLD', 'operator')
-        assert again.ask('take') == (True, '')
-        assert again.ask('call', service='rearm') == (True, '')
-        with attending(again):
+        other = Client(port)
+        wait_for_state(other, 'HOLD', 'operator')
+        assert other.ask('take') == (True, '')
+        assert other.ask('call', service='rearm') == (True, '')
+        with reading_messages(other):
             arm.wait_for('RUNNING')
-        again.ask('release')
-        again.close()
+        other.ask('release')
+        other.close()
 
 
-def test_the_arm_is_held_when_a_page_in_control_ends():
+def test_the_arm_is_held_when_vla_panel_ends():
     with robot() as (arm, _):
         with panel_process(arm.observer.context.get_domain_id(), number=signal.SIGTERM) as port:
             viewer = Client(port)
@@ -117,7 +117,7 @@ def test_the_arm_is_held_when_a_page_in_control_ends():
         arm.wait_for('HOLD', 'operator')
 
 
-def test_shadow_and_tasks_of_the_page_reach_the_node():
+def test_shadow_and_tasks_are_started_from_the_page():
     with robot() as (arm, _), panel_process(arm.observer.context.get_domain_id()) as port:
         viewer = Client(port)
         wait_for_state(viewer, 'RUNNING')
@@ -129,12 +129,12 @@ def test_shadow_and_tasks_of_the_page_reach_the_node():
             arm.observer.poll(lambda: viewer.ask('call', service='rearm')[0], 're-armed',
                               arm.node)
             wait_for_state(viewer, shown)
-        with attending(viewer):
+        with reading_messages(viewer):
             arm.wait_for_motion()
         task = {'instruction': 'swing', 'timeout': 2.0, 'success': 'timeout', 'success_name': '',
                 'rest_time': 0.0}
         assert viewer.ask('start_task', **task) == (True, '')
-        with attending(viewer):
+        with reading_messages(viewer):
             arm.wait_for_motion()
         state = wait_for_state(viewer, 'HOLD', 'task ended: succeeded')
         assert state['status']['control_mode'] == 'AUTONOMOUS'
@@ -144,7 +144,7 @@ def test_shadow_and_tasks_of_the_page_reach_the_node():
         viewer.close()
 
 
-def test_a_read_only_page_is_no_emergency_stop():
+def test_a_page_that_was_never_pressed_is_no_required_emergency_stop():
     with robot(safety__require_estop='true') as (arm, _), \
             panel_process(arm.observer.context.get_domain_id()) as port:
         viewer = Client(port)
@@ -153,13 +153,13 @@ def test_a_read_only_page_is_no_emergency_stop():
         viewer.ask('take')
         assert viewer.ask('release_stop') == (True, ''), 'there is nothing to release'
         viewer.wait(lambda message: message.get('stop', {}).get('listeners'))
-        with attending(viewer):
+        with reading_messages(viewer):
             arm.wait_for('WAITING', 'emergency stop')
         viewer.ask('release')
         viewer.close()
 
 
-def test_services_appear_with_their_servers():
+def test_a_service_appears_on_the_page_with_its_server():
     with robot() as (arm, _), panel_process(arm.observer.context.get_domain_id()) as port:
         viewer = Client(port)
         state = wait_for_service(viewer, 'hold')

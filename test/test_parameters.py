@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One table of parameters, from which everything else follows."""
+"""The parameter table and the config that is built from it."""
 
 from dataclasses import FrozenInstanceError
 import math
@@ -16,16 +16,15 @@ import yaml
 CONFIG = Path(__file__).parents[1] / 'config' / 'vla_inference.yaml'
 
 
-def test_defaults_are_allowed():
-    """The list with one empty name, which rclpy needs, is an empty list."""
+def test_defaults_are_valid_and_the_config_is_frozen():
+    """A list with one empty name, which rclpy needs, becomes an empty list."""
     config = NodeConfig()
     assert (config.action_space, config.joint_names, config.autostart) == ('raw', (), True)
     with pytest.raises(FrozenInstanceError):
         config.device = 'cpu'
 
 
-def test_values_come_under_their_ros_names():
-    """Lists and whole numbers as ROS gives them."""
+def test_values_are_read_under_their_ros_names():
     config = NodeConfig.from_values({
         'action.space': 'joint_delta', 'action.joint_names': ['a', 'b'], 'status.period': 2,
         'use_sim_time': True})
@@ -48,16 +47,14 @@ def test_values_come_under_their_ros_names():
     ('instruction', None, 'a string'),
     ('action.joint_names', 'a', 'a list of strings'),
     ('action.joint_names', ['a', 1], 'a list of strings')])
-def test_disallowed_values_are_refused(name, value, allowed):
-    """With the parameter, the value and what would have been allowed."""
+def test_an_invalid_value_is_refused_with_the_allowed_ones(name, value, allowed):
     with pytest.raises(ParameterError) as refused:
         NodeConfig.from_values({name: value})
     assert refused.value.name == name
     assert refused.value.allowed == allowed
 
 
-def test_the_file_names_every_parameter_with_its_default():
-    """Nothing is in the YAML file that the node does not know, and nothing is missing."""
+def test_the_parameter_file_has_every_parameter_with_its_default():
     def flatten(tree, prefix=''):
         for name, value in tree.items():
             if isinstance(value, dict):
@@ -70,6 +67,5 @@ def test_the_file_names_every_parameter_with_its_default():
     assert NodeConfig.from_values(values) == NodeConfig()
 
 
-def test_only_instruction_and_adapter_change_at_run_time():
-    """Everything else is set once, at start."""
+def test_only_instruction_and_adapter_can_change_at_run_time():
     assert {item.name for item in PARAMETERS if not item.read_only} == {'instruction', 'adapter'}

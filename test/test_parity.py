@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""One bag, through the live node and through the converter: the same pixels, the same state."""
+"""Node and converter observe the same pixels and states in one bag."""
 
 import threading
 import zlib
@@ -37,7 +37,7 @@ class Player:
     def __init__(self, node, observer):
         self.node = node
         self.observer = observer
-        self.answers = {}
+        self.results = {}
         observer.listen(VlaAction, '/vla/action', RELIABLE, self.take)
         self.publishers = {
             topic: observer.node.create_publisher(kind, topic, NEWEST)
@@ -46,16 +46,16 @@ class Player:
         self.pause = threading.Event()
 
     def take(self, message):
-        """Keep the stamps of an answer by that of its image."""
-        self.answers[nanoseconds(message.header.stamp)] = dict(
+        """Keep the input stamps of a result by the stamp of its image."""
+        self.results[nanoseconds(message.header.stamp)] = dict(
             zip(message.input_names, map(nanoseconds, message.input_stamps)))
 
     def play(self, bag, expected):
         """
-        Publish everything that the node takes, in the order of its arrival.
+        Publish all inputs of the node in the order of their arrival.
 
-        :param expected: what the node is to say of an image of the clock, by stamp. Images are
-            published until it does, as best effort may lose what came before them.
+        :param expected: the line that the node prints for an image of the front camera, by stamp.
+            Images are published until it is printed, as best effort may lose messages.
         """
         for publisher in self.publishers.values():
             self.observer.wait_for_match(publisher, self.node)
@@ -73,25 +73,25 @@ class Player:
                     if line in self.node.lines:
                         break
                 else:
-                    assert line is None, self.node.report(f'the node never said {line}')
+                    assert line is None, self.node.report(f'the node never printed {line}')
                 before = []
 
     def publish(self, messages):
-        """Publish messages one after the other, with time for the node to take each."""
+        """Publish messages one by one, with time for the node to receive each."""
         for topic, message in messages:
             self.publishers[topic].publish(message)
             self.pause.wait(0.005)
         stamp = nanoseconds(messages[-1][1].header.stamp)
         with self.observer.changed:
-            self.observer.changed.wait_for(lambda: stamp in self.answers, 0.3)
+            self.observer.changed.wait_for(lambda: stamp in self.results, 0.3)
 
 
 def nanoseconds(stamp):
-    """Give a stamp as one number."""
+    """Return a stamp in ns."""
     return stamp.sec * 10**9 + stamp.nanosec
 
 
-def test_the_node_observes_what_the_dataset_holds(tmp_path):
+def test_the_node_observes_the_images_and_states_of_the_converted_dataset(tmp_path):
     bag = Bag(write_bag(tmp_path / 'bag', 1.2))
     contract = tmp_path / 'contract.yaml'
     contract.write_text(CONTRACT.to_yaml().replace(FRONT, '/camera/image_raw'))
@@ -111,4 +111,4 @@ def test_the_node_observes_what_the_dataset_holds(tmp_path):
         observer.wait_for_state('WAITING', node, 'no image')
         player = Player(node, observer)
         player.play(bag, expected)
-    assert set(next(iter(player.answers.values()))) == {'front', 'wrist', 'joint_1', 'gripper'}
+    assert set(next(iter(player.results.values()))) == {'front', 'wrist', 'joint_1', 'gripper'}

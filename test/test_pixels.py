@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Preprocessing in kept memory and on the device: the bits of the official processor, always."""
+"""Preprocessing in reused memory and on the device gives the bits of the official processor."""
 
 import hashlib
 import json
@@ -49,7 +49,7 @@ def frame_of(row):
 
 
 @pytest.mark.parametrize('loader', [HostPixels, DevicePixels])
-def test_pixels_of_golden_rows_are_the_official_bits(loader, caplog):
+def test_pixels_of_golden_images_are_the_official_bits(loader, caplog):
     for row in GOLDENS['image_processor']:
         pixels = torch.full((1, *row['pixel_values']['shape'][1:]), float('nan'))
         loader(processor_of(row), pixels)(frame_of(row), HostTimings())
@@ -67,7 +67,7 @@ def test_a_thousand_sizes_are_resized_to_the_bits_of_pillow():
         resize = find_resize(height, width, out_height, out_width, CPU)
         assert resize is not None, (height, width, out_height, out_width)
         frame = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        # Extremes overshoot, and so reach the clipping.
+        # Extreme values overshoot, so that clipping is tested.
         frame[random.random((height, width)) < 0.3] = 255 * (number % 2)
         expected = Image.fromarray(frame).resize((out_width, out_height),
                                                  Image.Resampling.BICUBIC)
@@ -77,7 +77,7 @@ def test_a_thousand_sizes_are_resized_to_the_bits_of_pillow():
 @pytest.mark.parametrize('size', [(480, 640), (720, 1280), (1280, 720), (37, 211)])
 @pytest.mark.parametrize('resize', [(224, 224), 224])
 @pytest.mark.parametrize('fill', [None, (127, 0, 255)])
-def test_frames_of_cameras_have_the_bits_of_the_processor(size, resize, fill):
+def test_pixels_of_camera_sizes_equal_those_of_the_processor(size, resize, fill):
     processor = ImageProcessor(
         (TowerTransform(resize, (224, 224), 3, (0.48, 0.45, 0.4), (0.22, 0.23, 0.24)),
          TowerTransform(resize, (224, 224), 3, HALF, HALF)), fill)
@@ -94,7 +94,7 @@ def test_frames_of_cameras_have_the_bits_of_the_processor(size, resize, fill):
         assert np.array_equal(pixels[0].numpy(), processor(frame[::2])), 'a frame of another size'
 
 
-def test_bfloat16_pixels_are_the_float32_ones_rounded():
+def test_bfloat16_pixels_are_rounded_float32_pixels():
     processor = ImageProcessor((TowerTransform((56, 56), (56, 56), 3, HALF, (0.2, 0.2, 0.2)),))
     frame = np.random.default_rng(3).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     expected = torch.from_numpy(processor(frame)).bfloat16()
@@ -119,7 +119,7 @@ def test_unsupported_resizes_are_left_to_pillow(monkeypatch, caplog, reason):
     assert 'preprocessed on the host' in caplog.text
 
 
-def test_a_frame_leaves_no_new_memory_behind():
+def test_preprocessing_a_frame_allocates_no_array():
     processor = ImageProcessor((TowerTransform((224, 224), (224, 224), 3, HALF, HALF),))
     process, out = FrameProcessor(processor), np.empty((3, 224, 224), np.float32)
     message = np.random.default_rng(3).integers(0, 256, (480, 640, 3), dtype=np.uint8)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A plan that is interrupted ends what its threads have started."""
+"""An interrupted or failed plan waits until its threads have cleaned up."""
 
 import signal
 import tempfile
@@ -16,8 +16,8 @@ from vla_ros.errors import VlaError  # noqa: E402
 from vla_ros.evaluation.plan_runner import PlanRunner  # noqa: E402
 
 
-class Waiting(PlanRunner):
-    """Two threads in the middle of an episode, which look now and then whether they must stop."""
+class EndlessRunner(PlanRunner):
+    """Two threads in an endless episode, which check periodically whether they must stop."""
 
     def __init__(self):
         super().__init__(range(4), print)
@@ -37,7 +37,7 @@ class Waiting(PlanRunner):
 
 
 def test_an_interrupt_waits_until_every_thread_has_cleaned_up(tmp_path):
-    runner = Waiting()
+    runner = EndlessRunner()
 
     def interrupt():
         runner.is_in_episode.wait(20)
@@ -50,8 +50,8 @@ def test_an_interrupt_waits_until_every_thread_has_cleaned_up(tmp_path):
     assert len(runner.cleaned_up) == 2
 
 
-def test_a_failure_of_one_thread_is_raised_once_all_have_ended(tmp_path):
-    runner = Waiting()
+def test_a_failure_of_one_thread_is_raised_after_all_have_ended(tmp_path):
+    runner = EndlessRunner()
     thread = threading.Thread(target=lambda: (
         runner.is_in_episode.wait(20), runner._failures.append(ValueError('of one'))))
     thread.start()
@@ -70,7 +70,7 @@ def fail():
 
 
 @pytest.mark.parametrize(('end', 'status'), [(terminate, 130), (fail, 2)])
-def test_the_logs_of_an_evaluation_stay_if_it_fails_and_not_if_it_is_interrupted(
+def test_logs_are_kept_after_a_failure_and_deleted_after_an_interrupt(
         end, status, monkeypatch, tmp_path):
     def run(self, jobs, logs, environment):
         assert logs.parent == tmp_path

@@ -22,12 +22,12 @@ from vla_ros.errors import ParameterError
     ('my_own_data', 7, None, None),
     ('libero_goal', 6, 8, None),
 ])
-def test_the_platform_is_found_from_the_checkpoint(key, action_dim, proprio_dim, name):
+def test_the_platform_follows_from_sizes_then_from_the_name(key, action_dim, proprio_dim, name):
     platform = find_platform(key, action_dim, proprio_dim)
     assert (platform.name if platform else None) == name
 
 
-def test_declarations_of_the_user_take_precedence():
+def test_a_chunk_length_of_the_user_takes_precedence():
     libero = find_platform('libero_goal', 7, 8)
     assert chunk_length(0, libero, 7, 8) == 8
     assert chunk_length(3, libero, 7, 8) == 3
@@ -36,7 +36,7 @@ def test_declarations_of_the_user_take_precedence():
         chunk_length(0, None, 6, 6)
 
 
-def test_joint_positions_are_scaled_by_their_extremes():
+def test_joint_positions_are_normalized_by_bounds():
     aloha = find_platform('my_own_data', 14, 14)
     assert normalization(aloha, None) == 'bounds'
     assert normalization(find_platform('x', 7, 8), None) == 'bounds_q99'

@@ -36,16 +36,16 @@ def test_json_holds_the_official_prediction(golden_checkpoints, case, tmp_path, 
     image = tmp_path / 'image.npy'
     np.save(image, rgb(case['image']))
     assert main([*arguments(golden_checkpoints['float32'], case, image), '--json']) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer['prompt'] == case['prompt']
-    assert answer['input_ids'] == case['input_ids']
-    assert answer['token_ids'] == case['action_token_ids']
-    assert answer['normalized_action'] == case['normalized_action']
-    np.testing.assert_allclose(answer['action'], case['action'], rtol=0, atol=1e-12)
-    assert answer['unnorm_key'] == case['unnorm_key']
-    assert answer['action_shape'] == [7]
-    assert (answer['device'], answer['dtype'], answer['attention']) == ('cpu', 'float32', 'sdpa')
-    assert {'preprocess', 'vision', 'prefill', 'decode'} <= set(answer['timings_ms'])
+    result = json.loads(capsys.readouterr().out)
+    assert result['prompt'] == case['prompt']
+    assert result['input_ids'] == case['input_ids']
+    assert result['token_ids'] == case['action_token_ids']
+    assert result['normalized_action'] == case['normalized_action']
+    np.testing.assert_allclose(result['action'], case['action'], rtol=0, atol=1e-12)
+    assert result['unnorm_key'] == case['unnorm_key']
+    assert result['action_shape'] == [7]
+    assert (result['device'], result['dtype'], result['attention']) == ('cpu', 'float32', 'sdpa')
+    assert {'preprocess', 'vision', 'prefill', 'decode'} <= set(result['timings_ms'])
 
 
 def test_an_invalid_action_is_an_error_unless_clipping_is_requested(golden_checkpoints, tmp_path,
@@ -55,22 +55,22 @@ def test_an_invalid_action_is_an_error_unless_clipping_is_requested(golden_check
     Image.fromarray(rgb(case['image'])).save(image)
     command = [*arguments(golden_checkpoints['float32'], case, image), '--json']
     assert main(command) == 3
-    answer = json.loads(capsys.readouterr().out)
-    assert answer['token_ids'] == case['action_token_ids']
-    assert answer['invalid'] == [0]
-    assert not {'action', 'normalized_action'} & set(answer)
+    result = json.loads(capsys.readouterr().out)
+    assert result['token_ids'] == case['action_token_ids']
+    assert result['invalid'] == [0]
+    assert not {'action', 'normalized_action'} & set(result)
     assert main([*command, '--clip-invalid']) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer['normalized_action'] == case['normalized_action']
+    result = json.loads(capsys.readouterr().out)
+    assert result['normalized_action'] == case['normalized_action']
 
 
-def test_text_output_shows_action_and_prompt(golden_checkpoints, cup, capsys):
+def test_text_output_has_action_prompt_and_dataset(golden_checkpoints, cup, capsys):
     assert main(arguments(golden_checkpoints['float32'], CASES[0], cup)) == 0
     text = capsys.readouterr().out
     assert '+0.02013' in text and 'pick up the cup' in text and 'golden_bridge' in text
 
 
-def damaged(folder, source, damage):
+def damaged_copy(folder, source, damage):
     shutil.copytree(source, folder)
     damage(folder)
     return folder
@@ -80,15 +80,15 @@ def truncate(folder):
     os.truncate(folder / 'model.safetensors', 100_000)
 
 
-def drop_tokenizer(folder):
+def remove_tokenizer(folder):
     (folder / 'tokenizer.json').unlink()
 
 
-def spoil_tokenizer(folder):
+def empty_tokenizer(folder):
     (folder / 'tokenizer.json').write_text('{}')
 
 
-def drop_weights(folder):
+def remove_weights(folder):
     (folder / 'model.safetensors').unlink()
 
 
@@ -103,28 +103,28 @@ def describe_fewer_blocks(folder):
     (folder / 'config.json').write_text(json.dumps(config))
 
 
-@pytest.mark.parametrize('damage, words', [
+@pytest.mark.parametrize('damage, message', [
     (truncate, 'model.safetensors is damaged or truncated'),
-    (drop_tokenizer, 'tokenizer.json is missing'),
-    (spoil_tokenizer, 'tokenizer.json cannot be read'),
-    (drop_weights, 'no model.safetensors'),
+    (remove_tokenizer, 'tokenizer.json is missing'),
+    (empty_tokenizer, 'tokenizer.json cannot be read'),
+    (remove_weights, 'no model.safetensors'),
     (change_model_type, "model_type 'llava'"),
     (describe_fewer_blocks, 'has unknown 14 tensors'),
 ])
 def test_a_damaged_checkpoint_is_one_line(golden_checkpoints, cup, tmp_path, capsys, damage,
-                                          words):
-    folder = damaged(tmp_path / 'damaged', golden_checkpoints['float32'], damage)
+                                          message):
+    folder = damaged_copy(tmp_path / 'damaged', golden_checkpoints['float32'], damage)
     assert main(arguments(folder, CASES[0], cup)) == 2
-    assert_one_line(capsys, words)
+    assert_one_line(capsys, message)
 
 
-def assert_one_line(capsys, words):
+def assert_one_line(capsys, message):
     out, err = capsys.readouterr()
     assert out == ''
-    assert err.count('\n') == 1 and words in err, err
+    assert err.count('\n') == 1 and message in err, err
 
 
-@pytest.mark.parametrize('change, words', [
+@pytest.mark.parametrize('change, message', [
     (['--checkpoint', '/nowhere/at/all'], 'no such folder'),
     (['--unnorm-key', 'unknown'], 'choose from: golden_bridge, golden_fractal'),
     (['--image', __file__], 'not an image that Pillow can read'),
@@ -132,17 +132,17 @@ def assert_one_line(capsys, words):
     (['--proprio', '1,two'], 'numbers separated by commas'),
     (['--attention', 'flash_attention_2'], 'needs a CUDA device'),
 ])
-def test_a_users_mistake_is_one_line(golden_checkpoints, cup, capsys, change, words):
+def test_an_invalid_argument_is_one_line(golden_checkpoints, cup, capsys, change, message):
     command = arguments(golden_checkpoints['float32'], CASES[0], cup)
     if change[0] == '--image':
         command = [*command[:2], *change, *command[4:]]
     else:
         command += change
     assert main(command) == 2
-    assert_one_line(capsys, words)
+    assert_one_line(capsys, message)
 
 
-def test_a_dataset_must_be_named_where_there_are_several(golden_checkpoints, cup, capsys):
+def test_a_checkpoint_of_several_datasets_needs_one_named(golden_checkpoints, cup, capsys):
     command = ['--checkpoint', str(golden_checkpoints['float32']), '--image', str(cup),
                '--instruction', 'pick up the cup']
     assert main(command) == 2
@@ -152,14 +152,15 @@ def test_a_dataset_must_be_named_where_there_are_several(golden_checkpoints, cup
 @pytest.mark.parametrize('array', [
     np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)],
     ids=['float', 'grey', 'empty'])
-def test_an_array_that_is_not_an_image_is_refused(golden_checkpoints, tmp_path, capsys, array):
+def test_an_array_of_another_dtype_or_shape_is_refused(golden_checkpoints, tmp_path, capsys,
+                                                       array):
     image = tmp_path / 'image.npy'
     np.save(image, array)
     assert main(arguments(golden_checkpoints['float32'], CASES[0], image)) == 2
     assert_one_line(capsys, 'must be uint8 (height, width, 3)')
 
 
-def test_the_command_prints_nothing_but_json_on_stdout(golden_checkpoints, cup):
+def test_the_command_prints_only_json(golden_checkpoints, cup):
     command = [sys.executable, '-m', 'vla_ros.cli.predict',
                *arguments(golden_checkpoints['float32'], CASES[0], cup), '--json']
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

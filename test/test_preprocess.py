@@ -46,14 +46,14 @@ def test_pixels_are_bit_equal_to_the_official_processor(row):
 
 
 @pytest.mark.parametrize('case', CASES, ids=lambda case: case['name'])
-def test_stored_numbers_win_over_means_and_stds(case):
-    """The published checkpoints store bfloat16-rounded means, and those are what counts."""
+def test_stored_transforms_take_precedence_over_means_and_stds(case):
+    """The published checkpoints store means that are rounded to bfloat16."""
     pixels = ImageProcessor.from_config(SPEC['preprocessor'])(rgb(case['image']))[None]
     assert float32_digest(pixels) in digests(case['pixel_values'])
 
 
 @pytest.mark.parametrize('row', ROWS[::8], ids=lambda row: row['strategy'])
-def test_numbers_are_computed_where_none_are_stored(row):
+def test_transforms_are_computed_where_none_are_stored(row):
     side = row['side']
     config = {'image_resize_strategy': row['strategy'],
               'input_sizes': [[3, side, side]] * len(row['means']),
@@ -75,6 +75,6 @@ def test_letterbox_border_is_filled_with_the_last_towers_mean():
     {'tvf_crop_params': [{'output_size': [56, 56]}]},
     {'tvf_normalize_params': 'none'},
 ], ids=lambda change: next(iter(change)))
-def test_unusable_configuration_is_one_clear_error(change):
+def test_an_invalid_preprocessor_config_is_named(change):
     with pytest.raises(PreprocessorError, match='preprocessor_config.json'):
         ImageProcessor.from_config({**SPEC['preprocessor'], **change})

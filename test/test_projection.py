@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The pinhole model, against its own definition and against MuJoCo's camera."""
+"""The pinhole camera model with distortion."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from vla_ros.errors import ParameterError
 K = [500.0, 0.0, 319.5, 0.0, 500.0, 239.5, 0.0, 0.0, 1.0]
 
 
-def test_the_principal_point_is_on_the_optical_axis():
+def test_points_project_relative_to_the_principal_point():
     camera = Calibration.read((640, 480), 'plumb_bob', K, [])
-    places = camera.project(np.array([[0.0, 0.0, 2.0], [0.64, 0.0, 1.0], [0.0, -0.48, 1.0]]))
-    np.testing.assert_allclose(places, [[0.5, 0.5], [1.0, 0.5], [0.5, 0.0]])
+    pixels = camera.project(np.array([[0.0, 0.0, 2.0], [0.64, 0.0, 1.0], [0.0, -0.48, 1.0]]))
+    np.testing.assert_allclose(pixels, [[0.5, 0.5], [1.0, 0.5], [0.5, 0.0]])
 
 
 def test_a_point_behind_the_camera_has_no_projection():
@@ -30,11 +30,11 @@ def test_a_point_behind_the_camera_has_no_projection():
     ('plumb_bob', [0, 0, 0, 0.1, 0], [0.5 + 0.1 * 0.75, 0.0]),
     ('plumb_bob', [0, 0, 0, 0, 0.64], [0.5 * 1.01, 0.0]),
     ('rational_polynomial', [0, 0, 0, 0, 0, 1.0, 0, 0], [0.5 / 1.25, 0.0])])
-def test_distortion_is_that_of_opencv(model, distortion, expected):
+def test_distortion_follows_the_model_of_opencv(model, distortion, expected):
     camera = Calibration.read((640, 480), model, K, distortion)
-    place = camera.project(np.array([[1.0, 0.0, 2.0]]))[0]
+    pixel = camera.project(np.array([[1.0, 0.0, 2.0]]))[0]
     np.testing.assert_allclose(
-        place, [(500 * expected[0] + 320) / 640, (500 * expected[1] + 240) / 480])
+        pixel, [(500 * expected[0] + 320) / 640, (500 * expected[1] + 240) / 480])
 
 
 @pytest.mark.parametrize('size, model, matrix, distortion, problem', [

@@ -9,15 +9,15 @@ from vla_ros.data.prompts import choose_template
 
 
 @pytest.mark.parametrize('row', GOLDENS['prompts'], ids=lambda row: row['prompt'][-40:])
-def test_prompts_are_the_official_ones(row):
+def test_a_prompt_equals_the_official_one(row):
     assert build_prompt(row['template'], row['instruction']) == row['prompt']
 
 
-def test_a_raw_prompt_is_left_as_it_is():
+def test_a_raw_prompt_is_the_instruction():
     assert build_prompt('raw', ' In: Move {left} ') == ' In: Move {left} '
 
 
-def test_braces_in_an_instruction_are_only_text():
+def test_braces_in_an_instruction_are_kept():
     assert '{0} {cup}' in build_prompt('openvla', 'take {0} {cup}')
 
 

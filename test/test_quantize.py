@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Quantised weights: what is stored, what is refused, how much memory and agreement it leaves."""
+"""Quantized weights: rounding, unsupported settings, memory, and equality of tokens."""
 
 from goldens import CASES
 from goldens import rgb
@@ -37,7 +37,7 @@ def linear(rows=48, columns=96):
 
 @torch.no_grad()
 @pytest.mark.parametrize(('kind', 'steps', 'group'), [(Int8Linear, 127, 96), (Int4Linear, 7, 32)])
-def test_no_weight_is_off_by_more_than_half_a_step(kind, steps, group):
+def test_the_error_of_a_quantized_weight_is_at_most_half_a_step(kind, steps, group):
     layer, x = linear()
     small = kind(layer)
     eye = torch.eye(layer.in_features)
@@ -49,13 +49,13 @@ def test_no_weight_is_off_by_more_than_half_a_step(kind, steps, group):
 
 
 @torch.no_grad()
-def test_fp8_scales_weights_and_inputs_into_its_range():
+def test_fp8_scales_large_weights_and_inputs_into_its_range():
     layer, x = linear()
     layer.weight.data[5] *= 1e6
     small = Fp8Linear(layer)
     assert small.weight.dtype == torch.float8_e4m3fn
     x = x.to(torch.bfloat16)
-    x[0, 2] *= 1e6  # a large row must not round the others to nothing
+    x[0, 2] *= 1e6  # a large row must not round the others to zero
     try:
         out = small(x)
     except (RuntimeError, NotImplementedError) as error:
@@ -65,7 +65,7 @@ def test_fp8_scales_weights_and_inputs_into_its_range():
     assert ((out.float() - expected).abs() <= 0.03 * sizes).all()
 
 
-def test_an_unsupported_setting_is_refused_before_loading(monkeypatch):
+def test_an_unsupported_quantization_is_refused_before_loading(monkeypatch):
     with pytest.raises(UnsupportedError, match='fp8.*use int8 or int4 on a CPU'):
         load_policy(PolicyConfig('/nowhere', device='cpu', quantization='fp8'))
     monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda device: (8, 6))
@@ -100,8 +100,8 @@ def load(folder, quantization, **settings):
 
 
 @pytest.mark.parametrize(('name', 'share'), [('int8', 0.27), ('int4', 0.16)])
-def test_quantised_checkpoints_need_less_memory(golden_checkpoints, observations, name,
-                                                share):
+def test_a_quantized_checkpoint_needs_less_memory_and_decodes_its_rounded_weights(
+        golden_checkpoints, observations, name, share):
     folder = golden_checkpoints['float32']
     wide, small = load(folder, 'none'), load(folder, name)
     assert small.spec.quantization == name
@@ -132,7 +132,7 @@ def test_quantised_checkpoints_need_less_memory(golden_checkpoints, observations
 
 
 def infer(policy, observation):
-    """Give the tokens, and the normalised action if they are one."""
+    """Return the tokens, and the normalized action if they are valid."""
     try:
         chunk = policy.infer(observation)
     except InvalidAction as error:
@@ -145,7 +145,8 @@ def equal_tokens(expected, found):
                for a, b in zip(ours, theirs))
 
 
-def test_one_adapter_is_quantised_and_several_keep_full_precision(golden_checkpoints, tmp_path):
+def test_a_merged_adapter_is_quantized_and_several_keep_full_precision(
+        golden_checkpoints, tmp_path):
     names = ('a', 'b')
     for name in names:
         (tmp_path / name).mkdir()

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""When an inference starts; time passes only where a test says so."""
+"""Start times of inferences, in simulated time."""
 
 import threading
 
@@ -15,46 +15,46 @@ from vla_ros.errors import ParameterError
 
 
 class Time:
-    """A clock that stands still, and a condition in which waiting lets time pass."""
+    """A clock that advances only in wait, which is that of a condition."""
 
     def __init__(self):
         self.now = 0.0
         self.events = []
 
     def __enter__(self):
-        """Enter nothing: only one thread is here."""
+        """Do nothing, as there is one thread."""
 
     def __exit__(self, *error):
-        """Leave nothing."""
+        """Do nothing, as there is one thread."""
 
     def notify(self):
-        """Wake nobody."""
+        """Do nothing, as no other thread waits."""
 
     def wait(self, timeout=None):
-        """Go to the next event, or to the end of the waiting, whichever is first."""
+        """Advance to the next event or to the timeout, whichever is first."""
         end = float('inf') if timeout is None else self.now + timeout
         if self.events and self.events[0][0] <= end:
             self.now, happen = self.events.pop(0)
             happen()
         else:
-            assert timeout is not None, 'nothing would ever happen'
+            assert timeout is not None, 'no event would end the wait'
             self.now = end
 
 
-def answer(period, frames, durations):
+def infer_frames(period, frames, durations):
     """
-    Answer frames that come at these times with inferences that take so long.
+    Infer frames that arrive at these times, with inferences of these durations.
 
-    :returns: when each inference started, and the frame that it answers, named by its time.
+    :returns: the start of each inference, and its frame, named by its time.
     """
     time = Time()
-    pace = RateLimiter(period, lambda: time.now)
-    slot = NewestSlot(pace, time)
+    limiter = RateLimiter(period, lambda: time.now)
+    slot = NewestSlot(limiter, time)
     time.events = [(at, lambda at=at: slot.put(at)) for at in frames]
     starts = []
     for duration in durations:
         frame = slot.take()
-        pace.start()
+        limiter.start()
         starts.append((round(time.now, 9), frame))
         end = time.now + duration
         while time.events and time.events[0][0] <= end:
@@ -67,49 +67,49 @@ def camera(rate, seconds):
     return [number / rate for number in range(int(rate * seconds))]
 
 
-def test_newest_starts_the_moment_the_policy_is_free():
+def test_with_newest_an_inference_starts_when_the_policy_is_free():
     # 10 Hz, 0.25 s each: at 0.25 s the frame of 0.2 s waits.
-    assert answer(0.0, camera(10, 2), [0.25] * 4) == [
+    assert infer_frames(0.0, camera(10, 2), [0.25] * 4) == [
         (0.0, 0.0), (0.25, 0.2), (0.5, 0.5), (0.75, 0.7)]
 
 
-def test_newest_starts_the_moment_a_frame_comes():
-    assert answer(0.0, camera(10, 2), [0.01] * 3) == [(0.0, 0.0), (0.1, 0.1), (0.2, 0.2)]
+def test_with_newest_a_free_policy_starts_when_a_frame_arrives():
+    assert infer_frames(0.0, camera(10, 2), [0.01] * 3) == [(0.0, 0.0), (0.1, 0.1), (0.2, 0.2)]
 
 
-def test_period_starts_one_period_apart_on_the_newest_frame_there_is():
-    # A camera of 30 Hz, and an action each 0.2 s: six frames come, the last is answered.
-    starts = answer(0.2, [0.01 + at for at in camera(30, 2)], [0.02] * 5)
+def test_with_period_inferences_start_one_period_apart_on_the_newest_frame():
+    # A camera of 30 Hz and an action each 0.2 s: of six frames the last is inferred.
+    starts = infer_frames(0.2, [0.01 + at for at in camera(30, 2)], [0.02] * 5)
     assert [start for start, _ in starts] == pytest.approx([0.01, 0.21, 0.41, 0.61, 0.81])
     for start, frame in starts:
         assert -1e-9 <= start - frame < 1 / 30 + 1e-9
 
 
-def test_period_waits_for_a_frame_that_is_late_and_goes_on_from_it():
-    assert answer(0.2, [0.0, 0.1, 0.35, 0.38, 0.6], [0.01] * 4) == [
+def test_with_period_a_late_frame_shifts_the_following_starts():
+    assert infer_frames(0.2, [0.0, 0.1, 0.35, 0.38, 0.6], [0.01] * 4) == [
         (0.0, 0.0), (0.2, 0.1), (0.4, 0.38), (0.6, 0.6)]
-    assert answer(0.2, [0.0, 0.5, 0.6], [0.01] * 3) == [(0.0, 0.0), (0.5, 0.5), (0.7, 0.6)]
+    assert infer_frames(0.2, [0.0, 0.5, 0.6], [0.01] * 3) == [(0.0, 0.0), (0.5, 0.5), (0.7, 0.6)]
 
 
-def test_an_inference_longer_than_a_period_is_followed_at_once():
-    starts = answer(0.2, camera(20, 3), [0.5, 0.5, 0.01, 0.01])
+def test_after_an_inference_longer_than_a_period_the_next_starts_at_once():
+    starts = infer_frames(0.2, camera(20, 3), [0.5, 0.5, 0.01, 0.01])
     assert [start for start, _ in starts] == [0.0, 0.5, 1.0, 1.2]
 
 
-def test_late_wake_ups_do_not_accumulate():
+def test_delays_of_wake_ups_do_not_accumulate():
     now = [0.0]
-    pace = RateLimiter(0.2, lambda: now[0])
+    limiter = RateLimiter(0.2, lambda: now[0])
     for number in range(100):
-        assert pace.wait() == pytest.approx(0.0, abs=1e-9)
-        pace.start()
-        assert pace.wait() > 0.0
+        assert limiter.wait() == pytest.approx(0.0, abs=1e-9)
+        limiter.start()
+        assert limiter.wait() > 0.0
         now[0] = (number + 1) * 0.2 + 0.003
 
 
 def test_a_slot_can_be_closed_while_it_waits_for_the_period():
-    pace = RateLimiter(3600.0)
-    pace.start()
-    slot, taken = NewestSlot(pace), []
+    limiter = RateLimiter(3600.0)
+    limiter.start()
+    slot, taken = NewestSlot(limiter), []
     thread = threading.Thread(target=lambda: taken.append(slot.take()))
     slot.put(1)
     thread.start()
@@ -124,7 +124,7 @@ def test_a_slot_can_be_closed_while_it_waits_for_the_period():
     ({'inference_start': 'period', 'speed_scale': 0.5}, 0.4),
     ({'inference_start': 'period', 'action_rate': 2.0}, 0.5),
     ({'inference_start': 'period', 'action_period': 0.1}, 0.1)])
-def test_the_period_is_that_of_the_actions(config, period):
+def test_the_period_is_that_of_an_action(config, period):
     assert start_period(NodeConfig(**config), 'bridge_orig') == pytest.approx(period)
 
 

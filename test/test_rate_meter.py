@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A rate is measured from the latest events."""
+"""A rate is measured from recent events."""
 
 import pytest
 from vla_ros.util.rate_meter import RateMeter

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_serve`` on Ray Serve: its arguments, its health, and two replicas where Ray is there."""
+"""``vla_serve`` on Ray Serve: arguments, health checks, and a killed replica."""
 
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -37,7 +37,7 @@ def get(port, path):
     return response.status, content
 
 
-def test_arguments_of_a_command_line_and_of_a_file_are_the_same():
+def test_text_arguments_are_converted_to_the_types_of_a_file():
     text = {'checkpoint': 'x', 'device': 'cpu', 'image_count': '2', 'max_wait_s': '0.01'}
     file = {**text, 'image_count': 2, 'max_wait_s': 0.01}
     assert read_arguments(text) == read_arguments(file)
@@ -51,12 +51,12 @@ def test_arguments_of_a_command_line_and_of_a_file_are_the_same():
     ({'image_count': 'two'}, 'image_count: .*a whole number'), ({'dtype': 'half'}, 'dtype'),
     ({'image_count': 1.5}, 'image_count: .*a whole number'), ({'replicas': 0}, 'replicas'),
     ({'max_wait_s': 'x'}, 'max_wait_s: .*a number')])
-def test_an_argument_that_is_not_allowed_is_named(change, problem):
+def test_an_invalid_argument_is_named(change, problem):
     with pytest.raises(ParameterError, match=problem):
         read_arguments({'checkpoint': 'x', 'device': 'cpu', **change})
 
 
-def test_a_replica_whose_device_is_lost_is_unhealthy(monkeypatch):
+def test_a_replica_with_a_lost_device_is_unhealthy(monkeypatch):
     policy = Stub()
     monkeypatch.setattr(ray_app, 'load_policy', lambda config: policy)
     replica = Replica(read_arguments({'checkpoint': 'x', 'device': 'cpu'})[0], {'max_batch': 4})
@@ -80,7 +80,7 @@ def test_a_replica_whose_device_is_lost_is_unhealthy(monkeypatch):
 def test_a_killed_replica_loses_only_its_own_requests():
     ray = pytest.importorskip('ray', reason='pip install -r requirements-ray.txt')
     serve = pytest.importorskip('ray.serve', reason='pip install -r requirements-ray.txt')
-    # Ray gives its workers less of the processor than anything else has.
+    # Ray would run its workers at a lower priority than other processes.
     ray.init(num_cpus=2, include_dashboard=False, _system_config={'worker_niceness': 0})
     try:
         with socket.create_server(('127.0.0.1', 0)) as free:
@@ -103,7 +103,7 @@ def test_a_killed_replica_loses_only_its_own_requests():
 
 
 def ray_replicas():
-    """Give the processes of this test's own Ray that are replicas."""
+    """Return the ids of the replica processes of this test's own Ray."""
     import psutil
     return [child.pid for child in psutil.Process().children(recursive=True)
             if 'ServeReplica' in ' '.join(child.cmdline())]

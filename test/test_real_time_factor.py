@@ -29,19 +29,19 @@ class Run:
 
 
 @pytest.mark.parametrize('speed', [0.5, 1.0, 8.0])
-def test_time_follows_the_wall(speed):
+def test_simulated_time_follows_the_factor(speed):
     run = Run(speed, 0.0)
     run.pass_time(2.0)
     assert run.elapsed == pytest.approx(2.0 * speed, abs=2 * STEP)
 
 
-def test_after_a_pause_time_catches_up_in_part_only():
+def test_after_a_pause_simulated_time_catches_up_only_in_part():
     run = Run(1.0, 0.0)
     run.now += 5.0
     assert run.factor.due(run.now, run.elapsed) == 10
 
 
-def test_time_waits_for_a_result():
+def test_simulated_time_waits_for_a_result():
     run = Run(10.0, 0.15)
     run.factor.result(0.0)
     run.pass_time(0.3)
@@ -51,7 +51,7 @@ def test_time_waits_for_a_result():
     assert run.elapsed == pytest.approx(0.25)
 
 
-def test_a_result_for_an_older_image_changes_nothing():
+def test_a_result_of_an_older_image_is_ignored():
     run = Run(10.0, 0.15)
     run.factor.result(0.1)
     run.factor.result(0.0)
@@ -59,7 +59,7 @@ def test_a_result_for_an_older_image_changes_nothing():
     assert run.elapsed == pytest.approx(0.25)
 
 
-def test_without_results_time_passes_at_most_in_real_time():
+def test_without_results_simulated_time_is_at_most_real_time():
     run = Run(10.0, 0.15)
     run.pass_time(1.0)
     assert run.elapsed == pytest.approx(1.0, abs=2 * STEP)
@@ -68,7 +68,7 @@ def test_without_results_time_passes_at_most_in_real_time():
     assert run.elapsed == pytest.approx(1.0 + 0.15 + 2.0 - 0.4, abs=0.1)
 
 
-def test_the_renderer_is_chosen_by_availability(monkeypatch):
+def test_the_first_available_renderer_is_chosen(monkeypatch):
     assert drawing_variable({'DISPLAY': ':0'}) == drawing_variable({'MUJOCO_GL': 'glfw'}) == ''
     assert drawing_variable({}, 'darwin') == ''
     monkeypatch.setattr(drawing, 'egl_works', lambda: False)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_record`` over real DDS: what it keeps, and what it keeps when it is killed."""
+"""``vla_record`` over real DDS: recorded messages, interrupts, kills and full disks."""
 
 import json
 from pathlib import Path
@@ -39,15 +39,15 @@ def counts_of(bag):
 
 
 def metadata_yaml(folder):
-    """Read rosbag2's file."""
+    """Read the metadata file of rosbag2."""
     text = (folder / 'metadata.yaml').read_text()
     return yaml.safe_load(text)['rosbag2_bagfile_information']
 
 
-def test_an_episode_is_a_bag_with_all_that_was_sent_and_what_is_known_of_it(tmp_path):
+def test_an_episode_is_a_bag_with_all_messages_and_its_metadata(tmp_path):
     with recording(tmp_path) as (process, robot):
         robot.instructions.publish(String(data='pick up the red block'))
-        robot.run(3)  # before the episode: not in it
+        robot.run(3)  # before the episode, so it is not in the bag
         first = robot.steps + 1
         started = call(robot, process, 'start')
         assert started.success, started.message
@@ -66,30 +66,31 @@ def test_an_episode_is_a_bag_with_all_that_was_sent_and_what_is_known_of_it(tmp_
     assert bag.metadata['outcome'] == 'success'
     assert bag.metadata['instruction'] == 'pick up the red block'
     assert read_contract(bag.metadata['contract'], 'bag') == load_contract('tabletop')
-    said = json.loads(bag.metadata['counts'])
-    assert said['/camera/image_raw']['messages'] == '30'
-    assert said['/camera/image_raw']['lost'] == said['/camera/image_raw']['dropped'] == '0'
+    recorded_counts = json.loads(bag.metadata['counts'])
+    assert recorded_counts['/camera/image_raw']['messages'] == '30'
+    assert recorded_counts['/camera/image_raw']['lost'] == '0'
+    assert recorded_counts['/camera/image_raw']['dropped'] == '0'
     images = [bag.decode(sample) for sample in bag.samples()
               if sample.topic == '/camera/image_raw']
     assert [image.data[0] for image in images] == list(range(first, first + 30))
-    described = metadata_yaml(folder)
-    assert described['message_count'] == sum(counts.values())
-    assert described['custom_data']['outcome'] == 'success'
+    metadata = metadata_yaml(folder)
+    assert metadata['message_count'] == sum(counts.values())
+    assert metadata['custom_data']['outcome'] == 'success'
     assert not (folder / '.space_for_the_index').exists()
 
 
-def test_rosbags_reads_what_is_written(tmp_path):
+def test_rosbags_reads_a_recorded_bag(tmp_path):
     rosbags = pytest.importorskip('rosbags.rosbag2', reason='rosbags is not installed')
     from rosbags.typesys import get_typestore
     from rosbags.typesys import Stores
     with recording(tmp_path) as (process, robot):
-        process.say('start')
+        process.write('start')
         process.wait_for('start: ')
         first = robot.steps + 1
         robot.run(5)
-        process.say('failure')
+        process.write('failure')
         process.wait_for('failure: ')
-        process.say('quit')
+        process.write('quit')
         assert process.wait() == 0
     folder, = tmp_path.iterdir()
     types = get_typestore(Stores.ROS2_HUMBLE)
@@ -101,9 +102,9 @@ def test_rosbags_reads_what_is_written(tmp_path):
         0.01 * step for step in range(first, first + 5)]
 
 
-def test_a_recording_survives_kill_9_and_the_next_start_completes_it(tmp_path):
+def test_a_bag_of_a_killed_recorder_is_completed_at_the_next_start(tmp_path):
     with recording(tmp_path) as (process, robot):
-        process.say('start')
+        process.write('start')
         folder = Path(process.wait_for(r'start: (\S+)')[1])
         robot.run(40)
         wait_until(lambda: counts_of(Bag(folder)).get('/camera/image_raw', 0) >= 40,
@@ -115,7 +116,8 @@ def test_a_recording_survives_kill_9_and_the_next_start_completes_it(tmp_path):
         assert before['/camera/image_raw'] == before['/joint_states'] == 40
         assert cut.metadata['outcome'] == 'recording'
         assert metadata_yaml(folder)['custom_data']['outcome'] == 'recording'
-        assert 'the bag was cut short (its recorder was killed?)' in named(folder, 'unfinished')
+        text = finding_text(folder, 'unfinished')
+        assert 'the bag was cut short (its recorder was killed?)' in text
     with recording(tmp_path) as (process, robot):
         wait_until(lambda: Bag(folder).is_complete, 'the index')
         assert process.end() == 0
@@ -130,14 +132,14 @@ def test_a_recording_survives_kill_9_and_the_next_start_completes_it(tmp_path):
         assert len(list(reader.iter_messages())) == sum(before.values())
 
 
-def test_a_bag_that_is_being_written_is_left_alone_by_another_recorder(tmp_path):
+def test_another_recorder_does_not_touch_a_bag_that_is_being_written(tmp_path):
     with recording(tmp_path) as (process, robot):
-        process.say('start')
+        process.write('start')
         folder = Path(process.wait_for(r'start: (\S+)')[1])
         with recording(tmp_path) as (other, _):
             assert other.end() == 0
         robot.run(5)
-        process.say('stop')
+        process.write('stop')
         process.wait_for('stop: ')
         assert process.end() == 0
     bag = Bag(folder)
@@ -145,10 +147,10 @@ def test_a_bag_that_is_being_written_is_left_alone_by_another_recorder(tmp_path)
     assert counts_of(bag)['/camera/image_raw'] == 5
 
 
-def test_an_interrupt_ends_the_episode_and_a_discarded_one_is_gone(tmp_path):
+def test_a_discarded_episode_is_deleted_and_an_interrupt_ends_the_episode(tmp_path):
     with recording(tmp_path) as (process, robot):
         assert not call(robot, process, 'discard').success
-        process.say('start')
+        process.write('start')
         first = Path(process.wait_for(r'start: (\S+)')[1])
         robot.run(2)
         assert call(robot, process, 'discard').success
@@ -173,20 +175,20 @@ def test_an_episode_can_be_marked_after_it_was_stopped(tmp_path):
     assert counts_of(bag)['/camera/image_raw'] == 4
 
 
-def test_a_disk_that_fills_up_ends_the_episode_and_the_bag_is_whole(tmp_path):
+def test_a_file_size_limit_ends_the_episode_with_a_complete_bag(tmp_path):
     # A limit of the process on the size of a file: every write beyond it fails, as on a full disk.
     launcher = ('bash', '-c', 'ulimit -f 8192; exec "$@"', 'bash')
     with recording(tmp_path, launcher=launcher) as (process, robot):
-        process.say('start')
+        process.write('start')
         folder = Path(process.wait_for(r'start: (\S+)')[1])
         robot.run(30, size=(480, 640))
         process.wait_for('ended by itself: disk full')
         assert not call(robot, process, 'stop').success
         assert process.end() == 0
-    check_whole(folder)
+    check_complete(folder)
 
 
-def test_a_full_file_system_ends_the_episode_and_the_bag_is_whole(tmp_path):
+def test_a_full_file_system_ends_the_episode_with_a_complete_bag(tmp_path):
     import subprocess
     small = tmp_path / 'small'
     small.mkdir()
@@ -199,23 +201,23 @@ def test_a_full_file_system_ends_the_episode_and_the_bag_is_whole(tmp_path):
         pytest.skip(f'no file system can be mounted here: {done.stderr.strip()}')
     try:
         with recording(small, **{'disk.reserve_mb': 0.0}) as (process, robot):
-            process.say('start')
+            process.write('start')
             folder = Path(process.wait_for(r'start: (\S+)')[1])
             robot.run(60, size=(480, 640))
             process.wait_for('ended by itself: disk full')
             assert process.end() == 0
-        check_whole(folder)
+        check_complete(folder)
     finally:
         subprocess.run(['umount', str(small)], check=True)
 
 
-def test_what_comes_after_the_end_is_no_dropped_message(tmp_path, monkeypatch):
+def test_messages_after_the_end_do_not_count_as_dropped(tmp_path, monkeypatch):
     writes, may_write, write = threading.Event(), threading.Event(), BagWriter.write
 
-    def wait(self, *words):
+    def wait(self, *arguments):
         writes.set()
         assert may_write.wait(DEADLINE)
-        write(self, *words)
+        write(self, *arguments)
     monkeypatch.setattr(BagWriter, 'write', wait)
     topic, kind = '/spoken', 'std_msgs/msg/String'
     recorder = EpisodeRecorder(tmp_path, {topic: kind}, 'none', 10**6, 0, 0.5, print)
@@ -229,29 +231,29 @@ def test_what_comes_after_the_end_is_no_dropped_message(tmp_path, monkeypatch):
     recorder.take(topic, message, 2, 2)
     may_write.set()
     end.join()
-    said = json.loads(Bag(bag).metadata['counts'])[topic]
-    assert (said['messages'], said['dropped']) == ('1', '0')
+    recorded_counts = json.loads(Bag(bag).metadata['counts'])[topic]
+    assert (recorded_counts['messages'], recorded_counts['dropped']) == ('1', '0')
 
 
-def named(folder, name):
-    """Give the sentence by which a check of a bag names a fault."""
+def finding_text(folder, name):
+    """Return the text of a finding in the check of a bag."""
     report = check_bag(folder, Limits(), has_images=False)
     return next(finding.text for finding in report.findings if finding.name == name)
 
 
-def check_whole(folder):
-    """Check a bag whose disk was full: all that was written is there, and the reason."""
+def check_complete(folder):
+    """Check that the bag of a full disk has all written messages and the reason of its end."""
     bag = Bag(folder)
     assert bag.is_complete
     assert bag.metadata['ended_by'].startswith('disk full')
-    assert 'the episode ended by itself: disk full' in named(folder, 'unfinished')
+    assert 'the episode ended by itself: disk full' in finding_text(folder, 'unfinished')
     counts = counts_of(bag)
     assert counts['/camera/image_raw'] >= 4
     assert metadata_yaml(folder)['message_count'] == sum(counts.values())
-    said = json.loads(bag.metadata['counts'])
+    recorded_counts = json.loads(bag.metadata['counts'])
     for topic in ('/camera/image_raw', '/joint_states'):
-        assert int(said[topic]['messages']) == counts.get(topic, 0) + int(
-            said[topic]['dropped'])
+        assert int(recorded_counts[topic]['messages']) == counts.get(topic, 0) + int(
+            recorded_counts[topic]['dropped'])
 
 
 @pytest.mark.parametrize(('parameters', 'message'), [
@@ -259,7 +261,7 @@ def check_whole(folder):
     ({'compression': 'rar'}, "got 'rar', it must be one of none, lz4, zstd"),
     ({'topics': '["/tf"]'}, "topics: got '/tf', it must be like"),
     ({'topics': '["/tf=nobody_msgs/msg/Tf"]'}, 'install the package nobody_msgs')])
-def test_a_mistake_is_one_line(tmp_path, parameters, message):
+def test_an_invalid_parameter_is_one_line(tmp_path, parameters, message):
     from domains import next_domain
     from record_harness import RecordProcess
     process = RecordProcess(next_domain(), tmp_path, **parameters)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a release promises: a maintainer, tested distributions, and nothing left over."""
+"""A release has one maintainer, tests every supported distribution, and has no backup files."""
 
 from pathlib import Path
 import re
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 MANIFESTS = ('package.xml', 'msg/package.xml')
 
 
-def test_the_maintainer_is_the_same_everywhere():
+def test_the_maintainer_is_the_same_in_all_files():
     people = {(element.text, element.get('email')) for manifest in MANIFESTS
               for element in ElementTree.parse(ROOT / manifest).getroot().iter('maintainer')}
     (name, address), = people
@@ -29,8 +29,8 @@ def test_the_workflow_tests_every_supported_distribution():
     events = workflow[True]  # how YAML 1.1 reads "on"
     assert 'pull_request' in events and events['push'] == {'branches': ['main']}
     tested = workflow['jobs']['ros']['strategy']['matrix']['distro']
-    said = (ROOT / 'docs/quality.md').read_text().partition('## Supported distributions\n')[2]
-    names = re.findall(r'([A-Z]\w+) \((?:Python )?3\.\d+\)', said)
+    supported = (ROOT / 'docs/quality.md').read_text().partition('## Supported distributions\n')[2]
+    names = re.findall(r'([A-Z]\w+) \((?:Python )?3\.\d+\)', supported)
     assert [name.lower() for name in names] == tested == ['humble', 'jazzy', 'lyrical']
     assert {'3.10', '3.13'} == set(workflow['jobs']['plain']['strategy']['matrix']['python'])
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A policy on another machine: its answers, its deadline, its lost connections."""
+"""A remote policy: results, deadlines, and lost connections."""
 
 import socket
 import threading
@@ -25,7 +25,7 @@ from vla_ros.policy.load import load_policy
 from vla_ros.policy.remote import RemoteError
 
 
-def test_a_remote_policy_gives_everything_that_a_local_one_gives():
+def test_a_remote_policy_gives_the_chunks_and_errors_of_a_local_one():
     stub = Stub()
     with serving(stub) as port:
         policy = remote(port, deadline_s=30)
@@ -69,18 +69,18 @@ def test_a_request_past_its_deadline_is_not_sent():
         first = threading.Thread(target=post, args=(port, body, '/infer'))
         first.start()
         assert stub.busy.wait(30)
-        answers = []
+        replies = []
         late = dumps({'images': [IMAGE], 'instruction': 'second', 'deadline_s': 1e-6})
-        second = threading.Thread(target=lambda: answers.append(post(port, late, '/infer')))
+        second = threading.Thread(target=lambda: replies.append(post(port, late, '/infer')))
         second.start()
         stub.go.set()
         first.join()
         second.join()
-    assert answers[0][0] == 503
+    assert replies[0][0] == 503
     assert [seen.instruction for seen in stub.seen] == ['first']
 
 
-def test_a_server_that_sheds_load_is_an_error_and_the_next_request_is_tried():
+def test_an_overloaded_server_is_an_error_and_the_next_request_is_sent():
     stub = Stub()
     with serving(stub) as port:
         policy = remote(port, deadline_s=2.0)
@@ -111,7 +111,7 @@ def test_a_closed_connection_is_opened_again():
         assert policy.infer(Observation((IMAGE,), 'Stop')).token_ids == (31999,)
 
 
-def test_a_server_that_trickles_does_not_hold_the_deadline():
+def test_a_server_that_sends_slowly_does_not_extend_the_deadline():
     listener = socket.create_server(('127.0.0.1', 0))
     done = threading.Event()
 
@@ -136,7 +136,7 @@ def test_a_server_that_trickles_does_not_hold_the_deadline():
         listener.close()
 
 
-def test_no_server_and_no_address_are_named():
+def test_an_unreachable_server_and_an_invalid_address_are_named():
     with socket.create_server(('127.0.0.1', 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(RemoteError, match=f'127.0.0.1:{port}'):

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The residual head: fitted on recorded scenes, judged on others, and bounded by its bins."""
+"""The residual head: fitted on scenes, tested on others, and bounded by its bins."""
 
 import copy
 import shutil
@@ -37,12 +37,12 @@ def load(folder):
 
 
 @pytest.fixture(scope='module')
-def smooth(tmp_path_factory, golden_checkpoints):
+def smooth_checkpoint(tmp_path_factory, golden_checkpoints):
     """
-    Write a checkpoint whose hidden states follow its image smoothly, as those of a trained one do.
+    Write a checkpoint whose hidden states change smoothly with its image, as after training.
 
-    Random weights of the golden size scatter them; and the embeddings of neighbouring action
-    tokens, strangers to each other there, are put in a row here.
+    Random weights of the golden size would scatter them. The embeddings of neighbouring action
+    tokens, which are independent there, lie on a line here.
     """
     spec = copy.deepcopy(SPEC)
     spec['gain']['linear'] = [
@@ -52,38 +52,38 @@ def smooth(tmp_path_factory, golden_checkpoints):
     write_checkpoint(spec, folder, tokenizer=golden_checkpoints['float32'])
     weights = load_file(folder / 'model.safetensors')
     table = weights['language_model.model.embed_tokens.weight']
-    start, way = torch.randn(2, 96, generator=torch.Generator().manual_seed(0)) * 0.03
-    table[31744:32000] = start + torch.linspace(1, -1, 256)[:, None] * way
+    start, direction = torch.randn(2, 96, generator=torch.Generator().manual_seed(0)) * 0.03
+    table[31744:32000] = start + torch.linspace(1, -1, 256)[:, None] * direction
     save_file(weights, folder / 'model.safetensors')
     return folder
 
 
-def scene(place):
-    """Draw a bright spot on a slope, at a place in [0, 1]², as uint8 (56, 56, 3)."""
+def scene(position):
+    """Draw a bright spot on a gradient, at a position in [0, 1]², as uint8 (56, 56, 3)."""
     y, x = np.mgrid[0:56, 0:56] / 55.0
-    spot = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / 0.3)
+    spot = np.exp(-((x - position[0]) ** 2 + (y - position[1]) ** 2) / 0.3)
     planes = [spot, 0.5 * spot + 0.5 * x, 1.0 - spot]
     return np.rint(255 * np.stack(planes, axis=2)).astype(np.uint8)
 
 
-def motion(place):
-    """Say what the recorded robot did there: smooth, in [-1, 1], float64 (7,)."""
-    u, v = 2 * place - 1
+def motion(position):
+    """Return the recorded action of a scene: smooth, in [-1, 1], float64 (7,)."""
+    u, v = 2 * position - 1
     return np.array([0.9 * u, 0.9 * v, 0.8 * u * v, np.sin(1.5 * u), np.cos(2 * v) - 0.2,
                      0.4 * (u + v), 0.7 * u * u - 0.3])
 
 
 @torch.inference_mode()
-def record(policy, places):
+def record(policy, positions):
     """Return hidden states, (N, 7, hidden), and actions, (N, 7), under the actions' own tokens."""
     network, tokenizer = policy.engine.network, policy.action_tokenizer
     llama = network.language_model
     ids = torch.tensor([*CASES[0]['input_ids'], 29871])
     states, actions = [], []
-    for place in places:
-        action = motion(place)
+    for position in positions:
+        action = motion(position)
         tokens = torch.from_numpy(tokenizer.encode(action))
-        pixels = torch.from_numpy(policy.image_processor(scene(place)))[None]
+        pixels = torch.from_numpy(policy.image_processor(scene(position)))[None]
         text = llama.embed_tokens(torch.cat([ids, tokens[:-1]]))
         sequence = torch.cat([text[:1], network.embed_image(pixels)[0], text[1:]])[None]
         length = sequence.shape[1]
@@ -94,19 +94,19 @@ def record(policy, places):
 
 
 @pytest.fixture(scope='module')
-def fitted(smooth):
+def fitted(smooth_checkpoint):
     """Fit a head on 500 scenes along a curve; return it with 100 others."""
-    along = np.random.default_rng(11).random(600)
+    curve = np.random.default_rng(11).random(600)
     # Networks this small are faster on one core than on several that wait for each other.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    places = np.stack([along, 0.5 + 0.3 * np.sin(3 * along)], axis=1)
-    hidden, actions = record(load(smooth), places)
+    positions = np.stack([curve, 0.5 + 0.3 * np.sin(3 * curve)], axis=1)
+    hidden, actions = record(load(smooth_checkpoint), positions)
     torch.set_num_threads(threads)
     return fit_residual_head(hidden[:500], actions[:500]), hidden[500:], actions[500:].numpy()
 
 
-def test_training_reduces_the_error_on_unseen_scenes_fourfold(golden_checkpoints, fitted):
+def test_a_fitted_head_reduces_the_error_on_unseen_scenes_fourfold(golden_checkpoints, fitted):
     head, hidden, actions = fitted
     tokenizer = ActionTokenizer(32000)
     bins = tokenizer.bins(tokenizer.encode(actions))
@@ -124,12 +124,12 @@ def test_training_reduces_the_error_on_unseen_scenes_fourfold(golden_checkpoints
     assert fine * 4 <= coarse
 
 
-def test_a_value_never_leaves_the_winning_bin():
+def test_refined_values_stay_within_their_bin():
     tokenizer = ActionTokenizer(32000)
     bins = np.array([0, 100, 254])
-    wild = refine(np.array([5.0, -5.0, 0.0], np.float32), bins, tokenizer)
+    clipped = refine(np.array([5.0, -5.0, 0.0], np.float32), bins, tokenizer)
     width = 2 / 255
-    np.testing.assert_allclose(wild, [-1 + width, -1 + 100 * width, 1 - width], atol=1e-12)
+    np.testing.assert_allclose(clipped, [-1 + width, -1 + 100 * width, 1 - width], atol=1e-12)
     inside = tokenizer.centers[bins] + 0.3 * width
     np.testing.assert_allclose(refine(inside, bins, tokenizer), inside)
 
@@ -139,7 +139,7 @@ def folder(golden_checkpoints, tmp_path):
     return shutil.copytree(golden_checkpoints['float32'], tmp_path / 'copy')
 
 
-def test_a_policy_applies_the_head_of_its_folder(folder, fitted):
+def test_a_policy_applies_the_residual_head_of_its_checkpoint(folder, fitted):
     observation = Observation((rgb(CASES[0]['image']),), CASES[0]['instruction'])
     plain = load(folder).infer(observation)
     save_file(fitted[0].state_dict(), folder / NAME)
@@ -164,7 +164,7 @@ def test_a_policy_applies_the_head_of_its_folder(folder, fitted):
     assert not np.array_equal(chunk.normalized, plain.normalized)
 
 
-def test_a_head_of_another_model_is_a_clear_error(folder, fitted):
+def test_a_residual_head_of_another_model_is_an_error(folder, fitted):
     state = fitted[0].state_dict()
     save_file({**state, 'fc2.weight': torch.zeros(6, 512)}, folder / NAME)
     with pytest.raises(CheckpointError, match='fc2.weight has shape'):

@@ -33,7 +33,7 @@ EXCHANGES = GOLDENS['rest_protocol']['exchanges']
 
 
 @pytest.mark.parametrize('case', EXCHANGES, ids=lambda case: case['name'])
-def test_every_official_request_gets_the_official_reply(case):
+def test_an_official_request_gets_the_official_reply(case):
     stub = Stub()
     with serving(stub) as port:
         assert post(port, case['request_body']) == (
@@ -47,14 +47,14 @@ def test_every_official_request_gets_the_official_reply(case):
 
 @pytest.mark.parametrize('row', GOLDENS['rest_protocol']['json_numpy'],
                          ids=lambda row: row['dtype'])
-def test_arrays_are_written_as_json_numpy_writes_them(row):
+def test_arrays_are_encoded_as_by_json_numpy(row):
     array = np.array(row['array'], row['dtype'])
     assert dumps(array if row['shape'] else array[()]) == row['dumps']
-    back = loads(row['dumps'])
-    assert back.dtype == array.dtype and np.array_equal(back, array)
+    decoded = loads(row['dumps'])
+    assert decoded.dtype == array.dtype and np.array_equal(decoded, array)
 
 
-def test_the_oft_server_takes_an_observation_and_gives_a_list():
+def test_the_oft_server_replies_to_an_observation_with_a_list_of_actions():
     stub = Stub(rows=2)
     stub.spec = PolicySpec(**{**SPEC.__dict__, 'image_count': 3, 'proprio_dim': 2})
     body = dumps({'full_image': IMAGE, 'left_wrist_image': IMAGE + 1, 'state': np.array([1., 2.]),
@@ -69,7 +69,7 @@ def test_the_oft_server_takes_an_observation_and_gives_a_list():
     assert seen.proprio.tolist() == [1.0, 2.0]
 
 
-def test_strict_replies_name_the_error():
+def test_strict_replies_have_a_status_and_name_the_error():
     good = dumps({'image': IMAGE, 'instruction': 'stop'})
     with serving(Stub(), strict=True) as port:
         assert post(port, '{"instruction": "stop"}') == (
@@ -81,7 +81,7 @@ def test_strict_replies_name_the_error():
         assert status == 500 and 'secret' not in text
 
 
-def test_a_key_a_path_and_a_size_are_demanded():
+def test_requests_without_key_of_another_path_or_size_are_refused():
     with serving(Stub(), key='sesame', max_bytes=100) as port:
         assert post(port, '{}')[0] == 401
         assert post(port, '{}', Authorization='Bearer wrong')[0] == 401
@@ -103,7 +103,7 @@ def test_a_key_a_path_and_a_size_are_demanded():
     {'__numpy__': 'AAAA', 'dtype': '(3,)u1', 'shape': [1]},
     {'__numpy__': 'AAAA', 'shape': [3]},
 ])
-def test_arrays_that_are_not_numeric_are_refused(array):
+def test_invalid_arrays_are_refused(array):
     with pytest.raises(JsonError):
         loads(json.dumps(array))
 
@@ -113,8 +113,8 @@ def test_nested_bodies_do_not_exhaust_the_stack():
         loads('[' * 100_000)
 
 
-def ended_after(connection):
-    """Wait until the server ends a connection; give the seconds."""
+def seconds_until_closed(connection):
+    """Wait until the server ends a connection; return the seconds."""
     began = time.monotonic()
     connection.settimeout(30)
     try:
@@ -129,9 +129,9 @@ HEAD = b'POST /act HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n'
 
 
 @pytest.mark.parametrize(('sent', 'trickled'), [
-    (b'', b''), (b'POST /a', b''), (HEAD, b''),  # silent before, in the line, before the body
+    (b'', b''), (b'POST /a', b''), (HEAD, b''),  # silent at once, in the line, before the body
     (b'', b'POST /act HTTP/1.1'), (b'GET /spec HTTP/1.1\r\n', b'X: y\r\n'), (HEAD, b'{')])
-def test_a_client_that_is_slow_or_silent_loses_its_connection(monkeypatch, sent, trickled):
+def test_a_slow_or_silent_client_is_disconnected(monkeypatch, sent, trickled):
     monkeypatch.setattr(uvicorn_server, 'READ_TIMEOUT', 0.3)
     monkeypatch.setattr(uvicorn_server, 'REQUEST_TIMEOUT', 0.8)
     ended = threading.Event()
@@ -149,16 +149,16 @@ def test_a_client_that_is_slow_or_silent_loses_its_connection(monkeypatch, sent,
         slow.sendall(sent)
         thread = threading.Thread(target=trickle, args=(slow,))
         thread.start()
-        # Nobody else waits for it.
+        # Other clients do not wait for it.
         assert post(port, dumps({'image': IMAGE, 'instruction': 'stop'}))[0] == 200
         try:
-            assert ended_after(slow) < 5.0
+            assert seconds_until_closed(slow) < 5.0
         finally:
             ended.set()
             thread.join()
 
 
-def test_slow_clients_free_their_connections(monkeypatch):
+def test_connections_of_slow_clients_become_free(monkeypatch):
     monkeypatch.setattr(uvicorn_server, 'READ_TIMEOUT', 0.5)
     body = dumps({'image': IMAGE, 'instruction': 'stop'})
     with serving(Stub()) as port:
@@ -167,10 +167,10 @@ def test_slow_clients_free_their_connections(monkeypatch):
         for connection in slow:
             connection.sendall(HEAD)
         for connection in slow:
-            assert ended_after(connection) < 5.0
+            assert seconds_until_closed(connection) < 5.0
             connection.close()
         end = time.monotonic() + 10.0
-        while True:  # a place is free a moment after its connection has ended
+        while True:  # a connection is free a moment after it has ended
             try:
                 assert post(port, body)[0] == 200
                 break
@@ -178,7 +178,7 @@ def test_slow_clients_free_their_connections(monkeypatch):
                 assert time.monotonic() < end
 
 
-def test_a_fragmented_request_and_the_next_one_get_replies(monkeypatch):
+def test_fragmented_requests_on_one_connection_get_replies(monkeypatch):
     body = dumps({'image': IMAGE, 'instruction': 'stop'}).encode()
     request = HEAD.replace(b'1000', b'%d' % len(body)) + body
     with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as connection:
@@ -194,7 +194,7 @@ def test_a_fragmented_request_and_the_next_one_get_replies(monkeypatch):
             assert reply.startswith(b'HTTP/1.1 200')
 
 
-def test_a_body_in_chunks_is_read_up_to_the_limit():
+def test_a_chunked_body_is_read_up_to_the_size_limit():
     body = dumps({'image': IMAGE, 'instruction': 'stop'}).encode()
     chunk = b'%x\r\n%s\r\n' % (len(body), body)
     head = HEAD.replace(b'Content-Length: 1000', b'Transfer-Encoding: chunked')
@@ -206,19 +206,19 @@ def test_a_body_in_chunks_is_read_up_to_the_limit():
             assert connection.recv(1000).startswith(b'HTTP/1.1 ' + status)
 
 
-def test_a_header_has_a_largest_size():
+def test_a_header_above_the_size_limit_is_refused():
     with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as connection:
         connection.settimeout(30)
         connection.sendall(b'GET /spec HTTP/1.1\r\nHost: x\r\nX: ' + b'y' * 2**17)
         assert connection.recv(1000).startswith(b'HTTP/1.1 4')
 
 
-def test_a_connection_too_many_is_refused_and_the_others_stay(monkeypatch):
+def test_a_connection_above_the_limit_is_refused_and_others_are_kept(monkeypatch):
     monkeypatch.setattr(uvicorn_server, 'MAX_CONNECTIONS', 1)
     with serving(Stub()) as port, socket.create_connection(('127.0.0.1', port)) as first:
         ask_spec(first)
         with socket.create_connection(('127.0.0.1', port)) as second:
-            ended_after(second)
+            seconds_until_closed(second)
         ask_spec(first)
 
 

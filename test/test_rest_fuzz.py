@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Whatever a body holds, the REST protocol answers by its own description."""
+"""Replies of the REST protocol to random bodies conform to its OpenAPI description."""
 
 from dataclasses import replace
 from http.client import HTTPConnection
@@ -42,17 +42,17 @@ BODIES = strategies.fixed_dictionaries({}, optional={
 @given(path=strategies.sampled_from(['/act', '/infer']), body=BODIES | JUNK,
        change=strategies.none() | strategies.tuples(strategies.integers(0, 400),
                                                     strategies.binary(max_size=3)))
-def test_every_reply_conforms_to_the_description(is_oft, path, body, change):
+def test_every_reply_conforms_to_the_openapi_description(is_oft, path, body, change):
     content = json.dumps(body).encode()
     if change is not None:
         content = content[:change[0]] + change[1] + content[change[0] + 1:]
-    reply = ask(path, content, is_oft)
+    reply = send(path, content, is_oft)
     described = describe(is_oft, True, False)['paths'][path]['post']['responses']
     assert str(reply.status) in described and reply.status != 500
     if reply.status != 200:
-        wanted = described[str(reply.status)]['content']['application/json']['schema']
-        wanted = [option['required'][0] for option in wanted.get('anyOf', [wanted])]
-        assert any(name in json.loads(reply.body) for name in wanted)
+        expected = described[str(reply.status)]['content']['application/json']['schema']
+        expected = [option['required'][0] for option in expected.get('anyOf', [expected])]
+        assert any(name in json.loads(reply.body) for name in expected)
 
 
 def make_service(is_oft):
@@ -65,7 +65,7 @@ def make_service(is_oft):
 SERVICES = {is_oft: make_service(is_oft) for is_oft in (False, True)}
 
 
-def ask(path, content, is_oft=False):
+def send(path, content, is_oft=False):
     return getattr(SERVICES[is_oft], path[1:])(content, 'a')
 
 
@@ -73,29 +73,29 @@ def ask(path, content, is_oft=False):
                                     np.array([np.nan]), np.array([True])])
 def test_a_state_must_be_finite_numbers(vector):
     body = dumps({'images': [IMAGE], 'instruction': 'go', 'proprio': vector})
-    reply = ask('/infer', body.encode())
+    reply = send('/infer', body.encode())
     assert reply.status == 400 and b'proprio: must be' in reply.body
 
 
 @pytest.mark.parametrize('deadline', [0, -1, True, '1', 1e400, [1]])
-def test_a_deadline_is_a_number_above_zero(deadline):
+def test_a_deadline_must_be_a_number_above_zero(deadline):
     body = dumps({'images': [IMAGE], 'instruction': 'go', 'deadline_s': deadline})
-    reply = ask('/infer', body.encode())
+    reply = send('/infer', body.encode())
     assert reply.status == 400 and b'deadline_s: got' in reply.body
 
 
-def test_the_description_has_every_route_and_wants_the_key():
+def test_the_openapi_description_has_every_route_and_needs_the_key():
     app = create_app(Stub(), api_key='secret')
     with running(app) as port:
-        answers = []
+        replies = []
         for key in ('wrong', 'secret'):
             connection = HTTPConnection('127.0.0.1', port, timeout=30)
             connection.request('GET', '/openapi.json', headers={'Authorization': f'Bearer {key}'})
             response = connection.getresponse()
-            answers.append((response.status, json.loads(response.read())))
+            replies.append((response.status, json.loads(response.read())))
             connection.close()
-    assert [status for status, _ in answers] == [401, 200]
-    api = answers[1][1]
+    assert [status for status, _ in replies] == [401, 200]
+    api = replies[1][1]
     assert api['openapi'].startswith('3.1.') and api['security'] == [{'key': []}]
     routes = {route.path: {method.lower() for method in route.methods - {'HEAD'}}
               for route in app.routes if route.path != '/openapi.json'}

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Robots: what a YAML file and a URDF say, and what is refused."""
+"""Robot descriptions of a YAML file and a URDF, and refused ones."""
 
 import arms
 import numpy as np
@@ -13,7 +13,7 @@ import yaml
 
 
 def urdf(names, limit='lower="-2.9" upper="2.9" velocity="3" effort="1"'):
-    """Give a URDF whose joints have these names, one behind the other."""
+    """Return a URDF of a chain of joints with these names."""
     joints = ''.join(f'<joint name="{name}" type="revolute"><parent link="l{index}"/>'
                      f'<child link="l{index + 1}"/><limit {limit}/></joint>'
                      for index, name in enumerate(names))
@@ -21,8 +21,8 @@ def urdf(names, limit='lower="-2.9" upper="2.9" velocity="3" effort="1"'):
     return f'<robot name="x">{links}{joints}</robot>'
 
 
-def write(folder, **entries):
-    """Write a robot's file."""
+def write_robot(folder, **entries):
+    """Write a robot description."""
     content = {'urdf': 'r.urdf', 'joints': ['a', 'b'], 'acceleration': [1.0, 1.0],
                'jerk': [1.0, 1.0], **entries}
     (folder / 'r.urdf').write_text(urdf(['a', 'b', 'hand']))
@@ -32,19 +32,19 @@ def write(folder, **entries):
     return path
 
 
-def test_the_projects_arm_is_described():
+def test_the_simulated_arm_has_limits_of_urdf_and_file():
     robot = load_robot('six_axis_arm')
     assert robot.names == (*(f'joint_{index}' for index in range(1, 7)), 'gripper')
-    assert robot.limits.velocity[0] == 2.6  # of the URDF
-    assert robot.limits.velocity[6] == 0.15  # of the file, below the URDF's
+    assert robot.limits.velocity[0] == 2.6  # from the URDF
+    assert robot.limits.velocity[6] == 0.15  # from the file, below the URDF's
     assert robot.grippers[0].position(0.5) == pytest.approx(0.02)
 
 
-def test_files_of_drivers_fit_the_urdf_that_the_driver_publishes():
+def test_files_for_drivers_need_the_urdf_that_the_driver_publishes():
     for name in ('ur5e', 'franka_fr3'):
         content = yaml.safe_load((shipped_robots() / f'{name}.yaml').read_text())
         grippers = [gripper['joint'] for gripper in content.get('grippers', [])]
-        # Ranges that hold the postures, as those of the real ones do.
+        # The ranges contain the postures, as those of the real arms do.
         text = urdf(content['joints'] + grippers)
         robot = load_robot(name, text)
         assert robot.names == (*content['joints'], *grippers)
@@ -52,14 +52,14 @@ def test_files_of_drivers_fit_the_urdf_that_the_driver_publishes():
             load_robot(name)
 
 
-def test_a_file_narrows_what_the_urdf_allows(tmp_path):
-    robot = load_robot(write(tmp_path, velocity=[1.0, float('nan')], upper=[0.5, 2.0]))
+def test_a_file_narrows_the_limits_of_the_urdf(tmp_path):
+    robot = load_robot(write_robot(tmp_path, velocity=[1.0, float('nan')], upper=[0.5, 2.0]))
     assert robot.limits.velocity.tolist() == [1.0, 3.0]
     assert robot.limits.upper.tolist() == [0.5, 2.0]
     assert robot.limits.lower.tolist() == [-2.9, -2.9]
 
 
-@pytest.mark.parametrize('entries, words', [
+@pytest.mark.parametrize('entries, message', [
     ({'velocity': [4.0, 1.0]}, 'not wider than'), ({'velocity': [1.0]}, 'a list of 2 numbers'),
     ({'velocity': [1.0, 2.0, 3.0]}, 'a list of 2 numbers'), ({'velocity': 3.0}, 'a list of 2'),
     ({'velocity': [0.0, 1.0]}, 'above zero'), ({'lower': [0.0, 'x']}, 'lower'),
@@ -74,15 +74,15 @@ def test_a_file_narrows_what_the_urdf_allows(tmp_path):
                     'jerk': 1.0}]}, 'within the limits'),
     ({'urdf': 'no.urdf'}, 'no.urdf'), ({'urdf': 'x.urdf.xacro'}, 'xacro'),
     ({'urdf': 'package://no_such_package/x.urdf'}, 'not installed'), ({'urdf': None}, 'urdf')])
-def test_a_mismatch_is_refused_with_the_file(tmp_path, entries, words):
-    path = write(tmp_path, **entries)
+def test_an_invalid_entry_is_refused_with_the_file(tmp_path, entries, message):
+    path = write_robot(tmp_path, **entries)
     with pytest.raises(RobotError, match='r.yaml') as refused:
         load_robot(path)
-    assert words in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_limits_that_a_urdf_does_not_parse_are_refused(tmp_path):
-    path = write(tmp_path)
+def test_an_invalid_urdf_is_refused(tmp_path):
+    path = write_robot(tmp_path)
     with pytest.raises(RobotError, match='limits a by'):
         load_robot(path, urdf(['a', 'b'], 'lower="x" upper="1" velocity="1"'))
     with pytest.raises(RobotError, match='no XML'):
@@ -91,18 +91,18 @@ def test_limits_that_a_urdf_does_not_parse_are_refused(tmp_path):
         load_robot('no_such_robot')
 
 
-def test_arms_of_the_tests_have_the_reach_that_their_makers_publish():
+def test_arms_of_the_tests_have_their_published_dimensions():
     pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
     from vla_ros.motion.kinematics import Kinematics
     stretched = Kinematics(arms.ur5e()).pose(np.zeros(6)).position
     assert abs(stretched[0]) == pytest.approx(0.425 + 0.3922)
     franka = arms.franka()
     upright = np.zeros(7)
-    # With all at zero the flange is 88 mm in front, 0.333 + 0.316 + 0.384 - 0.107 m up.
+    # With all joints at zero the flange is 88 mm in front, at 0.333 + 0.316 + 0.384 - 0.107 m.
     assert Kinematics(franka).pose(upright).position == pytest.approx([0.088, 0.0, 0.926])
 
 
-#: An arm on wheels, with a hand of which one finger mimics the other; as tools write such files.
+#: An arm on wheels, with a hand of which one finger mimics the other, in the style of tools.
 MOBILE = """<?xml version='1.0'?>
 <robot name='mobile'>
  <link name='base'/><link name='l1'/><link name='l2'/><link name='w'/><link name='f1'/>
@@ -125,8 +125,8 @@ MOBILE = """<?xml version='1.0'?>
 @pytest.mark.parametrize('kind', ["'continuous'", '"continuous"', "'revolute'"])
 @pytest.mark.parametrize('limit', ['', "<limit effort='1' velocity='2'/>",
                                    '<limit effort="1" velocity="2" lower="-3" upper="3"/>'])
-def test_joints_of_other_devices_are_ignored(tmp_path, kind, limit):
-    """Wheels, mimic fingers with limits that are none, in any quoting; and continuous joints."""
+def test_joints_that_are_not_the_arms_are_ignored(tmp_path, kind, limit):
+    """The URDF has wheels, a mimic finger with invalid limits, and a continuous joint."""
     pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
     from vla_ros.motion.kinematics import Kinematics
     path = tmp_path / 'r.yaml'

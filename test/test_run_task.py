@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The action run_task of a node that moves an arm, from another process."""
+"""The action run_task of a node that moves an arm, called from another process."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ from std_srvs.srv import Trigger  # noqa: E402
 from task_harness import TaskClient  # noqa: E402
 from vla_ros_msgs.srv import StartTask  # noqa: E402
 
-#: Goals of the test with stops and cancels; the acceptance runs 100 of them.
+#: Number of goals of the test with stops and cancels; the acceptance test runs 100.
 GOALS = int(os.environ.get('VLA_TASK_GOALS', '12'))
 
 
@@ -75,7 +75,7 @@ def test_a_goal_moves_the_arm_and_its_end_holds_it(arm: Robot, client: TaskClien
     assert_held(arm)
 
 
-def test_cancel_holds_the_arm(arm: Robot, client: TaskClient) -> None:
+def test_a_canceled_task_holds_the_arm(arm: Robot, client: TaskClient) -> None:
     sent = client.send()
     arm.wait_for_motion()
     assert sent.cancel()
@@ -86,7 +86,7 @@ def test_cancel_holds_the_arm(arm: Robot, client: TaskClient) -> None:
     assert not sent.cancel()
 
 
-def test_a_newer_goal_preempts(arm: Robot, client: TaskClient) -> None:
+def test_a_newer_goal_preempts_a_task(arm: Robot, client: TaskClient) -> None:
     first = client.send('swing one')
     arm.wait_for('RUNNING')
     second = client.send('swing two')
@@ -98,7 +98,7 @@ def test_a_newer_goal_preempts(arm: Robot, client: TaskClient) -> None:
     assert second.result()[0] == 'CANCELED'
 
 
-def test_another_instruction_preempts(arm: Robot, client: TaskClient) -> None:
+def test_another_instruction_preempts_a_task(arm: Robot, client: TaskClient) -> None:
     sent = client.send()
     arm.wait_for('RUNNING')
     operator = arm.observer.node.create_publisher(String, '/vla/instruction', RELIABLE)
@@ -123,9 +123,9 @@ def test_an_emergency_stop_ends_the_task_and_rearm_does_not_resume_it(arm: Robot
     arm.press(False)
     arm.observer.poll(lambda: arm.call('rearm').success, 'rearm', arm.node)
     arm.wait_for('WAITING', 'no instruction')
-    again = client.send()
+    next_goal = client.send()
     arm.wait_for_motion()
-    again.cancel()
+    next_goal.cancel()
 
 
 def test_a_hold_ends_the_task_and_refuses_the_next_until_rearm(arm: Robot,
@@ -138,7 +138,8 @@ def test_a_hold_ends_the_task_and_refuses_the_next_until_rearm(arm: Robot,
     assert arm.call('rearm').success
 
 
-def test_true_on_the_success_topic_is_success(arm: Robot, client: TaskClient) -> None:
+def test_true_on_the_success_topic_ends_the_task_with_success(
+        arm: Robot, client: TaskClient) -> None:
     judge = arm.observer.node.create_publisher(Bool, '/judge', RELIABLE)
     sent = client.send(success='topic', success_name='judge')
     arm.observer.wait_for_match(judge, arm.node)
@@ -151,7 +152,8 @@ def test_true_on_the_success_topic_is_success(arm: Robot, client: TaskClient) ->
     arm.observer.poll(lambda: judge.get_subscription_count() == 0, 'no listener', arm.node)
 
 
-def test_success_of_a_service_is_success(arm: Robot, client: TaskClient) -> None:
+def test_the_success_of_a_service_ends_the_task_with_success(
+        arm: Robot, client: TaskClient) -> None:
     calls: list[int] = []
 
     def judge(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -166,7 +168,7 @@ def test_success_of_a_service_is_success(arm: Robot, client: TaskClient) -> None
     assert len(calls) >= 3
 
 
-def test_an_arm_at_rest_is_success(arm: Robot, client: TaskClient) -> None:
+def test_an_arm_at_rest_ends_the_task_with_success(arm: Robot, client: TaskClient) -> None:
     sent = client.send(success='rest', rest_time=2.0)
     arm.wait_for_motion()
     arm.is_stuck = True
@@ -181,7 +183,7 @@ def test_an_arm_at_rest_is_success(arm: Robot, client: TaskClient) -> None:
 @pytest.mark.parametrize('goal', [
     {'instruction': ''}, {'timeout': 0.0}, {'success': 'luck'}, {'success': 'topic'},
     {'success': 'topic', 'success_name': 'no name'}, {'success_name': 'judge'}])
-def test_a_goal_that_cannot_be_run_is_refused(client: TaskClient, goal: dict) -> None:
+def test_an_invalid_goal_is_refused(client: TaskClient, goal: dict) -> None:
     assert not client.send(**goal).handle.accepted
 
 
@@ -199,23 +201,23 @@ def test_services_start_and_cancel_a_task(arm: Robot) -> None:
     assert not refused.success and 'luck' in refused.message
 
 
-def test_goals_with_stops_and_cancels_at_random_moments_end_once(arm: Robot,
-                                                                 client: TaskClient) -> None:
-    chance, sent = random.Random(0), []
+def test_goals_with_stops_and_cancels_at_random_moments_have_one_result(
+        arm: Robot, client: TaskClient) -> None:
+    rng, sent = random.Random(0), []
     pause = threading.Event()
     while len(sent) < GOALS:
-        goal = client.send(timeout=chance.uniform(0.1, 2.0))
+        goal = client.send(timeout=rng.uniform(0.1, 2.0))
         if not goal.handle.accepted:  # stopped, and not yet re-armed
             arm.press(False)
             arm.call('rearm')
             continue
         sent.append(goal)
-        pause.wait(chance.uniform(0.0, 0.5))
-        chance.choice([goal.cancel, arm.press, lambda: arm.call('hold'), lambda: None,
+        pause.wait(rng.uniform(0.0, 0.5))
+        rng.choice([goal.cancel, arm.press, lambda: arm.call('hold'), lambda: None,
                        lambda: arm.call('cancel_task'), lambda: arm.call('rearm')])()
     outcomes = [goal.result()[1].outcome for goal in sent]
     assert all(outcomes), outcomes
-    # Whoever asks again gets the same: there was one end.
+    # Each goal has exactly one result.
     assert [len(goal.results) for goal in sent] == [1] * GOALS
     arm.press(False)
     arm.observer.poll(lambda: arm.call('rearm').success, 'rearm', arm.node)
@@ -238,7 +240,7 @@ def test_deactivation_ends_the_task_and_the_result_names_the_black_box(tmp_path:
         assert not client.send().handle.accepted
 
 
-def test_a_client_learns_within_a_second_that_the_node_has_ended() -> None:
+def test_a_node_with_a_running_task_ends_within_the_deadline() -> None:
     with bench() as (arm, client):
         client.send()
         arm.wait_for('RUNNING')

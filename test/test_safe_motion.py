@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The arm between real processes: it moves as it should, and stops for every fault."""
+"""The arm with real processes: it moves within its limits, and every fault holds it."""
 
 import time
 
@@ -25,14 +25,14 @@ from sensor_msgs.msg import JointState  # noqa: E402
 
 @pytest.fixture(scope='module')
 def running():
-    """Give an arm that swings, the same to all tests that leave it swinging."""
+    """Yield a moving arm for all tests that leave it moving."""
     with robot() as (arm, camera):
         arm.wait_for('RUNNING')
         yield arm, camera
 
 
-def test_it_moves_within_its_limits(running):
-    """Commands come at their rate, carry the image's frame, and never exceed a limit."""
+def test_commands_stay_within_the_limits_and_carry_the_images_frame(running):
+    """The command rate is reached, too."""
     arm, _ = running
     arm.wait_for_motion()
     commands = arm.wait_for_commands(200)
@@ -43,13 +43,12 @@ def test_it_moves_within_its_limits(running):
     velocities = np.array([command.velocity for command in commands])
     assert (positions >= limits.lower).all() and (positions <= limits.upper).all()
     assert (np.abs(velocities) <= limits.velocity).all()
-    # The clock that commands follow is the node's; here only its mean is known.
+    # Commands follow the clock of the node; the reception times here only have its mean.
     assert (np.abs(np.diff(positions, axis=0)) <= limits.velocity * 0.2).all()
     assert float(arm.wait_for('RUNNING')['command rate [Hz]']) > 50.0
 
 
 def test_without_teleop_enabled_there_is_no_takeover_interface(running):
-    """By default there is neither a topic nor a service of a takeover."""
     arm, _ = running
     node = arm.observer.node
     arm.observer.wait_for_match(arm.button, arm.node)
@@ -60,13 +59,12 @@ def test_without_teleop_enabled_there_is_no_takeover_interface(running):
     assert arm.wait_for('RUNNING')['control mode'] == 'AUTONOMOUS'
 
 
-def test_a_killed_camera_holds_and_a_new_one_goes_on(running):
-    """Within the age that is allowed."""
+def test_a_killed_camera_holds_the_arm_and_a_new_one_ends_the_hold(running):
     arm, camera = running
     camera.kill()
     killed = time.monotonic()
     arm.wait_for('HOLD', 'stale image')
-    assert time.monotonic() - killed < 2.0  # 0.5 s are allowed; bench_stop.py measures
+    assert time.monotonic() - killed < 2.0  # max_age is 0.5 s; bench_stop.py measures the time
     assert_held(arm)
     replacement = CameraProcess(arm.observer.context.get_domain_id())
     camera._process = replacement._process
@@ -75,8 +73,7 @@ def test_a_killed_camera_holds_and_a_new_one_goes_on(running):
 
 
 @pytest.mark.parametrize('mode', ['bgr8', 'mono8'])
-def test_a_camera_may_change_its_encoding(running, mode):
-    """A camera may change it while it runs."""
+def test_a_camera_may_change_its_encoding_at_run_time(running, mode):
     arm, camera = running
     camera.set_mode(mode)
     arm.wait_for_motion()
@@ -84,8 +81,7 @@ def test_a_camera_may_change_its_encoding(running, mode):
     arm.wait_for('RUNNING')
 
 
-def test_a_frozen_camera_holds(running):
-    """The same pixels, though the arm has moved."""
+def test_repeated_pixels_of_a_moving_arm_hold_it(running):
     arm, camera = running
     arm.wait_for('RUNNING')
     camera.set_mode('freeze')
@@ -95,8 +91,7 @@ def test_a_frozen_camera_holds(running):
     arm.wait_for('RUNNING')
 
 
-def test_a_camera_that_repeats_its_image_holds(running):
-    """The same image with its old stamp is stale soon."""
+def test_a_repeated_image_with_its_old_stamp_holds_the_arm(running):
     arm, camera = running
     camera.set_mode('stuck')
     arm.wait_for('HOLD', 'image')
@@ -104,64 +99,62 @@ def test_a_camera_that_repeats_its_image_holds(running):
     arm.wait_for('RUNNING')
 
 
-def test_silent_joints_hold_at_the_last_command(running):
-    """And the arm goes on once they are heard again."""
+def test_silent_joint_states_hold_the_arm_until_they_return(running):
     arm, _ = running
     arm.is_silent = True
     try:
         arm.wait_for('HOLD', 'stale joint states')
         with arm.observer.changed:
-            heard = len(arm.observer.diagnostics)
+            before = len(arm.observer.diagnostics)
         assert_held(arm)
-        # Good answers go on coming, and none of them ends the hold for a moment.
-        assert {said['state'] for said in arm.observer.diagnostics[heard:]} <= {'HOLD'}
+        # Valid results continue, and none of them ends the hold.
+        assert {status['state'] for status in arm.observer.diagnostics[before:]} <= {'HOLD'}
     finally:
         arm.is_silent = False
     arm.wait_for('RUNNING')
 
 
-@pytest.mark.parametrize('trouble, reason', [
+@pytest.mark.parametrize('failure, reason', [
     ('crash', 'policy error: RuntimeError: out of everything'), ('invalid', 'invalid tokens'),
     ('nan', 'not finite'), ('far', 'limit: the tip would be at'), ('beyond', 'unreachable')])
-def test_an_invalid_result_holds_until_a_good_one(running, trouble, reason):
-    """Whatever was wrong with it."""
+def test_an_invalid_result_holds_the_arm_until_a_valid_one(running, failure, reason):
     arm, _ = running
-    arm.observer.instruct(trouble)
+    arm.observer.instruct(failure)
     arm.wait_for('HOLD', reason)
     assert_held(arm)
     arm.observer.instruct('swing')
     arm.wait_for('RUNNING')
 
 
-@pytest.mark.parametrize('trouble, reason', [
+@pytest.mark.parametrize('failure, reason', [
     ('memory', 'out of memory'), ('jump', 'jump')])
-def test_a_hold_for_the_operator_waits_for_a_rearm(running, trouble, reason):
-    """Another instruction does not do."""
+def test_a_jump_or_out_of_memory_holds_until_a_rearm(running, failure, reason):
+    """Another instruction does not end the hold."""
     arm, _ = running
-    arm.observer.instruct(trouble)
+    arm.observer.instruct(failure)
     arm.wait_for('HOLD', reason)
     arm.observer.instruct('swing')
-    said = arm.observer.diagnostics
-    arm.observer.wait(lambda: said[-1]['instruction'] == 'swing', 'the instruction', arm.node)
+    status = arm.observer.diagnostics
+    arm.observer.wait(lambda: status[-1]['instruction'] == 'swing', 'the instruction', arm.node)
     arm.wait_for('HOLD', '~/rearm')
     assert arm.call('rearm').success
     arm.wait_for('RUNNING')
 
 
-def test_a_publisher_with_another_qos_holds(running):
-    """A driver that would never hear a command; until the next good answer."""
+def test_a_subscriber_of_commands_with_another_qos_holds(running):
+    """Such a driver would never receive a command. The next valid result ends the hold."""
     arm, _ = running
     arm.wait_for('RUNNING')
     latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
     arm.observer.node.create_subscription(JointState, '/arm/joint_command', print, latched)
     arm.observer.wait(lambda: any(
-        said['state'] == 'HOLD' and 'QoS mismatch: someone on arm/joint_command' in said['message']
-        for said in arm.observer.diagnostics), 'a hold', arm.node)
+        status['state'] == 'HOLD'
+        and 'QoS mismatch: someone on arm/joint_command' in status['message']
+        for status in arm.observer.diagnostics), 'a hold', arm.node)
     arm.wait_for('RUNNING')
 
 
 def test_violated_action_limits_are_counted_in_the_status(running):
-    """By name, in the status and in the diagnostics."""
     messages = pytest.importorskip('vla_ros_msgs.msg', reason='vla_ros_msgs is not built')
     arm, _ = running
     statuses = []
@@ -170,21 +163,20 @@ def test_violated_action_limits_are_counted_in_the_status(running):
     arm.observer.instruct('far')
     assert int(arm.wait_for('HOLD', 'workspace')['action limit workspace']) > before
 
-    def counted():
+    def is_counted():
         if not statuses:
             return False
         counts = dict(zip(statuses[-1].action_limit_names, statuses[-1].action_limit_counts))
         return counts['workspace'] > before
 
-    arm.observer.wait(counted, 'a status that counts it', arm.node)
+    arm.observer.wait(is_counted, 'a status that counts it', arm.node)
     assert len(statuses[-1].action_limit_names) == len(statuses[-1].action_limit_counts) == 10
     assert statuses[-1].adapter == ''
     arm.observer.instruct('swing')
     arm.wait_for('RUNNING')
 
 
-def test_a_hold_by_the_operator_ends_with_rearm(running):
-    """By two services."""
+def test_the_hold_service_holds_until_a_rearm(running):
     arm, _ = running
     assert arm.call('hold').success
     arm.wait_for('HOLD', 'operator')
@@ -193,21 +185,21 @@ def test_a_hold_by_the_operator_ends_with_rearm(running):
     arm.wait_for('RUNNING')
 
 
-def test_an_emergency_stop_ends_every_command(running):
-    """Not one comes after the status that acknowledges it, and releasing is not enough."""
+def test_no_command_follows_the_acknowledgement_of_an_emergency_stop(running):
+    """The release alone does not end the stop."""
     arm, _ = running
-    heard = []
-    # It stays: rclpy does not bear that subscriptions go while another thread spins.
+    received = []
+    # It is not destroyed: rclpy does not support that while another thread spins.
     arm.observer.node.create_subscription(
         JointState, '/arm/joint_command',
-        lambda message, info: heard.append(info['source_timestamp']), RELIABLE)
+        lambda message, info: received.append(info['source_timestamp']), RELIABLE)
     arm.wait_for_motion()
     arm.press()
     acknowledged = arm.wait_for('ESTOP', 'pressed')['stamp']
     assert not arm.call('rearm').success
     arm.press(False)
     arm.wait_for('ESTOP', 'released')
-    assert heard and max(heard) <= acknowledged
+    assert received and max(received) <= acknowledged
     assert arm.call('rearm').success
     arm.wait_for('RUNNING')
     arm.wait_for_motion()

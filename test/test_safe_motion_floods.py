@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Floods, nonsense, a node that is killed."""
+"""Floods of messages, malformed messages, and a killed node."""
 
 import itertools
 import signal
@@ -25,14 +25,14 @@ from std_msgs.msg import String  # noqa: E402
 
 @pytest.fixture(scope='module')
 def running():
-    """Give an arm that swings."""
+    """Yield a moving arm."""
     with robot() as (arm, camera):
         arm.wait_for('RUNNING')
         yield arm, camera
 
 
 def malformed_joint_states():
-    """Lengths that differ, numbers that are none, names without end."""
+    """Yield joint states with differing lengths, not finite positions and long names."""
     nan, inf = float('nan'), float('inf')
     yield JointState()
     yield JointState(name=JOINTS)
@@ -44,7 +44,7 @@ def malformed_joint_states():
 
 
 def malformed_images():
-    """Sizes that do not fit, and encodings that do not exist."""
+    """Yield images with sizes that do not fit and unknown encodings."""
     for encoding, step, size in itertools.cycle([('rgb8', 0, 0), ('rgb8', 24, 191), ('', 24, 192),
                                                  ('no such encoding', 24, 192)]):
         image = Image(height=8, width=8, encoding=encoding, step=step)
@@ -52,8 +52,8 @@ def malformed_images():
         yield image
 
 
-def test_ten_thousand_malformed_messages_on_every_topic(running):
-    """The node goes on, and the arm is where it should be."""
+def test_the_node_survives_ten_thousand_malformed_messages_on_every_topic(running):
+    """The arm moves afterwards."""
     arm, _ = running
     node = arm.observer.node
     topics = [(node.create_publisher(Image, '/camera/image_raw', NEWEST), malformed_images()),
@@ -73,8 +73,8 @@ def test_ten_thousand_malformed_messages_on_every_topic(running):
     arm.wait_for_motion()
 
 
-def test_a_flood_of_instructions_delays_no_stop(running):
-    """A thousand a second; the emergency stop comes through at once."""
+def test_a_flood_of_instructions_does_not_delay_an_emergency_stop(running):
+    """A thousand instructions a second are published."""
     arm, _ = running
     count = itertools.count()
     publisher = arm.observer.node.create_publisher(String, '/vla/instruction', 10)
@@ -94,8 +94,8 @@ def test_a_flood_of_instructions_delays_no_stop(running):
     arm.wait_for('RUNNING')
 
 
-def test_a_killed_node_leaves_silence_and_a_new_one_goes_on(running):
-    """The arm's side sees the commands end; what starts again begins where the arm is."""
+def test_commands_end_with_a_killed_node_and_a_new_one_starts_at_the_arms_position(running):
+    """The first command of the new node is near the measured position."""
     arm, _ = running
     arm.wait_for_motion()
     arm.node.end(signal.SIGKILL)
@@ -103,7 +103,7 @@ def test_a_killed_node_leaves_silence_and_a_new_one_goes_on(running):
     with arm.observer.changed:
         arm.observer.changed.wait(0.3)
         last = arm.commands[-1][0]
-    # What was on its way is taken late on a busy machine.
+    # Commands on their way may be received late on a busy machine.
     assert last - killed < 0.8, 'commands of a dead node'
     rest = arm.vector()
     domain = arm.observer.context.get_domain_id()

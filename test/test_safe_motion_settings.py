@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Arms that need a node with settings of their own to stop, or to start."""
+"""Holds and starts of an arm that need settings of their own."""
 
 import pytest
 
@@ -20,8 +20,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
 
-def test_an_arm_that_is_stuck_holds():
-    """Something is in the way: it stays where it is, whatever is commanded."""
+def test_an_arm_that_is_stuck_is_held():
+    """The arm stays at its position for any command."""
     with robot(action_limits__following='0.05') as (arm, _):
         arm.wait_for('RUNNING')
         arm.is_stuck = True
@@ -29,20 +29,19 @@ def test_an_arm_that_is_stuck_holds():
         assert 'something is in the way' in arm.observer.diagnostics[-1]['message']
 
 
-def test_the_status_advises_on_a_model_too_slow_for_its_deltas():
-    """With the number that mends it, and with that it is content."""
+def test_the_status_advises_action_repeat_for_a_slow_policy_of_deltas():
+    """With the advised value there is no advice."""
     for repeat, level in (('0.0', 'the arm moves'), ('0.6', 'RUNNING')):
         with robot(delay=0.5, max_age='2.0', action__repeat=repeat) as (arm, _):
-            said = arm.observer.diagnostics
+            statuses = arm.observer.diagnostics
             arm.observer.wait(
-                lambda: said and said[-1].get('motion coverage', 'nan') != 'nan'
-                and said[-1]['state'] == 'RUNNING', 'a measured pace', arm.node)
-            assert said[-1]['message'].startswith(level), said[-1]['message']
-            assert ('set action.repeat' in said[-1]['message']) == (repeat == '0.0')
+                lambda: statuses and statuses[-1].get('motion coverage', 'nan') != 'nan'
+                and statuses[-1]['state'] == 'RUNNING', 'a measured coverage', arm.node)
+            assert statuses[-1]['message'].startswith(level), statuses[-1]['message']
+            assert ('set action.repeat' in statuses[-1]['message']) == (repeat == '0.0')
 
 
-def test_a_hanging_inference_is_a_fault_and_holds(tmp_path):
-    """And the black box tells of it."""
+def test_a_hanging_inference_is_a_fault_with_a_black_box(tmp_path):
     from vla_ros.safety.timeline import timeline
     with robot(safety__inference_timeout='0.5', black_box__folder=str(tmp_path)) as (arm, _):
         arm.wait_for('RUNNING')
@@ -60,7 +59,7 @@ def test_a_hanging_inference_is_a_fault_and_holds(tmp_path):
     assert 'FAULT inference hangs' in [m.text for m in moments if m.what == 'event'][-1]
 
 
-def test_shadow_is_switched_on_and_off_with_an_arm_that_rests():
+def test_shadow_is_switched_on_and_off_through_a_hold():
     with robot() as (arm, _):
         shadow = []
         arm.observer.listen(JointState, '/arm/joint_command/shadow', RELIABLE, shadow.append)
@@ -85,7 +84,7 @@ def test_shadow_is_switched_on_and_off_with_an_arm_that_rests():
         assert switch(False).success
         arm.wait_for('HOLD', 'out of shadow')
         held = arm.wait_for_commands(20)
-        # The shadow's positions have gone elsewhere; the arm is held where it is.
+        # The positions of the shadow have moved on; the arm is held at its own.
         assert np.abs(np.array([one.position[:6] for one in held]) - rest).max() < 1e-6
         assert arm.call('rearm').success
         arm.wait_for('RUNNING')
@@ -93,7 +92,7 @@ def test_shadow_is_switched_on_and_off_with_an_arm_that_rests():
 
 
 def test_a_dry_start_moves_nothing_until_rearm():
-    """Everything runs beside the arm."""
+    """Commands go to the shadow topic."""
     with robot(topic='/arm/joint_command/shadow', safety__dry_start='true') as (arm, _):
         arm.wait_for('SHADOW', '~/rearm')
         arm.positions = dict(zip(arm.positions, HOME))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What the arm does when the machine around it fails: a full disk, a full memory, a clock."""
+"""The arm with failures of the machine: a full disk, full shared memory, a clock that jumps."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """Give a folder on a disk of 64 KB."""
+    """Yield a folder on a disk of 64 KB."""
     done = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', str(tmp_path)],
                           capture_output=True, text=True, check=False)
     if done.returncode:
@@ -34,7 +34,7 @@ def tiny_disk(tmp_path):
 
 
 def test_a_full_disk_does_not_prevent_a_stop_or_a_rearm(tiny_disk):
-    """The black box is lost, and the log says so."""
+    """The black box is not written, which the log reports."""
     with robot(black_box__folder=str(tiny_disk)) as (arm, _):
         arm.wait_for('RUNNING')
         arm.wait_for_motion()
@@ -48,8 +48,8 @@ def test_a_full_disk_does_not_prevent_a_stop_or_a_rearm(tiny_disk):
     assert not list(Path(tiny_disk).glob('*.part'))
 
 
-def test_a_clock_that_goes_back_holds_until_the_next_result():
-    """With simulated time, as when a recording begins anew."""
+def test_simulated_time_that_goes_back_holds_until_the_next_result():
+    """A replayed recording that starts again sets the clock back."""
     with running_node('arm=0.0', robot__file='six_axis_arm', action__space='dataset',
                       instruction='swing', use_sim_time='true', status__period='0.1',
                       black_box__folder='""') as (node, observer):
@@ -68,15 +68,15 @@ def test_a_clock_that_goes_back_holds_until_the_next_result():
         arm.wait_for('RUNNING')
         arm.wait_for_motion()
         now[0] -= 50_000_000_000
-        observer.wait(lambda: any(said['state'] == 'HOLD' and 'the clock went back by'
-                                  in said['message'] for said in observer.diagnostics), 'a hold',
-                      node)
+        observer.wait(lambda: any(
+            status['state'] == 'HOLD' and 'the clock went back by' in status['message']
+            for status in observer.diagnostics), 'a hold', node)
         arm.wait_for('RUNNING')
         arm.wait_for_motion()
 
 
-def test_full_shared_memory_is_survived():
-    """In a /dev/shm of its own: it fills up while an arm moves, and is full when one starts."""
+def test_the_node_survives_full_shared_memory():
+    """A private /dev/shm becomes full while an arm moves, and is full when another starts."""
     if os.environ.get('RMW_IMPLEMENTATION', 'rmw_fastrtps_cpp') != 'rmw_fastrtps_cpp':
         pytest.skip('only Fast DDS takes /dev/shm by itself')
     private = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c',

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The policy of access: complete for the node, and kept by the middleware where it can."""
+"""The access policy is complete for the node, and enforced where DDS Security is built in."""
 
 import importlib.util
 import os
@@ -23,7 +23,7 @@ from rclpy.context import Context  # noqa: E402
 POLICIES = Path(__file__).parents[1] / 'config' / 'security' / 'policies.xml'
 NODE = 'vla_inference_node'
 
-# As the camera: may send images, and tries to give an instruction; as nobody: tries to look.
+# With the enclave of the camera, publishing an instruction and receiving images are refused.
 INTRUDER = """
 import sys, rclpy
 from sensor_msgs.msg import Image
@@ -47,22 +47,22 @@ ACTIONS = {('topic', 'publish'): ('execute', ('feedback', 'status')),
            ('service', 'request'): ('call', ('send_goal', 'cancel_goal', 'get_result'))}
 
 
-def allowed(enclave, kind, way):
-    """Give the names that a policy allows, in full."""
+def allowed_names(enclave, kind, access):
+    """Return the full names that the policy allows."""
     root = ElementTree.parse(POLICIES).getroot()
     profile = root.find(f"enclaves/enclave[@path='{enclave}']/profiles/profile")
     named = {name.text.replace('~', f'/{NODE}')
-             for group in profile.findall(f'{kind}s') if group.get(way) == 'ALLOW'
+             for group in profile.findall(f'{kind}s') if group.get(access) == 'ALLOW'
              for name in group.findall(kind)}
     # As sros2 reads it: an action is two topics and three services.
-    side, names = ACTIONS.get((kind, way), ('', ()))
+    side, names = ACTIONS.get((kind, access), ('', ()))
     return named | {f'{action.text}/_action/{name}' for group in profile.findall('actions')
                     if group.get(side) == 'ALLOW' for action in group.findall('action')
                     for name in names}
 
 
-def test_the_policy_allows_all_that_the_node_does_and_no_more():
-    """Compared with what a running node is found to do."""
+def test_the_policy_allows_exactly_the_topics_and_services_of_the_node():
+    """The policy is compared with the graph of a running node."""
     with running_node('arm=0.0', robot__file='six_axis_arm', robot__urdf='topic',
                       use_sim_time='true', teleop__enabled='true') as (node, observer):
         observer.wait(lambda: observer.diagnostics, 'a status', node)
@@ -72,31 +72,31 @@ def test_the_policy_allows_all_that_the_node_does_and_no_more():
             ('topic', 'publish'): graph.get_publisher_names_and_types_by_node(NODE, '/'),
             ('topic', 'subscribe'): graph.get_subscriber_names_and_types_by_node(NODE, '/'),
             ('service', 'reply'): graph.get_service_names_and_types_by_node(NODE, '/')}
-        for (kind, way), entries in found.items():
+        for (kind, access), entries in found.items():
             names = {name for name, _ in entries}
-            policy = allowed('/vla', kind, way)
-            assert names <= policy, f'{way} not allowed: {names - policy}'
+            policy = allowed_names('/vla', kind, access)
+            assert names <= policy, f'{access} not allowed: {names - policy}'
             # Some depend on the distribution, and on whether the messages are built.
             optional = {'/vla/action', '/vla/status', '/parameter_events', '/clock',
                         f'/{NODE}/get_type_description', f'/{NODE}/start_task',
                         f'/{NODE}/cancel_task',
                         *(f'/run_task/_action/{name}' for _, names in ACTIONS.values()
                           for name in names)}
-            assert policy - names <= optional, f'{way} needlessly allowed: {policy - names}'
+            assert policy - names <= optional, f'{access} needlessly allowed: {policy - names}'
 
 
-def test_each_viewer_has_its_own_permissions():
-    """The ends of each topic fit each other."""
-    assert '/vla/instruction' in allowed('/operator', 'topic', 'publish')
-    assert '/vla/instruction' not in allowed('/camera', 'topic', 'publish')
-    assert '/arm/joint_command' in allowed('/arm', 'topic', 'subscribe')
-    assert '/arm/joint_command' not in allowed('/operator', 'topic', 'publish')
-    assert allowed('/operator', 'service', 'request') <= allowed('/vla', 'service', 'reply')
-    assert '/camera/image_raw' not in allowed('/operator', 'topic', 'subscribe')
+def test_each_enclave_has_only_its_own_permissions():
+    assert '/vla/instruction' in allowed_names('/operator', 'topic', 'publish')
+    assert '/vla/instruction' not in allowed_names('/camera', 'topic', 'publish')
+    assert '/arm/joint_command' in allowed_names('/arm', 'topic', 'subscribe')
+    assert '/arm/joint_command' not in allowed_names('/operator', 'topic', 'publish')
+    called = allowed_names('/operator', 'service', 'request')
+    assert called <= allowed_names('/vla', 'service', 'reply')
+    assert '/camera/image_raw' not in allowed_names('/operator', 'topic', 'subscribe')
 
 
-def missing_for_security():
-    """Name what this installation lacks for DDS Security."""
+def missing_dependencies():
+    """Return the dependencies of DDS Security that this installation lacks."""
     missing = []
     if shutil.which('ros2') is None:
         missing.append('the command ros2 security (package sros2 of a ROS 2 installation)')
@@ -113,10 +113,10 @@ def missing_for_security():
 
 @pytest.fixture
 def keystore(tmp_path):
-    """Make the keys that the policy asks for."""
+    """Generate the keys of the policy."""
     rclpy.init(context=(context := Context()))  # the middleware is loaded by that
     context.try_shutdown()
-    missing = missing_for_security()
+    missing = missing_dependencies()
     if missing:
         pytest.skip('missing here: ' + '; '.join(missing))
     for arguments in (['create_keystore', 'keys'],
@@ -128,8 +128,8 @@ def keystore(tmp_path):
     return tmp_path / 'keys'
 
 
-def test_without_a_token_there_is_no_control_and_no_view(keystore):
-    """Where the middleware was built with security."""
+def test_an_enclave_without_permission_can_neither_publish_nor_subscribe(keystore):
+    """This needs a middleware with DDS Security."""
     environment = {**os.environ, 'ROS_SECURITY_KEYSTORE': str(keystore),
                    'ROS_SECURITY_ENABLE': 'true', 'ROS_SECURITY_STRATEGY': 'Enforce',
                    'ROS_DOMAIN_ID': str(next_domain())}

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""``vla_serve`` with real checkpoints, and a thousand requests that are none."""
+"""``vla_serve`` with real checkpoints, malformed requests, keys and TLS."""
 
 import base64
 import json
@@ -67,31 +67,31 @@ def test_a_running_server_gives_the_official_actions(running, case):
     assert loads(text).dtype == np.float64
 
 
-def test_several_datasets_need_a_key_in_each_request(running):
+def test_a_request_without_a_known_unnorm_key_is_an_error(running):
     assert post(running, request_of(CASES[0], unnorm_key=None))[2] == '"error"'
     assert post(running, request_of(CASES[0], unnorm_key='nothing'))[2] == '"error"'
 
 
-def test_without_a_key_no_dataset_is_assumed(running):
+def test_without_an_unnorm_key_the_server_names_its_datasets(running):
     with pytest.raises(RemoteError, match='was started without --unnorm-key') as raised:
         remote(running, unnorm_key=CASES[0]['unnorm_key'])
     body = dumps({'images': [IMAGE], 'instruction': 'stop'})
     status, _, text = post(running, body, '/infer')
     assert status == 409
-    for said in (text, str(raised.value)):
-        names = said.split('choose from: ')[1].rstrip('"}').split(', ')
+    for error in (text, str(raised.value)):
+        names = error.split('choose from: ')[1].rstrip('"}').split(', ')
         assert set(names) == set(CHECKPOINT['norm_stats']) and len(names) > 1
 
 
-def test_an_oft_server_does_not_start_without_a_key(oft_checkpoint, capsys):
+def test_an_oft_server_does_not_start_without_an_unnorm_key(oft_checkpoint, capsys):
     pytest.importorskip('torch')
     assert serve.main(['--checkpoint', str(oft_checkpoint), '--device', 'cpu', '--images', '2',
                        '--port', '0']) == 2
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert 'unnorm_key: not given' in said and 'choose from: ' in said
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert 'unnorm_key: not given' in error and 'choose from: ' in error
 
 
-def test_a_thousand_malformed_requests_leave_it_serving(running):
+def test_the_server_survives_a_thousand_malformed_requests(running):
     random.seed(5)
     whole = request_of(CASES[0]).encode()
     for number in range(1000):
@@ -100,10 +100,10 @@ def test_a_thousand_malformed_requests_leave_it_serving(running):
             body = whole[:random.randrange(len(whole))]
         elif kind == 1:  # noise
             body = random.randbytes(random.randrange(200))
-        elif kind == 2:  # JSON of something else
+        elif kind == 2:  # JSON without an observation
             body = json.dumps(random.choice([None, 3, [], 'x', {'image': 1}, {'encoded': 3},
                                              {'encoded': '{}', 'image': 2}])).encode()
-        elif kind == 3:  # an array that is none
+        elif kind == 3:  # an invalid array
             body = json.dumps({'image': {'__numpy__': base64.b64encode(random.randbytes(9)).decode(
             ), 'dtype': random.choice(['|O', '|u1', '<f8', 'x']), 'shape': [random.randrange(9)]},
                 'instruction': 'stop'}).encode()
@@ -122,24 +122,24 @@ def test_a_thousand_malformed_requests_leave_it_serving(running):
 
 
 @pytest.mark.parametrize('host', ['0.0.0.0', '::', '192.168.1.2', 'gpu-machine', ''])
-def test_a_network_is_not_served_without_a_key(host, monkeypatch, capsys):
+def test_a_network_address_needs_an_api_key_or_insecure(host, monkeypatch, capsys):
     monkeypatch.delenv('VLA_API_KEY', raising=False)
     assert serve.main(['--checkpoint', 'none', '--host', host, '--port', '0']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and 'VLA_API_KEY' in said and '--insecure' in said
-    # The advice, each way: what fails then is the checkpoint.
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and 'VLA_API_KEY' in error and '--insecure' in error
+    # With each way of the advice only the checkpoint is missing.
     for arguments, key in ((['--host', host, '--insecure'], ''), (['--host', host], 'secret'),
                            (['--host', '127.0.0.1'], ''), (['--host', '::1'], ''),
                            (['--host', 'localhost'], '')):
         monkeypatch.setenv('VLA_API_KEY', key)
         assert serve.main(['--checkpoint', 'none', '--port', '0', *arguments]) == 2
-        said = capsys.readouterr().err.splitlines()
-        assert 'checkpoint none' in said[-1]
-        assert ('--insecure' in said[0]) == ('--insecure' in arguments)
+        error = capsys.readouterr().err.splitlines()
+        assert 'checkpoint none' in error[-1]
+        assert ('--insecure' in error[0]) == ('--insecure' in arguments)
 
 
 @pytest.mark.parametrize('strict', [False, True])
-def test_an_instruction_that_is_not_a_text_is_the_clients_error(strict):
+def test_an_invalid_instruction_is_an_error_of_the_client(strict):
     with serving(Stub(), strict=strict) as port:
         body = dumps({'images': [IMAGE], 'image': IMAGE, 'instruction': 'pick'})
         body = body.replace('pick', 'pick \\ud800')
@@ -150,7 +150,7 @@ def test_an_instruction_that_is_not_a_text_is_the_clients_error(strict):
 
 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, -15)])
-def test_a_signal_ends_it_cleanly(tmp_path, number, status):
+def test_a_signal_ends_the_server_cleanly(tmp_path, number, status):
     (tmp_path / 'still_policy.py').write_text(
         'from vla_ros.policy.base import PolicySpec\n'
         'class Still:\n'
@@ -176,17 +176,17 @@ def test_a_signal_ends_it_cleanly(tmp_path, number, status):
         process.wait()
 
 
-def test_a_missing_library_or_key_file_is_one_line(monkeypatch, capsys, tmp_path):
+def test_a_missing_package_or_certificate_is_one_line(monkeypatch, capsys, tmp_path):
     assert serve.main(['--checkpoint', 'x', '--tls-key', 'key.pem']) == 2
     assert '--tls-certificate' in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, 'uvicorn', None)
     monkeypatch.delitem(sys.modules, 'vla_ros.server.uvicorn_server', raising=False)
     assert serve.main(['--checkpoint', 'x']) == 2
-    said = capsys.readouterr().err
-    assert said.count('\n') == 1 and 'pip install' in said and 'uvicorn' in said
+    error = capsys.readouterr().err
+    assert error.count('\n') == 1 and 'pip install' in error and 'uvicorn' in error
 
 
-def test_tls_is_spoken_with_the_certificate_given(tmp_path, monkeypatch):
+def test_the_server_uses_tls_with_the_given_certificate(tmp_path, monkeypatch):
     if shutil.which('openssl') is None:
         pytest.skip('openssl is not installed: sudo apt install openssl')
     certificate, key = tmp_path / 'certificate.pem', tmp_path / 'key.pem'
@@ -199,6 +199,6 @@ def test_tls_is_spoken_with_the_certificate_given(tmp_path, monkeypatch):
     with serving(Stub(), tls=(certificate, key)) as port:
         config = PolicyConfig(policy='remote', url=f'https://127.0.0.1:{port}', deadline_s=30)
         with pytest.raises(RemoteError, match='certificate verify failed'):
-            load_policy(config)  # nobody vouches for it
+            load_policy(config)  # it is not trusted
         monkeypatch.setenv('SSL_CERT_FILE', str(certificate))
         assert load_policy(config).infer(observation).token_ids == (31999,)

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A wait that a signal ends, whichever thread of the process received it."""
+"""A signal ends the wait, whichever thread of the process receives it."""
 
 from queue import SimpleQueue
 import signal
@@ -10,11 +10,11 @@ import threading
 from vla_ros.util.signals import wait_for_item
 
 
-def test_a_signal_that_another_thread_receives_ends_the_wait():
+def test_a_signal_that_another_thread_receives_ends_the_wait_of_the_main_thread():
     ended = SimpleQueue()
     before = signal.signal(signal.SIGUSR1, lambda *_: ended.put('noted'))
     try:
-        # Straight to another thread: the main thread, in its wait, is not interrupted by it.
+        # Sent to another thread, it does not interrupt the wait of the main thread.
         thread = threading.Timer(0.3, lambda: signal.pthread_kill(
             threading.get_ident(), signal.SIGUSR1))
         thread.start()
@@ -24,7 +24,7 @@ def test_a_signal_that_another_thread_receives_ends_the_wait():
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_a_present_item_is_returned_at_once():
+def test_an_item_that_is_already_queued_is_returned_at_once():
     queue = SimpleQueue()
     queue.put(None)
     assert wait_for_item(queue) is None

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The simulated arm over DDS, in a process of its own: what it publishes and whom it obeys."""
+"""The simulated arm as a process: its topics, commands, emergency stop and reset."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ ROBOT = Robot.load()
 
 
 class Bench:
-    """A running simulator, and a node that commands it and hears it."""
+    """A running simulator, and a node that commands and observes it."""
 
     def __init__(self, *parameters):
         domain = next_domain()
@@ -51,12 +51,12 @@ class Bench:
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
         self.observer = Observer(domain)
         self.images, self.infos, self.joints, self.descriptions = [], [], [], []
-        for kind, topic, qos, heard in (
+        for kind, topic, qos, messages in (
                 (Image, '/camera/image_raw', NEWEST, self.images),
                 (CameraInfo, '/camera/camera_info', 10, self.infos),
                 (JointState, '/joint_states', NEWEST, self.joints),
                 (String, '/robot_description', LATCHED, self.descriptions)):
-            self.observer.listen(kind, topic, qos, heard.append)
+            self.observer.listen(kind, topic, qos, messages.append)
         node = self.observer.node
         self.commander = node.create_publisher(JointState, '/arm/joint_command', RELIABLE)
         self.stops = {name: node.create_publisher(Bool, '/arm/estop', profile)
@@ -79,7 +79,7 @@ class Bench:
         self.commander.publish(JointState(name=list(JOINTS), position=target.tolist()))
 
     def speed(self):
-        """Fastest arm joint of the newest joint state, rad/s."""
+        """Return the highest joint speed of the newest joint state, rad/s."""
         return np.abs(self.joints[-1].velocity[:6]).max()
 
     def drive(self, target, condition):
@@ -88,8 +88,8 @@ class Bench:
         while not condition():
             assert time.monotonic() < deadline
             self.command(target)
-            heard = len(self.joints)
-            self.wait(lambda: len(self.joints) > heard)
+            before = len(self.joints)
+            self.wait(lambda: len(self.joints) > before)
 
     def end(self):
         self.process.send_signal(signal.SIGINT)
@@ -108,58 +108,58 @@ def bench():
     assert bench.end() == 0
 
 
-def away(bench):
-    """Give a target a good way off from where the arm is."""
+def distant_target(bench):
+    """Return joint positions at a distance from the present ones."""
     angle = -0.5 if bench.joints[-1].position[0] > 0 else 0.5
     return Expert(ROBOT).joints(np.array([0.4 * np.cos(angle), 0.4 * np.sin(angle), 0.2]), 0.0)
 
 
-def test_camera_and_description_are_those_of_the_robot(bench):
+def test_images_camera_info_description_and_joint_states_are_published(bench):
     bench.wait(lambda: bench.infos and bench.descriptions)
     image, info = bench.images[-1], bench.infos[-1]
     assert (image.encoding, image.height, image.width) == ('rgb8', 224, 224)
     assert image.header.frame_id == info.header.frame_id == 'camera_color_optical_frame'
     assert (info.height, info.width) == (224, 224) and info.k[0] > 100
     pixels = np.frombuffer(image.data, np.uint8)
-    assert pixels.std() > 10, 'an image of nothing'
+    assert pixels.std() > 10, 'the image is uniform'
     assert bench.descriptions[-1].data == ROBOT.urdf
     assert bench.joints[-1].name == list(JOINTS)
 
 
-def test_arm_follows_and_stops_when_commands_stop(bench):
-    bench.drive(away(bench), lambda: bench.speed() > 0.3)
-    # Asked in the simulator's own time: a busy machine stretches the clock on the wall.
-    heard = len(bench.joints)
-    patience = int((COMMAND_TIMEOUT + 0.2) / 0.01)
-    bench.wait(lambda: len(bench.joints) > heard + patience)
+def test_the_arm_follows_commands_and_stops_when_they_end(bench):
+    bench.drive(distant_target(bench), lambda: bench.speed() > 0.3)
+    # Counted in simulated time, as a busy machine is slower.
+    before = len(bench.joints)
+    count = int((COMMAND_TIMEOUT + 0.2) / 0.01)
+    bench.wait(lambda: len(bench.joints) > before + count)
     assert bench.speed() < 0.02
-    target = away(bench)
+    target = distant_target(bench)
     bench.drive(target, lambda: np.abs(bench.joints[-1].position - target).max() < 0.01)
 
 
 @pytest.mark.parametrize('qos', ['reliable', 'best effort', 'transient local'])
-def test_emergency_stop_is_obeyed_until_it_is_released(bench, qos):
-    target = away(bench)
+def test_an_emergency_stop_of_any_qos_holds_until_its_release(bench, qos):
+    target = distant_target(bench)
     bench.drive(target, lambda: bench.speed() > 0.3)
     bench.stops[qos].publish(Bool(data=True))
     bench.drive(target, lambda: bench.speed() < 0.02)
-    heard = len(bench.joints)
-    bench.drive(target, lambda: len(bench.joints) > heard + 30)
-    assert bench.speed() < 0.02, 'it moves on a command during an emergency stop'
+    before = len(bench.joints)
+    bench.drive(target, lambda: len(bench.joints) > before + 30)
+    assert bench.speed() < 0.02, 'it moves during an emergency stop'
     bench.stops[qos].publish(Bool(data=False))
     bench.drive(target, lambda: bench.speed() > 0.3)
 
 
-def test_reset_arranges_the_same_scene_again_and_the_referee_knows_the_task(bench):
+def test_reset_restores_the_scene_and_success_refers_to_the_instruction(bench):
     images = []
     for _ in range(2):
-        bench.drive(away(bench), lambda: bench.speed() > 0.3)
+        bench.drive(distant_target(bench), lambda: bench.speed() > 0.3)
         # A command that is still on its way would move the arm after the reset.
         bench.wait(lambda: bench.speed() < 0.02)
         assert bench.call(bench.resetting).success
-        heard, seen = len(bench.joints), len(bench.images)
+        before, seen = len(bench.joints), len(bench.images)
         # The image after the next one is of the scene at rest, however late images come.
-        bench.wait(lambda: len(bench.joints) > heard + 60 and len(bench.images) > seen + 2)
+        bench.wait(lambda: len(bench.joints) > before + 60 and len(bench.images) > seen + 2)
         images.append(np.array(bench.images[-1].data))
     # The arm comes to rest within 1e-5 rad, which moves single pixels of an edge; a block that
     # lies elsewhere changes hundreds.

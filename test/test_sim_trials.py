@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Episodes over DDS, through the real node: with the scripted expert, and with what ships."""
+"""Episodes over DDS with the real node: the scripted expert, and the shipped checkpoint."""
 
 import json
 import os
@@ -26,17 +26,17 @@ from vla_ros.evaluation.pair import shipped_folder  # noqa: E402
 from vla_ros.transport.local_environment import demo_environment  # noqa: E402
 
 ENVIRONMENT = {**os.environ, **demo_environment(os.environ)}
-#: Two of each kind, all colours.
+#: Two episodes of each kind, with all colours.
 PLAN = [plan_episodes(12, 1000, None)[index] for index in (0, 3, 5, 6, 8, 10)]
 
 
-def test_the_expert_succeeds_through_the_motion_layer(tmp_path):
+def test_the_expert_fulfils_every_task_through_the_node(tmp_path):
     runner = EpisodeRunner(expert_pair(speed=8.0), PLAN, lambda episode: None)
     runner.run(1, tmp_path / 'logs', ENVIRONMENT)
     assert sum(episode.succeeded for episode in runner.episodes) == 6
     assert [episode.decided for episode in runner.episodes] == [
         episode.task.color for episode in runner.episodes]
-    # An answer takes 0.08 s of the arm's time, however fast that passes here.
+    # An inference takes 0.08 s of simulated time at any real-time factor.
     assert 0.07 < np.median(runner.ages) < 0.3
 
 
@@ -52,12 +52,11 @@ def test_the_shipped_checkpoint_reaches_the_named_blocks():
     (row,) = result['rows']
     assert row['episodes'] == 4 and row['successes'] >= 3
     assert sum(sum(counts.values()) for counts in result['confusion'].values()) == 4
-    # The p99 is the machine's: it rises with what else runs.
+    # The p99 depends on the load of the machine.
     assert 0.0 < result['age_s']['p50'] < 0.3
 
 
-def test_a_node_that_cannot_work_leaves_its_output_where_the_error_says(tmp_path, capsys,
-                                                                        monkeypatch):
+def test_the_error_of_a_failed_node_names_the_file_of_its_output(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
     assert main(['--checkpoint', '/nowhere', '--episodes', '1']) == 2
     (line,) = capsys.readouterr().err.splitlines()

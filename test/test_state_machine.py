@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Every state with every event: what follows is written down here a second time, as a table."""
+"""Transitions of every state with every event, compared with a table and with safety rules."""
 
 from dataclasses import replace
 from itertools import product
@@ -18,10 +18,10 @@ from vla_ros.safety.state_machine import State
 STALE = Reason.STALE_IMAGE  # left automatically
 JUMP = Reason.JUMP  # left by ~/rearm only
 
-# Rows: an active node in that mode, autonomous, not in shadow, button not pressed. Columns: what
-# follows.
-# '-' stands for "nothing changes", 'off' for "the same mode, deactivated". PROBLEM is a stale
-# image; a hold has either reason.
+# Columns: an active node in that mode, autonomous, not in shadow, emergency stop not pressed.
+# Rows: events. Cells: the mode that follows.
+# '-' means that nothing changes, 'off' the same mode, deactivated. PROBLEM is a stale image; a
+# hold has either reason.
 TABLE = """
 event          UNCONF  LOADING WAITING RUNNING SHADOW  HOLDauto HOLDexpl ESTOP   FAULT
 configure      LOADING -       -       -       -       -        -        -       LOADING
@@ -53,8 +53,8 @@ STATES = {
 ALL_STATES = [State(mode, reason, *flags)
               for mode, *flags in product(Mode, *[(False, True)] * 5, ControlMode)
               for reason in (Reason if mode in (Mode.HOLD, Mode.FAULT) else [None])]
-# Rows: the control mode of an active node that is RUNNING. Columns: the mode that follows, in a
-# takeover and paused.
+# Columns: the control mode of an active node that is RUNNING. Rows: events. Cells: the control
+# mode that follows.
 CONTROL_TABLE = """
 event          AUTONOMOUS TAKEOVER   PAUSED
 take over      TAKEOVER   -          TAKEOVER
@@ -89,7 +89,7 @@ def _rows():
 
 
 @pytest.mark.parametrize(('name', 'event', 'cell'), list(_rows()))
-def test_table(name, event, cell):
+def test_an_event_leads_to_the_state_of_the_table(name, event, cell):
     state = STATES[name]
     reasons = {Event.PROBLEM: STALE, Event.FAIL: Reason.DEVICE_ERROR}
     after = advance(state, event, reasons.get(event))
@@ -111,57 +111,57 @@ def _control_rows():
 
 
 @pytest.mark.parametrize(('control', 'event', 'cell'), list(_control_rows()))
-def test_control_modes(control, event, cell):
+def test_an_event_leads_to_the_control_mode_of_the_table(control, event, cell):
     state = State(Mode.RUNNING, active=True, control=control)
     after = advance(state, event, STALE)
     assert after.control is (control if cell == '-' else ControlMode(cell))
 
 
-def test_table_is_complete():
+def test_the_tables_have_every_event_and_mode():
     assert {event for _, event, _ in _control_rows()} == set(Event)
     assert {event for _, event, _ in _rows()} == set(Event)
     assert {STATES[name].mode for name, _, _ in _rows()} == set(Mode)
 
 
 @pytest.mark.parametrize('event', Event)
-def test_every_state_and_event_keeps_the_rules(event):
+def test_an_event_in_any_state_keeps_the_safety_rules(event):
     reasons = Reason if event in (Event.PROBLEM, Event.FAIL) else (None,)
     for state, reason, dry in product(ALL_STATES, reasons, (False, True)):
         after = advance(state, event, reason, dry)
-        # Nothing but an answer starts a motion, and only where one may lead to a command.
+        # Only a result starts a motion, and only where it may lead to a command.
         if after.is_moving and not state.is_moving:
             assert event is Event.RESULT and (state.is_open or state.is_teleoperated)
-        # Nothing moves while the button is pressed, once that was heard with a policy loaded.
+        # Nothing moves while the emergency stop is pressed.
         if event is Event.ESTOP_PRESSED:
             assert after.pressed and not after.is_moving and not after.is_open
             assert not after.is_teleoperated
-        # Never both; a takeover is begun by the deadman alone, and the policy goes on only by
-        # the operator's hand.
+        # Policy and teleoperator never move the arm together. Only the deadman begins a takeover,
+        # and only the operator resumes the policy.
         assert not (after.is_open and after.is_teleoperated)
         if after.control is not state.control:
             assert (after.control is ControlMode.PAUSED or event in (
                 Event.TAKE_OVER, Event.RESUME, Event.CLEANUP, Event.CONFIGURE, Event.LOAD_FAILED))
             assert not after.is_moving
-        # Only a release un-presses.
+        # Only a release ends a press.
         if state.pressed and not after.pressed:
             assert event is Event.ESTOP_RELEASED
-        # An emergency stop is left by rearm, cleanup or a fault; a reason to look at likewise.
+        # An emergency stop ends by rearm, cleanup or a fault; a hold for the operator likewise.
         is_latched = state.mode is Mode.ESTOP or (
             state.mode is Mode.HOLD and not state.reason.automatic)
         if is_latched and after.mode is not state.mode and event is not Event.ESTOP_PRESSED:
             assert event in (Event.REARM, Event.CLEANUP, Event.HANG, Event.FAIL)
-        # What was stopped stays so, however it is cleaned up and loaded, until the rearm.
+        # A stopped node stays stopped, also after cleanup and loading, until the rearm.
         if state.stopped and not after.stopped:
             assert event is Event.REARM and not state.pressed
-        # Nothing moves before the emergency stop was heard, or had its time to be.
+        # Nothing moves before the emergency stop has settled.
         if state.awaiting:
             assert not state.is_open and not state.is_teleoperated
             assert after.awaiting or event is Event.ESTOP_SETTLED
-        # Out of the shadow one gets by the operator's hand, or by beginning anew.
+        # Only the operator, or a new configuration, ends shadow.
         if state.shadow and not after.shadow:
             assert event in (Event.REARM, Event.CLEANUP, Event.CONFIGURE, Event.ACTIVATE,
                              Event.LOAD_FAILED)
-        # Exactly holds and faults have a reason.
+        # Holds and faults have a reason, other modes have none.
         if (state.reason is not None) == (state.mode in (Mode.HOLD, Mode.FAULT)):
             assert (after.reason is not None) == (after.mode in (Mode.HOLD, Mode.FAULT))
 
@@ -201,7 +201,7 @@ def test_a_hold_for_the_operator_is_not_overwritten():
                    Reason.JUMP).reason is Reason.JUMP
 
 
-def test_a_takeover_moves_until_its_deadman_is_released():
+def test_a_takeover_moves_until_its_pause():
     state = State(Mode.RUNNING, active=True)
     state = advance(state, Event.TAKE_OVER)
     assert state.is_teleoperated and not state.is_open and not state.is_moving

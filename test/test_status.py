@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The status says what is, and measures it."""
+"""State, reason and counts of the status."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ STOP = State(Mode.ESTOP, active=True)
 
 @pytest.fixture
 def node_status():
-    """Give a node_status on which a policy is ready and frames come in."""
+    """Return a status with a loaded policy and a received frame."""
     node_status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
     node_status.loading('', 100.0, SPEC)
     node_status.frame()
@@ -44,16 +44,14 @@ def node_status():
      'inference hangs: 9 s'),
     (replace(OPEN, state=State(Mode.SHADOW, active=True, shadow=True)), 'SHADOW', '~/rearm'),
     (OPEN, 'RUNNING', '')])
-def test_states_of_a_configured_node(node_status, context, state, reason):
-    """Each with a reason that says what to do."""
+def test_a_configured_node_reports_its_state_and_what_to_do(node_status, context, state, reason):
     node_status.sent()
     status = node_status.status(context, replaced=0)
     assert status.state == state
     assert reason in status.reason
 
 
-def test_before_it_is_configured_the_loading_is_the_reason():
-    """As far as it has come."""
+def test_a_loading_node_reports_its_progress():
     node_status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
     assert node_status.status(replace(OPEN, state=State()), 0).state == 'UNCONFIGURED'
     node_status.loading('shard 1', 12.3)
@@ -62,15 +60,13 @@ def test_before_it_is_configured_the_loading_is_the_reason():
         'LOADING', 'shard 1', 12.3)
 
 
-def test_a_silent_camera_is_reported():
-    """By the name of its topic."""
+def test_a_silent_camera_is_reported_by_its_topic():
     node_status = NodeStatus('/camera', '/instruction', image_timeout=60.0)
     node_status.loading('', 100.0, SPEC)
     assert node_status.status(WAIT, 0).reason == 'no image on /camera for more than 60 s'
 
 
 def test_frames_results_and_failures_are_counted(node_status):
-    """Each on its own."""
     node_status.failed()
     node_status.sent()
     node_status.result_sent(0.25)

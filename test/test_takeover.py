@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A person takes the arm over and gives it back, between real processes."""
+"""A teleoperator takes the arm over and resumes the policy, with real processes."""
 
 from contextlib import contextmanager
 import math
@@ -31,14 +31,14 @@ from teleop_harness import twist  # noqa: E402
 from vla_ros.motion.kinematics import Kinematics  # noqa: E402
 
 ARM = arms.six_axis_arm()
-#: Narrower than the robot's, and nearer than the teleoperator will try to go.
+#: Upper limit of joint_1 in rad: narrower than the robot's, and below commands of the tests.
 UPPER = 0.9
 TIMEOUT = 0.5
 
 
 @pytest.fixture(scope='module')
 def running():
-    """Give an arm that swings, and a teleoperator, the same to all tests."""
+    """Yield a moving arm and a teleoperator for all tests."""
     limits = f'[{UPPER}, .nan, .nan, .nan, .nan, .nan, .nan]'
     with robot(teleop__enabled='true', teleop__timeout=str(TIMEOUT),
                limits__upper=limits) as (arm, _):
@@ -49,7 +49,7 @@ def running():
 
 @pytest.fixture
 def taken(running):
-    """Give the arm, taken over and at rest, and let the policy go on afterwards."""
+    """Yield the arm in a takeover and at rest; resume the policy afterwards."""
     arm, teleoperator = running
     teleoperator.command = lambda: None
     teleoperator.take_over()
@@ -68,7 +68,7 @@ def taken(running):
 
 
 def test_a_takeover_and_its_end_cause_no_jump(running):
-    """The policy moves, then the person, then nobody, then the policy again."""
+    """The policy moves, then the teleoperator, then nobody, then the policy again."""
     arm, teleoperator = running
     commanded = Commanded(arm)
     arm.wait_for_motion()
@@ -79,16 +79,16 @@ def test_a_takeover_and_its_end_cause_no_jump(running):
     assert not teleoperator.resume().success  # the deadman is held
     teleoperator.command = lambda: twist('base_link', y=-0.1)
     arm.observer.wait(lambda: np.abs(arm.vector() - end).max() > 0.1, 'a twist', arm.node)
-    teleoperator.release()  # in midst of a motion
+    teleoperator.release()  # during a motion
     assert arm.wait_for('WAITING', 'paused after a takeover: call ~/resume')
     assert_rests(arm)
     inferred = arm.wait_for('WAITING')['frames received']
     assert int(inferred) > 0
     assert teleoperator.resume().success
-    said = arm.wait_for('RUNNING')
-    assert said['control mode'] == 'AUTONOMOUS'
+    status = arm.wait_for('RUNNING')
+    assert status['control mode'] == 'AUTONOMOUS'
     arm.wait_for_motion()
-    assert commanded.heard[-1][1].header.frame_id == 'camera'
+    assert commanded.received[-1][1].header.frame_id == 'camera'
     commanded.assert_smooth(ARM.limits)
 
 
@@ -100,25 +100,25 @@ def test_a_twist_is_along_the_axes_of_its_frame(taken, frame):
     teleoperator.command = lambda: twist(frame, y=0.05)
     arm.observer.wait(lambda: np.linalg.norm(
         kinematics.pose(arm.vector()).position - before.position) > 0.02, 'a motion', arm.node)
-    way = kinematics.pose(arm.vector()).position - before.position
+    motion = kinematics.pose(arm.vector()).position - before.position
     axis = np.array([0.0, 1.0, 0.0]) if frame == ARM.base_frame else before.rotation[:, 1]
-    assert way @ axis / np.linalg.norm(way) > 0.99
+    assert motion @ axis / np.linalg.norm(motion) > 0.99
 
 
 def stamped(arm, *seconds):
-    """Give commands whose stamps are these seconds away from the present, in turn."""
-    here, turn = arm.vector(), iter(range(10 ** 9))
+    """Return commands with stamps at these offsets from the present, in turn."""
+    here, turns = arm.vector(), iter(range(10 ** 9))
 
     def command():
         message = joints(here)
-        offset = seconds[next(turn) % len(seconds)]
+        offset = seconds[next(turns) % len(seconds)]
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(
             arm.observer.node.get_clock().now().nanoseconds + round(1e9 * offset), 10 ** 9)
         return message
     return command
 
 
-BAD_COMMANDS = (
+INVALID_COMMANDS = (
     (lambda arm: lambda: joints([math.nan] * 6), 'not finite'),
     (lambda arm: lambda: joints([0.0] * 6, [*JOINTS[:5], 'elbow']), 'elbow is no joint'),
     (lambda arm: lambda: joints([0.0] * 5), '6 names and 5 positions'),
@@ -131,40 +131,39 @@ BAD_COMMANDS = (
 
 
 def test_an_invalid_command_holds_until_a_valid_one(taken):
-    """Each in one line, and nothing moves."""
     arm, teleoperator = taken
     before = arm.vector()
-    for make, reason in BAD_COMMANDS:
+    for make, reason in INVALID_COMMANDS:
         teleoperator.command = make(arm)
         arm.observer.wait(lambda: reason in arm.observer.diagnostics[-1]['message'], reason,
                           arm.node)
-        said = arm.observer.diagnostics[-1]
-        assert said['state'] == 'HOLD' and '\n' not in said['message']
+        status = arm.observer.diagnostics[-1]
+        assert status['state'] == 'HOLD' and '\n' not in status['message']
         assert np.abs(arm.vector() - before).max() < 1e-3
         teleoperator.hold_still()
         assert arm.wait_for('RUNNING')['control mode'] == 'TAKEOVER'
 
 
-def test_no_takeover_exceeds_a_limit(taken):
+def test_a_takeover_stays_within_the_limits(taken):
     arm, teleoperator = taken
     commanded = Commanded(arm)
     teleoperator.command = lambda: joints(arm.vector() + [0.2, 0.0, 0.0, 0.0, 0.0, 0.0])
     arm.observer.wait(lambda: arm.vector()[0] > UPPER - 1e-4, 'the limit', arm.node)
     arm.wait_for_commands(30)
-    assert max(message.position[0] for _, message in commanded.heard) <= UPPER
+    assert max(message.position[0] for _, message in commanded.received) <= UPPER
     commanded.assert_smooth(ARM.limits)
     teleoperator.command = lambda: joints(arm.vector() - [0.2, 0.0, 0.0, 0.0, 0.0, 0.0])
     arm.observer.wait(lambda: arm.vector()[0] < 0.2, 'the way back', arm.node)
 
 
-def test_a_deadman_that_dies_pauses_and_its_return_moves_nothing(running):
+def test_a_deadman_that_falls_silent_pauses_and_its_return_moves_nothing(running):
     arm, teleoperator = running
     teleoperator.take_over()
     teleoperator.command = lambda: twist('base_link', y=0.02)
     arm.wait_for('RUNNING')
     teleoperator.deadman = None
     teleoperator.wait_for('PAUSED')
-    teleoperator.deadman = True  # as a network that is back
+    teleoperator.deadman = True  # as after a lost network
     assert_rests(arm)
     assert arm.observer.diagnostics[-1]['control mode'] == 'PAUSED'
     teleoperator.take_over()
@@ -175,44 +174,45 @@ def test_a_deadman_that_dies_pauses_and_its_return_moves_nothing(running):
 
 
 def test_an_emergency_stop_ends_a_takeover(taken):
-    """Not one command comes after it, and releasing it moves nothing."""
+    """No command follows the stop, and its release moves nothing."""
     arm, teleoperator = taken
     commanded = Commanded(arm)
     teleoperator.command = lambda: twist('base_link', y=0.02)
     arm.wait_for_commands(20)
     arm.press()
-    said = arm.wait_for('ESTOP', 'pressed')
-    assert said['control mode'] == 'PAUSED'
+    status = arm.wait_for('ESTOP', 'pressed')
+    assert status['control mode'] == 'PAUSED'
     refusals = sum('a deadman that is pressed is refused' in line for line in arm.node.errors)
-    teleoperator.press()  # to no effect
+    teleoperator.press()  # without effect
     arm.observer.poll(lambda: sum('a deadman that is pressed is refused' in line
                                   for line in arm.node.errors) > refusals, 'a refusal', arm.node)
     arm.press(False)
     arm.wait_for('ESTOP', 'released')
-    assert max(time for time, _ in commanded.heard) * 1e9 <= said['stamp']
+    assert max(time for time, _ in commanded.received) * 1e9 <= status['stamp']
     before = arm.vector()
     assert arm.call('rearm').success
     arm.wait_for('WAITING', 'paused')
     assert (arm.vector() == before).all()
 
 
-def test_a_second_teleoperator_is_refused_while_the_first_one_holds(taken):
+def test_a_second_teleoperator_is_refused_during_a_takeover(taken):
     arm, teleoperator = taken
     other_node = rclpy.create_node('other', context=arm.observer.context)
     other = Teleoperator(arm, other_node)
     before = arm.vector()
     other.command = lambda: joints(before + 0.2)
     other.press()
-    for said in ('commands of /other on /teleop/joint_command are refused: /observer holds the '
-                 'deadman', 'another teleoperator holds the arm'):
-        arm.observer.poll(lambda: any(said in line for line in arm.node.errors), said, arm.node)
+    for refusal in ('commands of /other on /teleop/joint_command are refused: /observer holds the '
+                    'deadman', 'another teleoperator holds the arm'):
+        arm.observer.poll(lambda: any(refusal in line for line in arm.node.errors), refusal,
+                          arm.node)
     assert np.abs(arm.vector() - before).max() < 1e-3
     assert arm.wait_for('RUNNING')['control mode'] == 'TAKEOVER'
     other.deadman, other.command = None, lambda: None
-    # Its publishers stay: rclpy does not bear that they go while another thread spins.
+    # Its publishers stay: rclpy does not support their destruction while another thread spins.
 
 
-def test_a_task_waits_for_the_policy(taken):
+def test_a_task_is_refused_during_a_takeover(taken):
     arm, _ = taken
     messages = pytest.importorskip('vla_ros_msgs.srv', reason='vla_ros_msgs is not built')
     request = messages.StartTask.Request()
@@ -223,8 +223,8 @@ def test_a_task_waits_for_the_policy(taken):
 
 
 @contextmanager
-def driver(arm, device, *parameters):
-    """Run ``vla_teleop`` in a process of its own; give what takes its keys."""
+def teleop_process(arm, device, *parameters):
+    """Run ``vla_teleop`` as a process; yield the stream of its keys."""
     command = [sys.executable, '-m', 'vla_ros.cli.teleop', device, '--ros-args']
     for one in parameters:
         command += ['-p', one]
@@ -244,7 +244,7 @@ def driver(arm, device, *parameters):
 
 
 def engage(arm, hold):
-    """Release and press a deadman in turn until the node, which has to discover it, has heard."""
+    """Release and press a deadman in turn until the node has discovered it."""
     turns = iter(range(10 ** 9))
 
     def is_taken_over():
@@ -255,10 +255,10 @@ def engage(arm, hold):
     arm.observer.poll(is_taken_over, 'a takeover', arm.node)
 
 
-def test_a_keyboard_takes_over_moves_and_gives_back(running):
+def test_a_keyboard_takes_over_moves_the_arm_and_resumes_the_policy(running):
     arm, teleoperator = running
     start = Kinematics(ARM)
-    with driver(arm, 'keyboard') as keys:
+    with teleop_process(arm, 'keyboard') as keys:
         def press(key):
             keys.write(key)
             keys.flush()
@@ -275,7 +275,7 @@ def test_a_keyboard_takes_over_moves_and_gives_back(running):
         teleoperator.wait_for('PAUSED')
 
         def is_given_back():
-            # Again, as the driver advises where it has not discovered the service.
+            # Repeated, as the program advises before it has discovered the service.
             press('c')
             return arm.observer.diagnostics[-1]['control mode'] == 'AUTONOMOUS'
 
@@ -283,23 +283,23 @@ def test_a_keyboard_takes_over_moves_and_gives_back(running):
         arm.wait_for('RUNNING')
 
 
-def test_a_leader_arm_with_a_pedal_is_followed(running):
+def test_the_arm_follows_a_leader_arm_with_a_pedal(running):
     arm, teleoperator = running
     node = arm.observer.node
     leader = node.create_publisher(JointState, '/leader/joint_states', 10)
     pedal = node.create_publisher(Joy, '/joy', 10)
     names = [f'motor_{index}' for index in range(6)]
-    # The person keeps the leader where the arm is, until he leads it.
+    # The leader arm stays at the position of the arm until it leads.
     person = {'buttons': [0], 'leads_to': None}
 
-    def say():
+    def publish():
         goal = arm.vector() if person['leads_to'] is None else person['leads_to']
         leader.publish(joints(goal, names))
         pedal.publish(Joy(axes=[], buttons=person['buttons']))
 
-    node.create_timer(0.02, say)
-    with driver(arm, 'leader', 'joy.deadman:=0',
-                f'leader.joints:=[{", ".join(names)}]'):
+    node.create_timer(0.02, publish)
+    with teleop_process(arm, 'leader', 'joy.deadman:=0',
+                        f'leader.joints:=[{", ".join(names)}]'):
         for publisher in (leader, pedal):
             arm.observer.wait_for_match(publisher, arm.node)
         engage(arm, lambda is_held: person.update(buttons=[int(is_held)]))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A takeover between real processes is in the bag, and its frames are tagged in the dataset."""
+"""A takeover with real processes is recorded, and its frames are tagged in the dataset."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from vla_ros.data.lerobot_dataset import LeRobotDataset  # noqa: E402
 from vla_ros.recording.bag_reader import Bag  # noqa: E402
 
 
-#: As config/contracts/tabletop.yaml, but that a busy machine may be late.
+#: As config/contracts/tabletop.yaml, with limits of age for a busy machine.
 CONTRACT = """
 fps: 10
 cameras:
@@ -36,14 +36,14 @@ action:
 """
 
 
-def decide(arm, recorder, decision):
+def call_recorder(arm, recorder, decision):
     """Call one of the recorder's services."""
     response = arm.observer.call(Trigger, f'/vla_record/{decision}', Trigger.Request(), recorder)
     assert response.success, response.message
 
 
 def record_a_takeover(folder):
-    """Record a policy, a person who turns the first joint, and the policy again."""
+    """Record the policy, a takeover that turns the first joint, and the policy again."""
     with robot(teleop__enabled='true', teleop__timeout='0.5') as (arm, _):
         contract = folder.with_name('contract.yaml')
         contract.write_text(CONTRACT)
@@ -54,7 +54,7 @@ def record_a_takeover(folder):
             arm.observer.poll(lambda: arm.observer.node.count_subscribers('/vla/status') > 0
                               and arm.observer.node.count_subscribers('/joint_states') > 1,
                               'the recorder', recorder)
-            decide(arm, recorder, 'start')
+            call_recorder(arm, recorder, 'start')
             arm.wait_for_commands(150)
             teleoperator.take_over()
             end = teleoperator.go([0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
@@ -65,14 +65,14 @@ def record_a_takeover(folder):
             assert teleoperator.resume().success
             arm.wait_for('RUNNING')
             arm.wait_for_commands(150)
-            decide(arm, recorder, 'success')
+            call_recorder(arm, recorder, 'success')
         finally:
             recorder.close()
     found, = (path for path in folder.iterdir() if path.is_dir())
     return found
 
 
-def test_the_frames_of_a_person_are_tagged_from_the_bag_to_the_dataset(tmp_path, capsys):
+def test_the_frames_of_a_takeover_are_tagged_in_the_dataset_of_its_bag(tmp_path, capsys):
     path = record_a_takeover(tmp_path / 'bags')
     bag = Bag(path)
     modes, commanded = [], []
@@ -90,7 +90,7 @@ def test_the_frames_of_a_person_are_tagged_from_the_bag_to_the_dataset(tmp_path,
     begin, end = np.flatnonzero(tags)[[0, -1]]
     assert 3 < begin and end < len(dataset) - 3 and tags[begin:end + 1].all()
     assert tags.sum() >= 5
-    # What the person has asked for is in these frames, as the limits have let it through.
+    # The actions of these frames are those of the teleoperator, within the limits.
     turned = dataset.actions[:, 0]
     assert turned[end] - turned[begin] > 0.2
     capsys.readouterr()

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The behaviour of docs/tasks.md in a tree of py_trees, with a node that moves an arm."""
+"""The behaviour of docs/tasks.md in a tree of py_trees, with the real node."""
 
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from arm_harness import robot  # noqa: E402
 PAGE = Path(__file__).parents[1] / 'docs' / 'tasks.md'
 
 
-def test_a_sequence_runs_task_after_task_and_a_halted_one_is_cancelled():
-    _, _, behind = PAGE.read_text().partition('```python\n')
+def test_a_behaviour_tree_runs_tasks_in_sequence_and_cancels_a_halted_one():
+    _, _, after_marker = PAGE.read_text().partition('```python\n')
     names = {}
-    exec(behind.partition('```')[0], names)
+    exec(after_marker.partition('```')[0], names)
     task = names['RunTaskBehaviour']
     with robot(instruction='""') as (arm, _):
         arm.wait_for('WAITING', 'no instruction')

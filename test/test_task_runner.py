@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A task ends once, for a reason, with an arm that is held."""
+"""A task ends exactly once, with a reason, and the arm is held."""
 
 from dataclasses import replace
 import threading
@@ -24,7 +24,7 @@ GOAL = TaskGoal('pick up the cup', 10.0, 'timeout')
 
 
 class Bench:
-    """A runner, its gate, and a clock."""
+    """A task runner, its command gate, and a clock."""
 
     def __init__(self, monkeypatch):
         self.now = 100.0
@@ -37,19 +37,19 @@ class Bench:
                                  lambda: None)
 
     def act(self):
-        """Have an action executed."""
+        """Execute an action."""
         assert self.gate.send(self.gate.context, lambda: None)
         self.actions += 1
 
     def wait(self, seconds, *positions):
-        """Let time pass, joints measured all the while; look at the task."""
+        """Let time pass with measured joints, and watch the task."""
         for step in range(round(seconds * 10)):
             self.now += 0.1
             if positions:
                 self.runner.joints('ab', [value * (step + 1) for value in positions])
             self.runner.watch()
 
-    def held(self):
+    def is_held(self):
         state = self.gate.context.state
         return state.mode is Mode.HOLD and state.reason is Reason.TASK_ENDED
 
@@ -59,14 +59,14 @@ def bench(monkeypatch):
     return Bench(monkeypatch)
 
 
-def test_a_task_runs_until_its_time_is_over_and_the_arm_is_held(bench):
+def test_a_task_ends_at_its_timeout_and_holds_the_arm(bench):
     task = bench.runner.start(GOAL)
     assert bench.gate.context.instruction == 'pick up the cup'
     bench.act()
     bench.wait(9.8)
     assert not task.ended.is_set() and bench.gate.context.state.mode is Mode.RUNNING
     bench.wait(0.3)
-    assert task.ended.is_set() and bench.held()
+    assert task.ended.is_set() and bench.is_held()
     assert (task.result.outcome, task.result.actions) == (Outcome.SUCCEEDED, 1)
     assert task.result.duration == pytest.approx(10.0, abs=0.15)
     assert task.result.ended - task.result.started == pytest.approx(1e10, abs=2e8)
@@ -81,27 +81,27 @@ def test_rearm_does_not_resume_an_ended_task(bench):
 
 
 @pytest.mark.parametrize('condition', ['topic', 'service'])
-def test_success_from_outside_ends_the_task(bench, condition):
+def test_success_by_topic_or_service_ends_the_task(bench, condition):
     task = bench.runner.start(replace(GOAL, condition=condition, name='done'))
     bench.wait(5.0)
     assert not task.ended.is_set()
     task.succeed('true on done')
     bench.wait(0.1)
     assert (task.result.outcome, task.result.reason) == (Outcome.SUCCEEDED, 'true on done')
-    assert bench.held()
+    assert bench.is_held()
 
 
-def test_a_condition_that_is_not_met_in_time_is_no_success(bench):
+def test_a_condition_that_is_not_met_in_time_is_a_timeout(bench):
     task = bench.runner.start(replace(GOAL, condition='topic', name='done'))
     bench.wait(10.2)
     assert task.result.outcome is Outcome.TIMED_OUT
 
 
-def test_an_arm_that_rests_after_it_was_commanded_has_succeeded(bench):
+def test_an_arm_at_rest_after_a_command_succeeds(bench):
     bench.runner.joints('ab', [0.0, 0.0])
     task = bench.runner.start(replace(GOAL, condition='rest', rest_time=1.0))
     bench.wait(3.0, 0.0)
-    assert not task.ended.is_set(), 'nothing was commanded yet'
+    assert not task.ended.is_set(), 'no command was sent yet'
     bench.act()
     bench.wait(3.0, 0.02)
     assert not task.ended.is_set(), 'it moves'
@@ -112,22 +112,22 @@ def test_an_arm_that_rests_after_it_was_commanded_has_succeeded(bench):
 
 
 @pytest.mark.parametrize('reason', [Reason.STALE_IMAGE, Reason.LIMIT, Reason.UNREACHABLE])
-def test_an_arm_that_is_held_for_a_problem_has_not_succeeded(bench, reason):
+def test_rest_during_a_hold_is_no_success(bench, reason):
     bench.runner.joints('ab', [0.0, 0.0])
     task = bench.runner.start(replace(GOAL, condition='rest', rest_time=1.0))
     bench.act()
     bench.wait(0.5, 0.02)
     bench.gate.problem(Held(reason, 'for a while'))
     bench.wait(3.0, 0.0)
-    assert not task.ended.is_set(), 'it rests because it is held'
+    assert not task.ended.is_set(), 'a hold is no rest'
     bench.act()
     bench.wait(0.8, 0.0)
-    assert not task.ended.is_set(), 'the rest of before does not count'
+    assert not task.ended.is_set(), 'rest before the hold does not count'
     bench.wait(0.4, 0.0)
     assert task.result.outcome is Outcome.SUCCEEDED
 
 
-def test_an_arm_in_shadow_cannot_succeed_by_rest():
+def test_success_by_rest_is_refused_in_shadow():
     gate = CommandGate('', dry_start=True)
     for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
         gate.handle(event)
@@ -140,7 +140,7 @@ def test_an_arm_in_shadow_cannot_succeed_by_rest():
     runner.start(goal)
 
 
-def test_joints_that_are_not_measured_do_not_rest(bench):
+def test_success_by_rest_needs_measured_joints(bench):
     goal = replace(GOAL, condition='rest')
     with pytest.raises(TaskRefused, match='joint_states'):
         bench.runner.start(goal)
@@ -173,21 +173,21 @@ def instruct(bench):
     bench.gate.instruct('wave')
 
 
-@pytest.mark.parametrize(('happening', 'outcome', 'text'), [
+@pytest.mark.parametrize(('event', 'outcome', 'text'), [
     (stop, Outcome.STOPPED, 'emergency stop'), (hold, Outcome.STOPPED, 'operator'),
     (deactivate, Outcome.FAILED, 'not active'), (hang, Outcome.FAILED, 'hangs'),
     (instruct, Outcome.PREEMPTED, 'wave')])
-def test_a_condition_that_blocks_a_task_ends_it(bench, happening, outcome, text):
+def test_a_stop_hold_fault_or_new_instruction_ends_a_task(bench, event, outcome, text):
     task = bench.runner.start(GOAL)
     bench.act()
-    happening(bench)
+    event(bench)
     bench.runner.watch()
     assert task.result.outcome is outcome
     assert text in task.result.reason
     assert not bench.gate.context.is_open
 
 
-def test_a_hold_that_ends_by_itself_does_not_end_the_task(bench):
+def test_an_automatic_hold_does_not_end_a_task(bench):
     task = bench.runner.start(GOAL)
     bench.act()
     bench.gate.problem(Held(Reason.STALE_IMAGE, 'too old'))
@@ -196,11 +196,11 @@ def test_a_hold_that_ends_by_itself_does_not_end_the_task(bench):
     assert not task.ended.is_set()
 
 
-def test_a_newer_task_preempts_and_its_own_instruction_is_in_force(bench):
+def test_a_newer_task_preempts_the_running_one_with_its_own_instruction(bench):
     first = bench.runner.start(GOAL)
     seen = []
     end = first.end
-    first.end = lambda result: (seen.append(bench.held()), end(result))
+    first.end = lambda result: (seen.append(bench.is_held()), end(result))
     second = bench.runner.start(replace(GOAL, instruction='wave'))
     assert seen == [True], 'the arm is held between the two'
     assert first.result.outcome is Outcome.PREEMPTED
@@ -210,20 +210,20 @@ def test_a_newer_task_preempts_and_its_own_instruction_is_in_force(bench):
     assert not second.ended.is_set()
 
 
-@pytest.mark.parametrize(('happening', 'text'), [
+@pytest.mark.parametrize(('event', 'text'), [
     (stop, 'emergency stop'), (hold, 'operator'), (deactivate, 'not active'), (hang, 'hangs')])
-def test_a_task_is_refused_where_nothing_may_move(bench, happening, text):
-    happening(bench)
+def test_a_task_is_refused_while_nothing_may_move(bench, event, text):
+    event(bench)
     with pytest.raises(TaskRefused, match=text):
         bench.runner.start(GOAL)
     assert bench.gate.context.instruction == ''
 
 
-@pytest.mark.parametrize('happening', [stop, hold])
-def test_a_new_task_does_not_end_a_hold_that_needs_an_operator(bench, happening):
+@pytest.mark.parametrize('event', [stop, hold])
+def test_a_new_task_does_not_end_a_hold_for_the_operator(bench, event):
     bench.runner.start(GOAL)
     bench.runner.end(Outcome.CANCELED, 'enough')
-    happening(bench)  # while the end of a task holds the arm
+    event(bench)  # while the end of a task holds the arm
     with pytest.raises(TaskRefused):
         bench.runner.start(GOAL)
     bench.gate.handle(Event.ESTOP_RELEASED)
@@ -231,7 +231,7 @@ def test_a_new_task_does_not_end_a_hold_that_needs_an_operator(bench, happening)
     bench.runner.start(GOAL)
 
 
-def test_a_node_that_ends_ends_its_task_and_starts_no_other(bench):
+def test_closing_the_runner_fails_its_task_and_refuses_others(bench):
     task = bench.runner.start(GOAL)
     bench.runner.close()
     assert task.result.outcome is Outcome.FAILED
@@ -239,7 +239,7 @@ def test_a_node_that_ends_ends_its_task_and_starts_no_other(bench):
         bench.runner.start(GOAL)
 
 
-def test_threads_that_start_and_cancel_at_once_leave_each_task_one_result(bench):
+def test_each_task_has_one_result_when_threads_start_and_cancel_concurrently(bench):
     tasks, ends = [], []
 
     def work(number):
@@ -263,6 +263,6 @@ def test_threads_that_start_and_cancel_at_once_leave_each_task_one_result(bench)
     ('instruction', ' '), ('instruction', 'a\x00b'), ('timeout', 0.0), ('timeout', float('nan')),
     ('timeout', float('inf')), ('condition', 'soon'), ('condition', 'topic'), ('name', 'done'),
     ('rest_time', -1.0), ('rest_time', float('nan')), ('rest_time', 10.0)])
-def test_a_goal_that_cannot_be_run_is_refused(field, value):
+def test_an_invalid_goal_is_refused(field, value):
     with pytest.raises(ParameterError):
         replace(GOAL, **{field: value})

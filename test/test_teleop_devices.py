@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a person's devices say, and that none of them holds a deadman by itself."""
+"""Devices of a teleoperator: axes, buttons, and release of the deadman."""
 
 import math
 
@@ -45,13 +45,13 @@ def test_a_keyboard_without_keys_releases_the_deadman():
     keyboard.press('t', 0.0)
     keyboard.press('w', 2.0)
     assert keyboard.read(4.9).is_held
-    keyboard.press('?', 4.9)  # no key of it
+    keyboard.press('?', 4.9)  # an unused key
     assert not keyboard.read(5.0).is_held
     keyboard.press('w', 5.1)
     assert not keyboard.read(5.1).is_held
 
 
-def test_keys_of_a_gripper_and_of_the_policy():
+def test_keys_toggle_the_gripper_and_resume_the_policy():
     keyboard = Keyboard(3.0)
     keyboard.press('t', 0.0)
     assert keyboard.read(0.0).opening is None
@@ -63,7 +63,7 @@ def test_keys_of_a_gripper_and_of_the_policy():
     assert {axis for axis, _ in MOVES.values()} == set(range(6))
 
 
-def test_a_gamepad_moves_while_its_button_is_held():
+def test_a_gamepad_moves_while_its_deadman_is_held():
     pad = gamepad()
     pad.take([1.0, 0.55, 0, 0.05, -1.0, 0, 0, 0], HELD, 0.0)
     intent = pad.read(0.1)
@@ -88,7 +88,7 @@ def test_missing_axes_and_buttons_of_a_small_gamepad_count_as_released():
     assert pad.read(0.0).axes == (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
-def test_a_button_acts_when_it_is_pressed():
+def test_a_button_acts_once_per_press():
     pad = gamepad()
     both, start = [0, 0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1]
     for buttons, expected in ((HELD, None), (both, 0.0), (both, 0.0), (HELD, 0.0), (both, 1.0)):
@@ -103,7 +103,7 @@ def test_a_button_acts_when_it_is_pressed():
 @pytest.mark.parametrize('changes, name', [
     ({'axes': (1.0, 0.0)}, 'joy.axes'), ({'axes': (0.5,) * 6}, 'joy.axes'),
     ({'scales': (2.0,) * 6}, 'joy.scales')])
-def test_an_invalid_map_is_refused(changes, name):
+def test_an_invalid_gamepad_map_is_refused(changes, name):
     with pytest.raises(ParameterError) as refused:
         gamepad(**changes)
     assert refused.value.name == name
@@ -116,7 +116,7 @@ def leader(**changes):
     return Leader(ROBOT, deadman=pad, **values), pad
 
 
-def test_a_leader_arm_is_mapped_and_needs_its_deadman():
+def test_a_leader_arm_is_mapped_to_the_joints_while_its_deadman_is_held():
     arm, pad = leader(signs=(1.0, -1.0) + (1.0,) * 4, offsets=(0.5,) + (0.0,) * 5)
     arm.take([f'm{index}' for index in range(6)], [0.1] * 6, 0.0)
     assert not arm.read(0.1).is_held

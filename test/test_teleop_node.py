@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The node of a teleoperator's device calls the inference node, whenever that is discovered."""
+"""The teleoperation node calls ~/resume when that service is discovered."""
 
 import time
 
@@ -18,7 +18,7 @@ DEADLINE = 30.0
 
 @pytest.fixture
 def graph(monkeypatch):
-    """Give a keyboard's node and the executor that spins it."""
+    """Yield the node of a keyboard and its executor."""
     monkeypatch.setattr(teleop_node, '_DISCOVERY', DEADLINE)
     rclpy.init(domain_id=next_domain())
     node, executor = TeleopNode('keyboard'), SingleThreadedExecutor()
@@ -30,7 +30,7 @@ def graph(monkeypatch):
 
 
 def serve_resume(executor):
-    """Serve ~/resume; give the list that each call adds to, and the node."""
+    """Serve ~/resume; return the list of calls, and the node."""
     calls = []
 
     def resume(request, response):
@@ -51,23 +51,23 @@ def spin_until(executor, condition):
         executor.spin_once(timeout_sec=0.05)
 
 
-def press_c_before_the_service_is_there(node, executor):
+def press_c_before_discovery(node, executor):
     node.keyboard.press('c', time.monotonic())
     spin_until(executor, lambda: node._resume_by is not None)
 
 
-def test_the_policy_goes_on_as_soon_as_its_service_is_discovered(graph):
+def test_resume_is_called_as_soon_as_its_service_is_discovered(graph):
     node, executor = graph
-    press_c_before_the_service_is_there(node, executor)
+    press_c_before_discovery(node, executor)
     calls, server = serve_resume(executor)
     spin_until(executor, lambda: calls)
     assert len(calls) == 1 and node._resume_by is None
     server.destroy_node()
 
 
-def test_a_takeover_withdraws_what_was_to_go_on(graph):
+def test_a_takeover_cancels_a_pending_resume(graph):
     node, executor = graph
-    press_c_before_the_service_is_there(node, executor)
+    press_c_before_discovery(node, executor)
     node.keyboard.press('t', time.monotonic())
     spin_until(executor, lambda: node._resume_by is None)
     node.keyboard.press('x', time.monotonic())

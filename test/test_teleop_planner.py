@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A teleoperator's commands move an arm within every limit, and not at all if they are bad."""
+"""A teleoperator's commands move an arm within every limit, and invalid ones are refused."""
 
 from dataclasses import replace
 import math
@@ -32,7 +32,7 @@ STILL = (0.0, 0.0, 0.0)
 
 
 def teleoperated(workspace=ROBOT.workspace, remainder='drop'):
-    """Give an executor at rest, and a teleoperator's planner for the same arm."""
+    """Return an executor at rest, and a teleoperator's planner for the same arm."""
     timing = Timing(action_duration(BRIDGE), remainder=remainder)
     executor, _, limits = make_executor(ROBOT, BRIDGE, timing, workspace=workspace)
     executor.start(HOME, 0.0)
@@ -44,7 +44,7 @@ def joints_of(positions):
 
 
 def run(executor, planner, command_at, start, end, every=2):
-    """Send commands every so many ticks; give times and commanded positions."""
+    """Send a command every ``every`` ticks; return times and commanded positions."""
     times, positions = [], []
     for tick in range(round(start / TICK), round(end / TICK)):
         now = tick * TICK
@@ -63,13 +63,13 @@ def test_the_arm_follows_a_leader_arm():
         return joints_of(HOME[:6] + 0.2 * math.sin(now))
 
     times, positions = run(executor, planner, leader, 0.0, 4.0)
-    wanted = HOME[:6] + 0.2 * np.sin(times)[:, None]
-    assert np.abs(positions[:, :6] - wanted).max() < 0.08
+    expected = HOME[:6] + 0.2 * np.sin(times)[:, None]
+    assert np.abs(positions[:, :6] - expected).max() < 0.08
     assert_within_limits(times, positions, ROBOT.limits)
 
 
 @pytest.mark.parametrize('frame', ['base', 'tip'])
-def test_a_twist_moves_the_tip_at_its_speed_along_the_axes_of_its_frame(frame):
+def test_a_twist_moves_the_tip_at_its_velocity_in_its_frame(frame):
     executor, planner, _ = teleoperated(workspace=None)
     kinematics = Kinematics(ROBOT)
     before = kinematics.pose(HOME[:6])
@@ -79,13 +79,13 @@ def test_a_twist_moves_the_tip_at_its_speed_along_the_axes_of_its_frame(frame):
     last, = [executor.sample(now).positions for now in (3.0,)]
     axis = np.array([0.0, 1.0, 0.0]) if frame == 'base' else before.rotation[:, 1]
     after = kinematics.pose(last[:6])
-    # A second of motion, and what is left of the last command: it counts for 0.1 s.
+    # A second of motion, and the rest of the last command, which lasts for 0.1 s.
     np.testing.assert_allclose(after.position - before.position, 0.0432 * axis, atol=5e-4)
     np.testing.assert_allclose(after.rotation, before.rotation, atol=2e-3)
     assert_within_limits(times, positions, ROBOT.limits)
 
 
-def test_the_axes_of_a_rotation_are_those_of_its_frame():
+def test_an_angular_velocity_turns_about_an_axis_of_its_frame():
     kinematics = Kinematics(ROBOT)
     before = kinematics.pose(HOME[:6])
     for name, axis in ((ROBOT.base_frame, np.array([0.0, 0.0, 1.0])),
@@ -94,8 +94,8 @@ def test_the_axes_of_a_rotation_are_those_of_its_frame():
         run(executor, planner, lambda now, name=name: TipVelocity(STILL, (0.0, 0.0, 0.2), name),
             0.0, 1.0)
         after = kinematics.pose(executor.sample(3.0).positions[:6])
-        turn = after.rotation @ before.rotation.T
-        skew = (turn - turn.T)[[2, 0, 1], [1, 2, 0]]
+        rotation = after.rotation @ before.rotation.T
+        skew = (rotation - rotation.T)[[2, 0, 1], [1, 2, 0]]
         np.testing.assert_allclose(skew / 2, math.sin(0.216) * axis, atol=4e-3)
         np.testing.assert_allclose(after.position, before.position, atol=1e-3)
 
@@ -140,11 +140,11 @@ def test_joints_stop_at_their_limits():
     executor, planner, _ = teleoperated(workspace=None)
     upper = ROBOT.limits.upper[5]
 
-    def beyond(now):
+    def past_limit(now):
         return joints_of([*executor.sample(now).positions[:5],
                           executor.sample(now).positions[5] + 0.2])
 
-    _, positions = run(executor, planner, beyond, 0.0, 4.0)
+    _, positions = run(executor, planner, past_limit, 0.0, 4.0)
     assert positions[:, 5].max() <= upper
     assert positions[-1, 5] == pytest.approx(upper, abs=1e-6)
 
@@ -161,7 +161,7 @@ def test_joints_stop_at_their_limits():
     (TipVelocity(STILL, STILL, ''), "a twist in the frame ''"),
     (TipVelocity(STILL, STILL, 'camera'), 'it must be base_link'),
     (TipVelocity((0.0, 0.0, 50.0), STILL, ROBOT.base_frame), 'the workspace is')])
-def test_a_command_that_cannot_be_used_is_refused_in_one_line(command, reason):
+def test_an_invalid_command_is_refused_in_one_line(command, reason):
     executor, planner, _ = teleoperated()
     with pytest.raises(Held) as refused:
         planner.plan(command, executor.plan_start(0.0))
@@ -182,27 +182,27 @@ def test_joints_do_not_take_the_tip_out_of_the_workspace(policy):
     assert (np.abs(tip - pose.position) <= 0.02 + 1e-9).all()
 
 
-def test_a_gripper_moves_beside_a_twist_and_keeps_its_command():
+def test_a_gripper_command_lasts_during_a_twist():
     executor, planner, _ = teleoperated(workspace=None)
 
-    def both(now):
+    def alternate(now):
         if round(now / TICK) % 4:
             return JointTarget((HAND,), (0.0,))
         return TipVelocity((0.0, 0.04, 0.0), STILL, ROBOT.base_frame)
 
     before = Kinematics(ROBOT).pose(HOME[:6]).position
-    run(executor, planner, both, 0.0, 1.0)
+    run(executor, planner, alternate, 0.0, 1.0)
     last = executor.sample(3.0).positions
     assert last[6] == pytest.approx(0.0, abs=1e-6)
     after = Kinematics(ROBOT).pose(last[:6]).position
     assert after[1] - before[1] == pytest.approx(0.044, abs=2e-3)
-    # A velocity that is over is not prolonged by it.
+    # It does not extend a velocity that has ended.
     moved = planner.plan(JointTarget((HAND,), (0.02,)), executor.plan_start(3.0))
     np.testing.assert_allclose(moved.waypoints[-1].joints[:6], last[:6], atol=1e-6)
 
 
-def test_the_policy_continues_from_where_the_teleoperator_has_moved_the_arm():
-    """Also without a pause in between, and with remainders that are blended."""
+def test_the_policy_continues_from_the_position_of_the_takeover():
+    """There is no pause in between, and remainders are blended."""
     executor, planner, _ = teleoperated(remainder='blend')
     times, positions = run(executor, planner, lambda now: joints_of(HOME + 0.2), 0.0, 1.05)
     coverage = executor.meter.coverage

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Made-up checkpoints: the numbers of the golden outputs, in every way of storing them."""
+"""Generated checkpoints have the weights of the golden outputs, in every way of storage."""
 
 import copy
 import hashlib
@@ -27,11 +27,11 @@ def spec():
 
 
 @pytest.fixture
-def small(spec):
-    """Return every stored value as the bits of a float32, by tensor."""
-    small = copy.deepcopy(spec)
-    small['config']['text_config'] |= {'vocab_size': 384, 'num_hidden_layers': 1}
-    return small
+def small_spec(spec):
+    """Return the spec with a small vocabulary and one layer."""
+    small_spec = copy.deepcopy(spec)
+    small_spec['config']['text_config'] |= {'vocab_size': 384, 'num_hidden_layers': 1}
+    return small_spec
 
 
 def stored_bits(folder):
@@ -46,56 +46,56 @@ def stored_bits(folder):
     return bits
 
 
-def test_weights_are_those_that_the_golden_outputs_were_computed_from(spec, tmp_path):
+def test_weights_are_those_of_the_golden_outputs(spec, tmp_path):
     assert write_checkpoint(spec, tmp_path) == spec['weights_sha256']
 
 
-def test_storage_changes_no_value(small, tmp_path):
-    digest = write_checkpoint(small, tmp_path / 'a')
-    assert write_checkpoint(small, tmp_path / 'b', dtype='bfloat16') == digest
-    assert write_checkpoint(small, tmp_path / 'c', dtype='bfloat16', shards=3) == digest
+def test_dtype_and_shards_change_no_value(small_spec, tmp_path):
+    digest = write_checkpoint(small_spec, tmp_path / 'a')
+    assert write_checkpoint(small_spec, tmp_path / 'b', dtype='bfloat16') == digest
+    assert write_checkpoint(small_spec, tmp_path / 'c', dtype='bfloat16', shards=3) == digest
 
     expected = stored_bits(tmp_path / 'a')
-    assert {key: bits.shape for key, bits in expected.items()} == model_shapes(small)
+    assert {key: bits.shape for key, bits in expected.items()} == model_shapes(small_spec)
     for other in ('b', 'c'):
         bits = stored_bits(tmp_path / other)
         assert bits.keys() == expected.keys()
         assert all(np.array_equal(bits[key], expected[key]) for key in bits)
 
 
-def test_index_names_the_file_of_every_tensor(small, tmp_path):
-    write_checkpoint(small, tmp_path, dtype='bfloat16', shards=3)
+def test_the_index_names_the_file_of_every_tensor(small_spec, tmp_path):
+    write_checkpoint(small_spec, tmp_path, dtype='bfloat16', shards=3)
     index = json.loads((tmp_path / 'model.safetensors.index.json').read_text(encoding='utf-8'))
-    held = {}
+    files = {}
     for file in tmp_path.glob('*.safetensors'):
         with safe_open(file, 'np') as tensors:
-            held |= dict.fromkeys(tensors.keys(), file.name)
-    assert held == index['weight_map']
-    assert len(set(held.values())) == 3
-    values = sum(int(np.prod(shape)) for shape in model_shapes(small).values())
+            files |= dict.fromkeys(tensors.keys(), file.name)
+    assert files == index['weight_map']
+    assert len(set(files.values())) == 3
+    values = sum(int(np.prod(shape)) for shape in model_shapes(small_spec).values())
     assert index['metadata']['total_size'] == 2 * values
 
 
-def test_configuration_says_how_the_weights_are_stored(small, tmp_path):
-    write_checkpoint(small, tmp_path, dtype='bfloat16')
+def test_the_config_names_the_stored_dtype(small_spec, tmp_path):
+    write_checkpoint(small_spec, tmp_path, dtype='bfloat16')
     config = json.loads((tmp_path / 'config.json').read_text(encoding='utf-8'))
     assert config['torch_dtype'] == config['text_config']['torch_dtype'] == 'bfloat16'
-    assert config['timm_model_args'] == small['tiny_timm']
-    assert 'torch_dtype' not in small['config'], 'the spec of the caller was changed'
+    assert config['timm_model_args'] == small_spec['tiny_timm']
+    assert 'torch_dtype' not in small_spec['config'], 'the spec of the caller was changed'
 
 
-def test_non_action_tokens_can_be_suppressed(small, tmp_path):
-    small['gain']['other_rows'] = 0.0
-    write_checkpoint(small, tmp_path)
+def test_non_action_tokens_can_be_suppressed(small_spec, tmp_path):
+    small_spec['gain']['other_rows'] = 0.0
+    write_checkpoint(small_spec, tmp_path)
     with safe_open(tmp_path / 'model.safetensors', 'np') as tensors:
         rows = tensors.get_tensor('language_model.lm_head.weight')
     assert np.flatnonzero(rows.any(axis=1)).tolist() == list(range(64, 320))
 
 
-def test_a_large_checkpoint_needs_little_memory(small, tmp_path):
-    small['config']['text_config']['vocab_size'] = 200_000
+def test_writing_a_large_checkpoint_needs_little_memory(small_spec, tmp_path):
+    small_spec['config']['text_config']['vocab_size'] = 200_000
     tracemalloc.start()
-    write_checkpoint(small, tmp_path)
+    write_checkpoint(small_spec, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (tmp_path / 'model.safetensors').stat().st_size > 150_000_000
@@ -105,15 +105,15 @@ def test_a_large_checkpoint_needs_little_memory(small, tmp_path):
 @pytest.mark.parametrize(('arguments', 'named'), [
     ({'dtype': 'float16'}, "dtype: got 'float16', it must be one of float32, bfloat16"),
     ({'shards': 0}, 'shards: got 0, it must be at least 1')])
-def test_arguments_are_checked_before_anything_is_written(small, tmp_path, arguments, named):
+def test_an_invalid_argument_is_refused_before_writing(small_spec, tmp_path, arguments, named):
     with pytest.raises(ParameterError, match=named):
-        write_checkpoint(small, tmp_path / 'new', **arguments)
+        write_checkpoint(small_spec, tmp_path / 'new', **arguments)
     assert not (tmp_path / 'new').exists()
 
 
-def test_oft_parts_are_named_and_keyed_as_the_official_ones(small, tmp_path):
+def test_oft_module_files_have_official_names_and_keys(small_spec, tmp_path):
     torch = pytest.importorskip('torch')
-    write_checkpoint(small, tmp_path, oft=True)
+    write_checkpoint(small_spec, tmp_path, oft=True)
     head = torch.load(tmp_path / 'action_head--150000_checkpoint.pt', weights_only=True)
     projector = torch.load(tmp_path / 'proprio_projector--150000_checkpoint.pt',
                            weights_only=True)
@@ -122,7 +122,7 @@ def test_oft_parts_are_named_and_keyed_as_the_official_ones(small, tmp_path):
     assert head['module.model.fc2.weight'].dtype == torch.bfloat16
 
 
-def test_images_are_those_that_the_golden_outputs_were_computed_from():
+def test_images_are_those_of_the_golden_outputs():
     goldens = json.loads((GOLDEN / 'goldens_public.json').read_text(encoding='utf-8'))
     rows = goldens['cases'] + goldens['image_processor']
     for row in rows:

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The path of the tip in the image: where MuJoCo's camera sees the same points."""
+"""The path of the tip in the image agrees with a simulated camera."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ pytest.importorskip('pinocchio')
 
 HOME = dict(zip([f'joint_{index}' for index in range(1, 7)],
                 [0.0, 0.0, 0.0, 0.0, 1.5708, 0.0])) | {'gripper': 0.02}
-#: Looks down at the table from above the arm: right in the image is -y, down is -x.
+#: A camera above the arm that looks down: right in the image is -y, down is -x.
 ABOVE = (0.4, 0.0, 2.0, 0.7071068, -0.7071068, 0.0, 0.0)
 CAMERA = Calibration((101, 101), np.array([[100.0, 0, 50], [0, 100.0, 50], [0, 0, 1]]),
                      np.zeros(8))
@@ -27,18 +27,18 @@ def path(space='dataset', pose=ABOVE, **parameters):
     return TipPath(config, '', pose)
 
 
-def test_deltas_add_up_from_the_tip():
+def test_deltas_are_added_from_the_tip():
     actions = np.array([[0.02, 0.0, 0.0, 0, 0, 0, 1.0], [0.0, 0.03, 0.0, 0, 0, 0, 1.0]])
     points = path().project(actions, 'bridge_orig', HOME, CAMERA)
     assert points.shape == (3, 2)
     (right_1, down_1), (right_2, down_2) = np.diff(points, axis=0)
-    # Forward is up in this image, and left is left.
+    # In this image +x is up and +y is left.
     assert down_1 < 0 and abs(right_1) < 1e-6
     assert right_2 < 0 and abs(down_2) < 1e-6
     assert right_2 / down_1 == pytest.approx(1.5)
 
 
-def test_the_path_is_drawn_where_the_simulated_camera_sees_the_tip():
+def test_the_path_is_where_the_simulated_camera_sees_the_tip():
     world_module = pytest.importorskip('vla_ros.worlds.world')
     robot = Robot.load()
     world = world_module.World(robot)
@@ -55,8 +55,8 @@ def test_the_path_is_drawn_where_the_simulated_camera_sees_the_tip():
         goal, 'vla_ros_tabletop', HOME, calibration)
     start = np.array(list(HOME.values()))
     expected = [world.project(robot.forward(dict(zip(
-        HOME, start + share * (goal[0] - start))), 'tool')[:3, 3])
-        for share in np.linspace(0.0, 1.0, 7)]
+        HOME, start + fraction * (goal[0] - start))), 'tool')[:3, 3])
+        for fraction in np.linspace(0.0, 1.0, 7)]
     np.testing.assert_allclose(points, expected, atol=1e-6)
     assert np.linalg.norm(points[-1] - points[0]) > 0.1
 
@@ -64,7 +64,7 @@ def test_the_path_is_drawn_where_the_simulated_camera_sees_the_tip():
 @pytest.mark.parametrize('pose, problem', [
     ((0.0,) * 7, 'camera.pose'), ((1.0, 2.0), 'camera.pose'),
     ((0.0, 0.0, float('inf'), 0.0, 0.0, 0.0, 1.0), 'camera.pose')])
-def test_an_invalid_pose_is_refused(pose, problem):
+def test_an_invalid_camera_pose_is_refused(pose, problem):
     with pytest.raises(VlaError, match=problem):
         path(pose=pose)
 

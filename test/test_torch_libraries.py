@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""PyTorch's libraries come in while the rest of the process goes on."""
+"""PyTorch's libraries are loaded without blocking other threads."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip('torch', reason='needs torch')
 
-# The thread notes the longest time for which it was not let run.
+# The thread measures the longest time for which it was blocked.
 PRELOAD = """
 import sys, threading, time
 from vla_ros.util.torch_libraries import preload_torch
@@ -38,9 +38,8 @@ assert torch.ones(2).sum() == 2
 """
 
 
-def test_the_libraries_are_mapped_without_a_wait():
-    """And the import after it works."""
-    # A busy machine may keep the thread waiting once; a lock that is held keeps it each time.
+def test_preloading_torch_does_not_block_other_threads():
+    # A busy machine may delay the thread once; a lock that is held delays it each time.
     for _ in range(4):
         result = subprocess.run([sys.executable, '-c', PRELOAD], capture_output=True, text=True)
         if result.returncode == 0:
@@ -48,8 +47,8 @@ def test_the_libraries_are_mapped_without_a_wait():
     raise AssertionError(result.stderr)
 
 
-def test_without_torch_nothing_happens():
-    """The import that follows says what is missing."""
+def test_preloading_without_torch_does_nothing():
+    """The import that follows raises the error."""
     code = "import sys; sys.path = [p for p in sys.path if 'site-packages' not in p]\n" \
            'from vla_ros.util.torch_libraries import preload_torch; preload_torch()'
     subprocess.run([sys.executable, '-c', code], check=True)

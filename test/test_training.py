@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What is trained is what runs: the same numbers in both, and a training that can be resumed."""
+"""Training computes as the runtime does, and can be resumed."""
 
 from dataclasses import replace
 
@@ -36,12 +36,12 @@ def samples(tmp_path_factory):
     return Samples.join(list(make_sampler(training.transform).draw_many(range(8))))
 
 
-def test_training_sees_what_inference_sees(tmp_path):
-    """Each of several instructions in one sequence gets the tokens it gets alone in the engine."""
+def test_training_gives_the_tokens_of_the_engine(tmp_path):
+    """Each of several instructions in one sequence gets the tokens of a single inference."""
     training = Training(PLAN, tmp_path, make_accelerator())
     network = training.learner.network
     with torch.no_grad():
-        # Large enough for answers that differ, and storable in bfloat16 without a loss.
+        # Large enough for different results, and storable in bfloat16 without loss.
         for parameter in network.parameters():
             parameter.copy_((parameter * 3).to(torch.bfloat16))
     write_weights(network, tmp_path)
@@ -66,7 +66,7 @@ def test_training_sees_what_inference_sees(tmp_path):
         assert row[length - 1:length + 6].argmax(-1).tolist() == expected.tolist()
 
 
-def test_bins_are_those_of_the_action_tokenizer(tmp_path):
+def test_bins_of_the_training_are_those_of_the_action_tokenizer(tmp_path):
     training = Training(PLAN, tmp_path, make_accelerator())
     learner = training.learner
     rng = np.random.default_rng(0)
@@ -78,17 +78,17 @@ def test_bins_are_those_of_the_action_tokenizer(tmp_path):
                           learner._tokenizer.bins(ids))
 
 
-def test_an_interrupted_training_ends_in_the_same_curve(tmp_path, samples):
+def test_an_interrupted_training_resumes_to_the_same_curve_and_weights(tmp_path, samples):
     whole = Training(PLAN, tmp_path / 'whole', make_accelerator())
     whole.run(samples, lambda step, losses: None)
 
     def interrupt(step, losses):
         if step == 2:
-            broken.save()
+            interrupted.save()
             raise KeyboardInterrupt
-    broken = Training(PLAN, tmp_path / 'broken', make_accelerator())
+    interrupted = Training(PLAN, tmp_path / 'broken', make_accelerator())
     with pytest.raises(KeyboardInterrupt):
-        broken.run(samples, interrupt)
+        interrupted.run(samples, interrupt)
     resumed = Training(PLAN, tmp_path / 'broken', make_accelerator())
     assert resumed.step == 2
     resumed.run(samples, lambda step, losses: None)
@@ -100,8 +100,8 @@ def test_an_interrupted_training_ends_in_the_same_curve(tmp_path, samples):
         Training(replace(PLAN, seed=1), tmp_path / 'broken', make_accelerator())
 
 
-def test_samples_are_a_function_of_their_seed(tmp_path, samples):
+def test_a_sample_is_a_function_of_its_seed(tmp_path, samples):
     training = Training(PLAN, tmp_path, make_accelerator())
-    again = make_sampler(training.transform).draw(3)
-    assert np.array_equal(again.images[0], samples.images[3])
-    assert np.array_equal(again.actions[0], samples.actions[3], equal_nan=True)
+    repeated = make_sampler(training.transform).draw(3)
+    assert np.array_equal(repeated.images[0], samples.images[3])
+    assert np.array_equal(repeated.actions[0], samples.actions[3], equal_nan=True)

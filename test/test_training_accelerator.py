@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Training does not depend on how a batch is divided, over time or over processes."""
+"""Training does not depend on the division of a batch, over time or over processes."""
 
 import os
 import subprocess
@@ -36,24 +36,24 @@ def samples(tmp_path_factory):
     return Samples.join(list(make_sampler(transform).draw_many(range(10))))
 
 
-def curve(samples, folder, accelerator):
+def train_curve(samples, folder, accelerator):
     training = Training(PLAN, folder, accelerator)
     training.run(samples, lambda step, losses: None)
-    return table(training.curve)
+    return to_array(training.curve)
 
 
-def table(rows):
+def to_array(rows):
     return np.array([list(row.values()) for row in rows])
 
 
 @pytest.fixture(scope='module')
 def whole(samples, tmp_path_factory):
-    return curve(samples, tmp_path_factory.mktemp('whole'), make_accelerator())
+    return train_curve(samples, tmp_path_factory.mktemp('whole'), make_accelerator())
 
 
-def test_an_accumulated_batch_is_the_whole_batch(tmp_path, samples, whole):
-    parts = curve(samples, tmp_path, make_accelerator(accumulate=4))
-    np.testing.assert_allclose(parts, whole, rtol=2e-4, atol=1e-5)
+def test_accumulated_microbatches_give_the_curve_of_the_whole_batch(tmp_path, samples, whole):
+    accumulated = train_curve(samples, tmp_path, make_accelerator(accumulate=4))
+    np.testing.assert_allclose(accumulated, whole, rtol=2e-4, atol=1e-5)
 
 
 def test_a_training_resumes_with_another_number_of_microbatches(tmp_path, samples, whole):
@@ -63,14 +63,14 @@ def test_a_training_resumes_with_another_number_of_microbatches(tmp_path, sample
     training = Training(PLAN, tmp_path, make_accelerator())
     with pytest.raises(KeyboardInterrupt):
         training.run(samples, interrupt)
-    resumed = curve(samples, tmp_path, make_accelerator(accumulate=4))
+    resumed = train_curve(samples, tmp_path, make_accelerator(accumulate=4))
     np.testing.assert_allclose(resumed, whole, rtol=2e-4, atol=1e-5)
     (tmp_path / 'training_state' / 'step_3' / 'trained.safetensors').unlink()
     with pytest.raises(TrainingError, match='belongs to no state in training_state'):
         Training(PLAN, tmp_path, make_accelerator())
 
 
-def test_two_processes_train_to_the_weights_of_one(tmp_path, samples, whole):
+def test_two_processes_give_the_curve_of_one(tmp_path, samples, whole):
     (tmp_path / 'data').mkdir()
     save_arrays(tmp_path / 'data' / 'part_000.npz', vars(samples))
     done = subprocess.run(
@@ -82,7 +82,7 @@ def test_two_processes_train_to_the_weights_of_one(tmp_path, samples, whole):
         timeout=600)
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / 'out' / 'training_state.pt', weights_only=True)
-    np.testing.assert_allclose(table(state['curve']), whole, rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(to_array(state['curve']), whole, rtol=2e-4, atol=1e-5)
     assert done.stdout.count('step 3/3') == 1
 
 
@@ -94,13 +94,13 @@ def test_samples_of_an_earlier_version_are_named(tmp_path, samples):
         draw_samples(tmp_path, 500, None, print)
 
 
-def test_bfloat16_computes_nearly_the_same(tmp_path, samples, whole):
-    mixed = curve(samples, tmp_path, make_accelerator(precision='bf16'))
+def test_bfloat16_gives_nearly_the_same_losses(tmp_path, samples, whole):
+    mixed = train_curve(samples, tmp_path, make_accelerator(precision='bf16'))
     assert not np.array_equal(mixed, whole)
     np.testing.assert_allclose(mixed[:, :3], whole[:, :3], rtol=0.05)
 
 
-def test_a_batch_that_cannot_be_divided_is_refused(tmp_path):
+def test_a_batch_that_processes_cannot_share_equally_is_refused(tmp_path):
     with pytest.raises(ParameterError, match='a multiple of 6'):
         Training(PLAN, tmp_path, SimpleNamespace(
             num_processes=2, process_index=0, gradient_accumulation_steps=3))

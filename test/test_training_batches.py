@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Frames are read by worker processes ahead of the training, and nothing else changes."""
+"""Worker processes read frames ahead of the training, which stays the same."""
 
 from dataclasses import replace
 
@@ -48,45 +48,45 @@ def dataset(tmp_path_factory):
     return LeRobotDataset(folder)
 
 
-def test_frames_of_video_decoded_by_a_worker_give_the_same_training(
+def test_frames_decoded_by_a_worker_give_the_same_training_and_resume(
         golden_checkpoints, dataset, tmp_path):
     base = open_checkpoint(str(golden_checkpoints['float32']))
 
-    def begin(name, decoders):
+    def make_tuning(name, decoders):
         return FineTuning(PLAN, base, dataset, tmp_path / name, make_accelerator(),
                           decoders=decoders)
 
     def interrupt(step, losses):
         if step == 3:
-            ahead.save()
+            with_worker.save()
             raise KeyboardInterrupt
-    here, ahead = begin('here', 0), begin('ahead', 1)
-    here.run(lambda step, losses: None)
-    assert 'validation_l1' in here.curve[1]
+    without_worker, with_worker = make_tuning('here', 0), make_tuning('ahead', 1)
+    without_worker.run(lambda step, losses: None)
+    assert 'validation_l1' in without_worker.curve[1]
     with pytest.raises(KeyboardInterrupt):
-        ahead.run(interrupt)
-    assert ahead.curve == here.curve[:3]
-    again = begin('ahead', 0)
-    assert again.step == 3
-    again.run(lambda step, losses: None)
-    assert again.curve[3]['action'] == pytest.approx(here.curve[3]['action'], rel=1e-5)
+        with_worker.run(interrupt)
+    assert with_worker.curve == without_worker.curve[:3]
+    resumed = make_tuning('ahead', 0)
+    assert resumed.step == 3
+    resumed.run(lambda step, losses: None)
+    assert resumed.curve[3]['action'] == pytest.approx(without_worker.curve[3]['action'], rel=1e-5)
 
 
-def read_nothing(rows, random):
-    """Give the numbers of the frames; the last one is damaged."""
+def read_rows(rows, random):
+    """Return the numbers of the frames, of which the last one is damaged."""
     import torch
     if 9 in rows:
         raise VlaError('frame 9 is damaged')
     return torch.from_numpy(rows), torch.tensor([rng.random() for rng in random])
 
 
-def test_a_batch_is_a_function_of_its_key_and_an_error_stays_one_sentence():
+def test_a_batch_is_a_function_of_its_key_and_an_error_of_a_worker_is_raised():
     parts = (slice(0, 2), slice(2, 4))
-    batches = FrameBatches(read_nothing, np.arange(9), np.arange(5, 10), parts, 4, 7, True)
+    batches = FrameBatches(read_rows, np.arange(9), np.arange(5, 10), parts, 4, 7, True)
     keys = [(TRAIN, step, part) for step in range(3) for part in (0, 1)]
     stream = BatchStream(batches, [*keys, (VALIDATE, 2, 0), (VALIDATE, 2, 2)], 1, False)
     for key in keys:
-        if key[1] != 1:  # those of step 1 are passed over
+        if key[1] != 1:  # the batches of step 1 are skipped
             rows, random = stream.take(key)
             expected = batches(key)
             assert rows.tolist() == expected[0].tolist() and len(random) == 2

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What ships of a checkpoint can be loaded, and its card says how it came about."""
+"""A shipped checkpoint can be loaded, and its card describes its training and results."""
 
 import json
 
@@ -46,7 +46,7 @@ def ship(trained, out, results):
                  '--commands', 'vla_train --out c\nvla_train --dagger 3', '--took', '2 h'])
 
 
-def test_the_shipped_checkpoint_runs_and_names_its_origin(tmp_path, trained, results):
+def test_a_shipped_checkpoint_infers_and_its_card_names_its_training(tmp_path, trained, results):
     out = tmp_path / 'shipped'
     assert ship(trained, out, results) == 0
     card = (out / 'README.md').read_text()
@@ -59,7 +59,7 @@ def test_the_shipped_checkpoint_runs_and_names_its_origin(tmp_path, trained, res
     assert policy.infer(Observation((image,), 'reach the red block')).actions.shape == (1, 7)
 
 
-def test_results_that_are_not_from_vla_eval_are_refused(tmp_path, trained, results, capsys):
+def test_results_of_another_program_than_vla_eval_are_refused(tmp_path, trained, results, capsys):
     results.write_text('{"rows": [{"task": "reach"}]}')
     assert ship(trained, tmp_path / 'shipped', results) == 2
     assert 'not what vla_eval --json prints' in capsys.readouterr().err

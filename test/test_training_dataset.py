@@ -42,7 +42,7 @@ def recorded(tmp_path_factory):
     return folder
 
 
-def test_a_recording_has_the_published_schema(recorded):
+def test_a_recorded_dataset_has_the_published_schema(recorded):
     info = json.loads((recorded / 'meta/info.json').read_text())
     assert set(info) == INFO and info['codebase_version'] == 'v3.0'
     kinds = {name: feature['dtype'] for name, feature in info['features'].items()}
@@ -84,7 +84,7 @@ def test_a_recording_has_the_published_schema(recorded):
     assert {f'stats/action/{name}' for name in STATISTICS} <= set(episodes.column_names)
 
 
-def test_a_recording_is_read_back(recorded):
+def test_a_recorded_dataset_can_be_read(recorded):
     dataset = LeRobotDataset(recorded)
     assert dataset.episode_count == 3 and dataset.name == 'demonstrations'
     assert dataset[0].instruction == ALL_TASKS[0].instruction
@@ -92,29 +92,29 @@ def test_a_recording_is_read_back(recorded):
     assert last.instruction == ALL_TASKS[2].instruction
     assert last.image.shape == (224, 224, 3) and last.image.std() > 10
     assert last.action.shape == (7,) and np.array_equal(last.action, dataset.actions[-1])
-    # Situations recur with the answer that the expert gives, not with what was done to the arm.
+    # The actions are the expert's, not those with noise that moved the arm.
     assert 0 <= dataset.actions[:, 6].min() and dataset.actions[:, 6].max() <= 0.04 + 1e-6
 
 
-def test_an_older_dataset_is_read_and_scaled(tmp_path):
+def test_a_dataset_of_version_2_1_is_read_and_normalized(tmp_path):
     dataset = LeRobotDataset(write_v21(tmp_path / 'mine'))
     assert [dataset[i].instruction for i in range(4)] == ['wave', 'wave', 'stop', 'stop']
     assert dataset[3].image[0, 0].tolist() == [10, 1, 7] and dataset[3].image.shape == (4, 6, 3)
     statistics = action_statistics(dataset)['mine']
     assert statistics['num_trajectories'] == 2 and statistics['num_transitions'] == 4
     scale = ActionStatistics.from_dataset(statistics)
-    # The second number never changes, and comes back as what it is.
+    # The second number is constant, and is restored.
     np.testing.assert_allclose(scale.unnormalize(scale.normalize(dataset.actions)),
                                dataset.actions, atol=0.03)
     assert np.isfinite(scale.normalize(dataset.actions)).all()
 
 
-def test_an_unreadable_file_is_named(tmp_path):
+def test_an_unsupported_version_is_refused(tmp_path):
     with pytest.raises(DatasetError, match='not one of v2.0, v2.1, v3.0'):
         LeRobotDataset(write_v21(tmp_path / 'mine', version='v1.6'))
 
 
-def test_a_video_that_cannot_be_read_is_named(tmp_path):
+def test_an_unreadable_video_is_named_with_its_frame(tmp_path):
     pytest.importorskip('av', reason='av is not installed')
     dataset = LeRobotDataset(write_v21(tmp_path / 'mine', kind='video'))
     with pytest.raises(DatasetError, match='frame 2 of observation.image: .*episode_000001.mp4: '

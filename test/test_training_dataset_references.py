@@ -35,8 +35,8 @@ def v30(tmp_path_factory):
     return folder
 
 
-def change(folder, name, edit):
-    """Do one edit: delete the file, or change it by its kind."""
+def apply_edit(folder, name, edit):
+    """Delete a file, replace its text, or edit its content."""
     path = folder / name
     if edit is None:
         path.unlink()
@@ -51,8 +51,8 @@ def change(folder, name, edit):
         edit_line(path, 1, **edit)
 
 
-def refusal(folder, capsys, tmp_path):
-    """Train on a folder; give the one line that it is refused with."""
+def train_refused(folder, capsys, tmp_path):
+    """Train on a folder; return the line of the refusal."""
     assert main(['--dataset', str(folder), '--decoders', '0',
                  '--out', str(tmp_path / 'out'), '--steps', '1',
                  '--batch', '2', '--device', 'cpu']) == 2
@@ -120,14 +120,14 @@ BROKEN_V21 = [
 ]
 
 
-@pytest.mark.parametrize(('name', 'edit', 'said'), BROKEN_V21)
-def test_a_broken_reference_is_one_line(name, edit, said, tmp_path, capsys):
+@pytest.mark.parametrize(('name', 'edit', 'message'), BROKEN_V21)
+def test_a_broken_reference_in_v2_1_is_one_line(name, edit, message, tmp_path, capsys):
     folder = write_v21(tmp_path / 'mine')
-    change(folder, name, edit)
-    assert said in refusal(folder, capsys, tmp_path)
+    apply_edit(folder, name, edit)
+    assert message in train_refused(folder, capsys, tmp_path)
 
 
-@pytest.mark.parametrize(('name', 'edit', 'said'), [
+@pytest.mark.parametrize(('name', 'edit', 'message'), [
     (TABLE, {'task_index': [0, 0, 0, 1, 1, 9]}, 'task_index 9 has no instruction'),
     (TABLE, {'episode_index': [0, 0, 1, 1, 1, 1]}, 'row 2 is of episode 1'),
     (TABLE, None, f'episode 0 refers to {TABLE}, which is not there'),
@@ -145,23 +145,23 @@ def test_a_broken_reference_is_one_line(name, edit, said, tmp_path, capsys):
     ('meta/stats.json', {'action': None}, 'no statistics of the feature "action"'),
     ('meta/stats.json', 'no JSON', 'unreadable meta/stats.json'),
 ])
-def test_a_broken_reference_in_v3_is_one_line(name, edit, said, v30, tmp_path,
+def test_a_broken_reference_in_v3_is_one_line(name, edit, message, v30, tmp_path,
                                               capsys):
     folder = shutil.copytree(v30, tmp_path / 'mine')
-    change(folder, name, edit)
-    assert said in refusal(folder, capsys, tmp_path)
+    apply_edit(folder, name, edit)
+    assert message in train_refused(folder, capsys, tmp_path)
 
 
-def test_whole_datasets_are_accepted(v30, tmp_path):
+def test_valid_datasets_are_accepted(v30, tmp_path):
     assert len(LeRobotDataset(v30)) == 6
     folder = write_v21(tmp_path / 'mine')
     assert len(LeRobotDataset(folder)) == 4
-    # LeRobot itself does without statistics.
+    # LeRobot itself needs no statistics.
     (folder / STATISTICS).unlink()
     assert LeRobotDataset(folder).episode_count == 2
 
 
-def test_the_camera_with_images_is_taken_and_named(tmp_path, capsys):
+def test_the_camera_with_images_is_the_default_and_another_can_be_named(tmp_path, capsys):
     folder = write_v21(tmp_path / 'mine')
     info = json.loads((folder / INFO).read_text())
     video = folder / 'videos/chunk-000/front/episode_00000{}.mp4'

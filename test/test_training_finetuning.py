@@ -52,8 +52,8 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def taken_over(tmp_path_factory):
-    """Write three episodes; in the middle one nobody takes over, in the others half of it."""
+def with_takeovers(tmp_path_factory):
+    """Write three episodes; half of the first and third are takeovers, none of the second."""
     folder = tmp_path_factory.mktemp('data') / 'taken_over'
     folder.mkdir()
     rng = np.random.default_rng(1)
@@ -76,7 +76,7 @@ def load(checkpoint, **settings):
 
 @torch.inference_mode()
 def plain_loss(policy, dataset):
-    """Compute the loss of all frames with the network that infers, token by token in numpy."""
+    """Compute the loss of all frames with the inference network, token by token in numpy."""
     network, llama = policy.engine.network, policy.engine.network.language_model
     low, high = np.quantile(dataset.actions, (0.01, 0.99), axis=0)
     scale = ActionStatistics(low, high, np.ones(7, bool))
@@ -85,20 +85,21 @@ def plain_loss(policy, dataset):
         frame = dataset[index]
         text = f'In: What action should the robot take to {frame.instruction}?\nOut:'
         prompt = [*policy._tokenizer.encode(text), 29871]
-        answer = [*policy.action_tokenizer.encode(scale.normalize(frame.action)).tolist(), 2]
+        target = [*policy.action_tokenizer.encode(scale.normalize(frame.action)).tolist(), 2]
         pixels = torch.from_numpy(policy.image_processor(frame.image))[None]
-        words = llama.embed_tokens(torch.tensor(prompt + answer))
-        sequence = torch.cat([words[:1], network.embed_image(pixels)[0], words[1:]])[None]
+        embeddings = llama.embed_tokens(torch.tensor(prompt + target))
+        patches = network.embed_image(pixels)[0]
+        sequence = torch.cat([embeddings[:1], patches, embeddings[1:]])[None]
         length = sequence.shape[1]
         hidden = llama(sequence, llama.rotary_table(length), llama.allocate_cache(length), 0)
         logits = llama.logits(hidden)[0].double().numpy()
-        for place, token in enumerate(answer, length - len(answer) - 1):
-            row = logits[place]
+        for position, token in enumerate(target, length - len(target) - 1):
+            row = logits[position]
             losses.append(np.log(np.exp(row - row.max()).sum()) + row.max() - row[token])
     return np.mean(losses)
 
 
-def test_the_loss_is_that_of_the_network_that_infers(golden_checkpoints, dataset, tmp_path):
+def test_the_training_loss_is_that_of_the_inference_network(golden_checkpoints, dataset, tmp_path):
     folder = golden_checkpoints['float32']
     tuning = FineTuning(PLAN, open_checkpoint(str(folder)), dataset, tmp_path, make_accelerator())
     inputs = tuning.reader.read(np.arange(len(dataset)))
@@ -109,21 +110,22 @@ def test_the_loss_is_that_of_the_network_that_infers(golden_checkpoints, dataset
     assert ours == pytest.approx(plain_loss(policy, dataset), rel=1e-4)
 
 
-def test_an_adapter_is_trained_resumed_and_loaded(golden_checkpoints, dataset, tmp_path):
+def test_an_adapter_is_trained_resumed_accumulated_and_loaded(
+        golden_checkpoints, dataset, tmp_path):
     folder, out = golden_checkpoints['float32'], tmp_path / 'adapter'
     command = ['--finetune', str(folder), '--dataset', str(dataset.folder), '--decoders', '0',
                '--out', str(out),
                '--lora-rank', '8', '--steps', '6', '--batch', '4', '--learning-rate', '5e-3',
                '--threads', '1', '--device', 'cpu']
     checkpoint = open_checkpoint(str(folder))
-    broken = FineTuning(PLAN, checkpoint, dataset, out, make_accelerator())
+    interrupted = FineTuning(PLAN, checkpoint, dataset, out, make_accelerator())
 
     def interrupt(step, losses):
         if step == 3:
-            broken.save()
+            interrupted.save()
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        broken.run(interrupt)
+        interrupted.run(interrupt)
     assert main(command) == 0
     whole = FineTuning(PLAN, checkpoint, dataset, tmp_path / 'whole', make_accelerator())
     whole.run(lambda step, losses: None)
@@ -131,10 +133,10 @@ def test_an_adapter_is_trained_resumed_and_loaded(golden_checkpoints, dataset, t
     assert_same_curve(state['curve'], whole.curve)
     assert whole.curve[-1]['action'] < 0.7 * whole.curve[0]['action']
 
-    parts = FineTuning(PLAN, checkpoint, dataset, tmp_path / 'parts',
+    accumulated = FineTuning(PLAN, checkpoint, dataset, tmp_path / 'parts',
                        make_accelerator(accumulate=2))
-    parts.run(lambda step, losses: None)
-    np.testing.assert_allclose([x['action'] for x in parts.curve],
+    accumulated.run(lambda step, losses: None)
+    np.testing.assert_allclose([x['action'] for x in accumulated.curve],
                                [x['action'] for x in whole.curve], rtol=1e-3)
 
     adapted = load(folder, unnorm_key='two_episodes', adapters={'mine': str(out)})
@@ -145,13 +147,13 @@ def test_an_adapter_is_trained_resumed_and_loaded(golden_checkpoints, dataset, t
     assert base.infer(seen).token_ids == tokens
     base.select_adapter(None)
     assert base.infer(seen).token_ids != tokens
-    # The engine's network, the adapter merged into it, agrees with what was trained.
+    # The engine's network with the merged adapter has the loss of the trained one.
     with torch.no_grad():
         trained = float(whole.model(*whole.reader.read(np.arange(len(dataset)))))
     assert plain_loss(adapted, dataset) == pytest.approx(trained, rel=1e-3)
 
 
-def test_the_small_model_learns_a_dataset_from_nothing(dataset, tmp_path, capsys):
+def test_the_small_model_is_trained_on_a_dataset_from_scratch(dataset, tmp_path, capsys):
     assert main(['--dataset', str(dataset.folder), '--decoders', '0',
                  '--out', str(tmp_path), '--steps', '6',
                  '--batch', '4', '--threads', '1', '--precision', 'bf16']) == 0
@@ -166,7 +168,7 @@ def test_a_missing_dataset_or_package_is_named(dataset, monkeypatch, capsys, tmp
     folder = str(golden_checkpoints['float32'])
     assert main(['--finetune', folder, '--out', str(tmp_path)]) == 2
     for module in ('peft', 'pyarrow', 'accelerate'):
-        said = (f'the Python package {module} is not installed for {sys.executable}; run: '
+        expected = (f'the Python package {module} is not installed for {sys.executable}; run: '
                 f'{install_command("requirements-train.txt")}')
         monkeypatch.setitem(sys.modules, module, None)
         capsys.readouterr()
@@ -174,20 +176,20 @@ def test_a_missing_dataset_or_package_is_named(dataset, monkeypatch, capsys, tmp
                      '--out',
                      str(tmp_path), '--device', 'cpu']) == 2
         error = capsys.readouterr().err.splitlines()
-        assert len(error) == 1 and error[0].endswith(said)
+        assert len(error) == 1 and error[0].endswith(expected)
 
 
-def test_only_interventions_are_trained_on_with_the_scale_of_the_base(golden_checkpoints, dataset,
-                                                                      taken_over, tmp_path):
+def test_training_on_interventions_uses_only_their_frames_and_the_bases_scale(
+        golden_checkpoints, dataset, with_takeovers, tmp_path):
     base = open_checkpoint(str(golden_checkpoints['float32']))
     key = next(iter(base.norm_stats))
     plan = replace(PLAN, steps=1, only='interventions', unnorm_key=key, validation=0.5)
-    tuning = FineTuning(plan, base, taken_over, tmp_path / 'out', make_accelerator())
+    tuning = FineTuning(plan, base, with_takeovers, tmp_path / 'out', make_accelerator())
     assert sorted([*tuning.split.train, *tuning.split.validation]) == [2, 3, 6]
     assert {*tuning.split.train} in ({2, 3}, {6})
     scale = ActionStatistics.from_dataset(base.norm_stats[key])
     encoded = tuning.reader.read(np.array([2]))[1][0]
-    tokens = tuning._encoder.actions.encode(scale.normalize(taken_over.actions[2]))
+    tokens = tuning._encoder.actions.encode(scale.normalize(with_takeovers.actions[2]))
     assert encoded[-8:-1].tolist() == tokens.tolist()
     tuning.run(lambda step, losses: None)
     written = json.loads((tmp_path / 'out' / 'dataset_statistics.json').read_text())
@@ -197,9 +199,9 @@ def test_only_interventions_are_trained_on_with_the_scale_of_the_base(golden_che
     with pytest.raises(TrainingError, match='no frame of .* is tagged as an intervention'):
         FineTuning(plan, base, dataset, tmp_path / 'none', make_accelerator())
     with pytest.raises(CheckpointError, match="no statistics under 'nobody'"):
-        FineTuning(replace(plan, unnorm_key='nobody'), base, taken_over, tmp_path / 'none',
+        FineTuning(replace(plan, unnorm_key='nobody'), base, with_takeovers, tmp_path / 'none',
                    make_accelerator())
-    narrow = LeRobotDataset(taken_over.folder)
-    narrow.actions = taken_over.actions[:, :3]
+    narrow = LeRobotDataset(with_takeovers.folder)
+    narrow.actions = with_takeovers.actions[:, :3]
     with pytest.raises(CheckpointError, match='are of 7 numbers, an action of the dataset has 3'):
         FineTuning(plan, base, narrow, tmp_path / 'none', make_accelerator())

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Fine-tuning with an L1 head: what is trained is what the runtime computes."""
+"""Fine-tuning with an L1 head: the runtime computes what was trained."""
 
 import json
 
@@ -53,7 +53,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_a_chunk_ends_with_its_episode(folder):
+def test_a_chunk_repeats_the_last_action_of_its_episode(folder):
     dataset = ChunkDataset(folder, (CAMERA, WRIST), proprio=True)
     actions = dataset.main.actions
     assert np.array_equal(dataset.chunk(0, 3), actions[:3])
@@ -66,8 +66,8 @@ def test_a_chunk_ends_with_its_episode(folder):
         ChunkDataset(folder, (CAMERA, CAMERA))
 
 
-def test_training_and_runtime_compute_the_same(golden_checkpoints, folder, tmp_path,
-                                               capsys):
+def test_a_merged_checkpoint_predicts_the_chunks_of_the_training(
+        golden_checkpoints, folder, tmp_path, capsys):
     base, adapter, merged = golden_checkpoints['float32'], tmp_path / 'adapter', tmp_path / 'out'
     dataset = ChunkDataset(folder, PLAN.cameras, proprio=True)
     tuning = OftFineTuning(PLAN, open_checkpoint(str(base)), dataset, adapter, make_accelerator())
@@ -89,25 +89,25 @@ def test_training_and_runtime_compute_the_same(golden_checkpoints, folder, tmp_p
         found = policy.infer(Observation(tuple(dataset.images(row)),
                                          dataset.main.instruction(row), dataset.states[row]))
         np.testing.assert_allclose(found.normalized, chunk, rtol=1e-3, atol=1e-4)
-    # Its own heads cannot be trained further.
+    # A checkpoint with an L1 head cannot be fine-tuned further.
     assert main(['--finetune', str(merged), '--dataset', str(folder), '--decoders', '0', '--out',
                  str(tmp_path / 'again'), '--device', 'cpu']) == 2
     assert 'makes it OpenVLA-OFT' in capsys.readouterr().err
 
 
-def test_the_command_trains_chunks_of_one_camera(golden_checkpoints, folder, tmp_path, capsys):
-    words = ['--finetune', str(golden_checkpoints['float32']),
+def test_vla_train_trains_an_l1_head_with_one_camera(golden_checkpoints, folder, tmp_path, capsys):
+    arguments = ['--finetune', str(golden_checkpoints['float32']),
              '--dataset', str(folder), '--decoders', '0',
              '--out',
              str(tmp_path), '--steps', '2', '--batch', '4', '--threads', '1', '--device', 'cpu',
              '--lora-rank', '4']
-    assert main([*words, '--head', 'l1', '--chunk', '2', '--augment', '--precision', 'bf16',
+    assert main([*arguments, '--head', 'l1', '--chunk', '2', '--augment', '--precision', 'bf16',
                  '--accumulate', '2']) == 0
     head = torch.load(tmp_path / 'action_head--latest_checkpoint.pt', weights_only=True)
     assert len(head['model.fc2.bias']) == 7
     assert not list(tmp_path.glob('proprio_projector*'))
     capsys.readouterr()
-    assert main([*words, '--proprio']) == 2
+    assert main([*arguments, '--proprio']) == 2
     assert 'need --head l1' in capsys.readouterr().err
     assert main(['--dataset', str(folder), '--decoders', '0',
                  '--out', str(tmp_path / 'x'), '--head', 'l1']) == 2

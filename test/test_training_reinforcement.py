@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""GRPO: its loss, what its rollouts sample, and a loop that can be interrupted."""
+"""GRPO: loss, sampling of rollouts, and a loop that can be resumed."""
 
 from dataclasses import replace
 import json
@@ -75,13 +75,13 @@ def make(folder, plan=PLAN, log=lambda line: None):
     return Reinforcement(plan, START, folder, make_accelerator(), 1, 4, log)
 
 
-def test_an_advantage_compares_with_the_group():
+def test_an_advantage_is_normalized_within_its_group():
     np.testing.assert_allclose(group_advantages(np.array([1.0, 0, 0, 0])),
                                np.array([3, -1, -1, -1]) / np.sqrt(3), atol=1e-5)
     assert not group_advantages(np.ones(4)).any()
 
 
-def test_the_loss_of_a_case_computed_by_hand():
+def test_the_policy_loss_equals_one_computed_by_hand():
     ratios = torch.tensor([[1.5, 0.9, 7.0], [0.5, 1.5, 1.0]])
     new = ratios.log().requires_grad_()
     valid = torch.tensor([[True, True, False], [True, True, True]])
@@ -96,7 +96,7 @@ def test_the_loss_of_a_case_computed_by_hand():
     torch.testing.assert_close(new.grad, torch.tensor([[0, -0.36, 0], [0, 0.3, 0.2]]))
 
 
-def test_the_divergence_of_a_case_computed_by_hand():
+def test_the_divergence_equals_one_computed_by_hand():
     new, reference = torch.zeros(1, 2), torch.tensor([[np.log(2.0), float('inf')]])
     found = policy_loss(new, new, torch.zeros(1), torch.tensor([[True, False]]),
                         Clipping(kl=0.5), reference)
@@ -104,7 +104,7 @@ def test_the_divergence_of_a_case_computed_by_hand():
     assert found.loss.item() == pytest.approx(0.5 * (1 - np.log(2)), abs=1e-6)
 
 
-def test_an_invalid_token_has_no_effect_whatever_its_probability():
+def test_an_invalid_token_has_no_effect_at_any_probability():
     new = torch.tensor([[0.0, float('-inf')]], requires_grad=True)
     found = policy_loss(new, torch.tensor([[0.0, float('-inf')]]), torch.ones(1),
                         torch.tensor([[True, False]]), Clipping())
@@ -113,7 +113,7 @@ def test_an_invalid_token_has_no_effect_whatever_its_probability():
 
 
 @pytest.mark.parametrize('kl', [0.0, 0.1])
-def test_training_computes_the_probabilities_of_the_sampling(actor, tmp_path, kl):
+def test_training_computes_the_log_probabilities_of_the_sampling(actor, tmp_path, kl):
     training = make(tmp_path, replace(PLAN, temperature=0.7, kl=kl))
     pair = [trajectory(0, True, actor), trajectory(1, False, actor)]
     experience = Experience.of([Group(pair[0].trial, None, [one.episode for one in pair], pair)])
@@ -121,46 +121,46 @@ def test_training_computes_the_probabilities_of_the_sampling(actor, tmp_path, kl
     rows = np.arange(12)
     new = training.network(*training._inputs(experience, rows)).detach().numpy()
     np.testing.assert_allclose(new, experience.log_probs, atol=2e-4)
-    # Nothing was learnt yet: all ratios are one, and there is no way from the reference.
+    # Before the first step all ratios are one, and the divergence from the reference is zero.
     found = training.loss(experience, rows)
     assert found.clipped == 0.0 and found.divergence.item() == pytest.approx(0, abs=1e-6)
 
 
 def test_noise_samples_the_softmax_at_its_temperature(actor):
-    """By the frequencies of the first token, in many samples of one image."""
+    """Frequencies of the first token are compared with its probability."""
     once = trajectory(0, True, actor, 1)
-    image, sentence = once.images[0], ALL_TASKS[0].instruction
+    image, instruction = once.images[0], ALL_TASKS[0].instruction
     rng = np.random.default_rng(3)
     first: dict[int, list[float]] = {}
     for _ in range(20):
-        for one in actor.act([image] * 25, [sentence] * 25,
+        for one in actor.act([image] * 25, [instruction] * 25,
                              [actor.noise(rng, 0.7) for _ in range(25)], [0.7] * 25):
             first.setdefault(int(one.tokens[0]), []).append(float(one.log_probs[0]))
     for token, values in first.items():
         expected = 500 * np.exp(values[0])
         assert abs(len(values) - expected) < 5 * np.sqrt(expected) + 2, token
     assert len(first) > 3
-    greedy, = actor.act([image], [sentence], [None], [0.0])
+    greedy, = actor.act([image], [instruction], [None], [0.0])
     assert greedy.tokens[0] == max(first, key=lambda token: first[token][0])
 
 
-def test_a_batch_of_worlds_has_the_episodes_of_each_alone(actor, worlds):
+def test_parallel_worlds_have_the_episodes_of_single_worlds(actor, worlds):
     trials = [Trial(practice_seed(0, 0, index), index, index, 1.0, 0.4) for index in range(5)]
     found: list[Trajectory] = []
     worlds.run(trials, lambda one: (found.append(one), [])[1])
-    alone: list[Trajectory] = []
-    ParallelWorlds(actor, 1).run(trials, lambda one: (alone.append(one), [])[1])
-    for one in alone:
+    single: list[Trajectory] = []
+    ParallelWorlds(actor, 1).run(trials, lambda one: (single.append(one), [])[1])
+    for one in single:
         other, = (other for other in found if other.trial == one.trial)
         np.testing.assert_array_equal(other.tokens, one.tokens)
         np.testing.assert_array_equal(other.images, one.images)
 
 
-def test_a_group_is_run_where_the_screening_fails(worlds, monkeypatch):
+def test_a_group_is_run_only_if_its_screening_fails(worlds, monkeypatch):
     trials = [Trial(practice_seed(0, 0, index), 4 + index, 8, 1.0, 0.3) for index in range(2)]
     scenarios = [Scenario(trials[0], True), Scenario(trials[1], False)]
     settings = GroupSettings(4, 2)
-    # So short that none of them succeeds.
+    # The episodes are too short to succeed.
     for group, trial in zip(run_groups(worlds, scenarios, settings), trials):
         assert group.trial == trial and (group.screened is not None) == (trial == trials[0])
         assert len(group.episodes) == 4 and not group.rewards.any() and not group.trajectories
@@ -170,20 +170,20 @@ def test_a_group_is_run_where_the_screening_fails(worlds, monkeypatch):
     assert other.rewards.tolist() == [1.0] * 4 and not other.trajectories
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
-    # Too short for any success: a verdict by scene and period instead, for mixed groups.
+def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    # The episodes are too short to succeed, so successes are decided by scene and duration.
     monkeypatch.setattr(Episode, 'succeeded', property(
         lambda episode: (round(episode.seconds * 50) + episode.seed) % 2 == 1))
     lines: list[str] = []
     whole = make(tmp_path / 'whole', log=lines.append)
     whole.run(lambda step, losses: None)
-    again = make(tmp_path / 'again')
+    interrupted = make(tmp_path / 'again')
 
     def interrupt(step, losses):
         if step == 2:
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        again.run(interrupt)
+        interrupted.run(interrupt)
     resumed = make(tmp_path / 'again')
     assert resumed.step == 1
     resumed.run(lambda step, losses: None)
@@ -206,7 +206,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(tmp_path, monkeypatch):
         make(tmp_path / 'again', replace(PLAN, kl=0.5))
 
 
-def test_failed_scenes_are_visited_again(tmp_path):
+def test_scenes_with_failures_are_revisited(tmp_path):
     training = make(tmp_path, replace(PLAN, scenes=4, revisited=2, focus='pick'))
     training._write_record(1, {'groups': [[7, 9, 3, 8], [8, 2, 8, 8], [9, 8, 0, 8]]})
     training.step = 1
@@ -217,7 +217,7 @@ def test_failed_scenes_are_visited_again(tmp_path):
     assert len({(one.trial.scene, one.trial.task) for one in found}) == 6
 
 
-def test_most_scenes_are_of_the_kind_in_focus_and_all_tasks_have_their_turn():
+def test_most_scenes_are_of_the_focused_kind_and_every_task_occurs():
     plan = ReinforcementPlan(focus='pick')
     kinds = [ALL_TASKS[plan.task(index)].kind for index in range(200)]
     assert kinds.count('pick') == 140 and min(kinds.count('reach'), kinds.count('push')) > 20
@@ -225,7 +225,7 @@ def test_most_scenes_are_of_the_kind_in_focus_and_all_tasks_have_their_turn():
     assert {ReinforcementPlan().task(index) for index in range(12)} == set(range(12))
 
 
-def test_no_scene_is_of_two_uses_or_can_be_evaluated():
+def test_seeds_of_all_uses_are_distinct_and_none_is_an_evaluation_seed():
     seeds = [use(seed, number, index) for use in (practice_seed, rollout_seed)
              for seed in (0, 1) for number in (1, 2) for index in (0, 1)]
     seeds += [use(seed, index) for use in (examination_seed, demonstration_seed)
@@ -233,7 +233,7 @@ def test_no_scene_is_of_two_uses_or_can_be_evaluated():
     assert len(set(seeds)) == len(seeds) and min(seeds) >= 2**64
 
 
-@pytest.mark.parametrize('words, problem', [
+@pytest.mark.parametrize('arguments, problem', [
     (['--rl', '2', '--out', 'x'], '--rl needs --start (the checkpoint to begin with)'),
     (['--rl', '-1'], '--rl: got -1, it must be a number of iterations'),
     (['--rl', '2', '--dagger', '1'], '--dagger and --rl exclude one another'),
@@ -243,9 +243,10 @@ def test_no_scene_is_of_two_uses_or_can_be_evaluated():
     (['--rl', '2', '--start', 's', '--out', 'x', '--kl', 'nan'], '--kl: got nan'),
     (['--rl', '2', '--start', 's', '--out', 'x', '--seconds', '0'], '--seconds: got 0.0'),
     (['--rl', '2', '--start', '/no', '--out', 'x'], 'checkpoint /no: no such folder')])
-def test_what_cannot_be_done_is_one_line(words, problem, capsys, tmp_path, monkeypatch):
+def test_an_invalid_option_is_one_line_and_writes_nothing(arguments, problem, capsys, tmp_path,
+                                                          monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(words) == 2
+    assert main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'vla_train: {problem}')
     assert not list(tmp_path.iterdir())

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""DAgger: states of rollouts are labelled like drawn samples, and trained on."""
+"""DAgger: states of rollouts are labelled by the expert and trained on."""
 
 from dataclasses import replace
 import sys
@@ -35,7 +35,7 @@ from vla_ros.worlds.tasks import Task  # noqa: E402
 PLAN = DaggerPlan(rounds=1, episodes=2, steps=2, batch=4, drawn=6)
 
 
-class Answers:
+class FunctionPolicy:
     """A policy whose action is a function of the instruction."""
 
     def __init__(self, act):
@@ -62,7 +62,7 @@ def sampler(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def start(tmp_path_factory, sampler):
-    """Train a checkpoint, hardly."""
+    """Train a checkpoint for two steps."""
     drawn = Samples.join(list(sampler.draw_many(range(6))))
     training = Training(TrainingPlan(steps=2, batch=4, samples=6),
                         tmp_path_factory.mktemp('start'), make_accelerator())
@@ -77,46 +77,46 @@ def run(start, out, plan=PLAN):
     return lines
 
 
-def test_the_expert_as_policy_succeeds_and_agrees_with_every_label(sampler):
+def test_rollouts_of_the_expert_succeed_and_have_labels_for_every_colour(sampler):
     expert = Expert(Robot.load())
 
     def act(task):
         return expert.act(task, sampler.world.situation())
     for index in (2, 5, 8, 14):
-        rollouts = RolloutWorker(sampler, Answers(act)).run(0, 1, index)
+        rollouts = RolloutWorker(sampler, FunctionPolicy(act)).run(0, 1, index)
         episode, = rollouts.episodes
         assert episode.succeeded and episode.task == ALL_TASKS[index % 12]
         samples = rollouts.samples
         assert rollouts.disturbed == [index >= 12] and len(samples.images) > 8
         assert samples.task[0] == index % 12
-        # Every colour in the scene has an action, every other has none.
-        there = ~np.isnan(samples.keypoints[:, :4, 0])
-        assert np.array_equal(~np.isnan(samples.actions[..., 0]), np.tile(there, 3))
+        # Every colour in the scene has an action, others have none.
+        is_present = ~np.isnan(samples.keypoints[:, :4, 0])
+        assert np.array_equal(~np.isnan(samples.actions[..., 0]), np.tile(is_present, 3))
 
 
-def test_a_policy_at_rest_ends_the_rollout_with_few_labels(sampler):
-    rollouts = RolloutWorker(sampler, Answers(lambda task: None)).run(0, 1, 0)
+def test_a_rollout_of_a_policy_at_rest_ends_early_with_few_samples(sampler):
+    rollouts = RolloutWorker(sampler, FunctionPolicy(lambda task: None)).run(0, 1, 0)
     assert rollouts.episodes[0].decided == ''
     assert sampler.world.time < 5
     assert len(set(map(bytes, rollouts.samples.images))) <= 2
 
 
-def test_rounds_are_a_function_of_their_plan_and_go_on(tmp_path, start):
+def test_interrupted_rounds_resume_to_the_same_weights(tmp_path, start):
     whole = run(start, tmp_path / 'whole')
     assert any('undisturbed reach' in line for line in whole)
-    again = tmp_path / 'again'
+    interrupted = tmp_path / 'again'
     with pytest.raises(KeyboardInterrupt):
         def interrupt(step, losses):
             raise KeyboardInterrupt
-        run_rounds(PLAN, start[0], again, start[1], 1, print, lambda training: interrupt,
+        run_rounds(PLAN, start[0], interrupted, start[1], 1, print, lambda training: interrupt,
                    make_accelerator())
-    run(start, again)
+    run(start, interrupted)
     weights = [(folder / 'model.safetensors').read_bytes()
-               for folder in (start[0], tmp_path / 'whole', again)]
+               for folder in (start[0], tmp_path / 'whole', interrupted)]
     assert weights[0] != weights[1] == weights[2]
-    assert not (again / 'training_state.pt').exists()
+    assert not (interrupted / 'training_state.pt').exists()
     with pytest.raises(TrainingError, match='another plan'):
-        run(start, again, replace(PLAN, episodes=3))
+        run(start, interrupted, replace(PLAN, episodes=3))
 
 
 def test_each_batch_holds_the_set_ratio_of_rollouts():
@@ -125,7 +125,7 @@ def test_each_batch_holds_the_set_ratio_of_rollouts():
     assert len(set(rows.tolist())) == 10 and (rows >= 50).sum() == 3
 
 
-def test_no_scene_of_the_training_can_be_evaluated():
+def test_training_seeds_are_distinct_and_none_is_an_evaluation_seed():
     seeds = {rollout_seed(seed, number, index) for seed in (0, 1) for number in (1, 2)
              for index in (0, 1)}
     seeds |= {demonstration_seed(seed, index) for seed in (0, 1) for index in (0, 1)}
@@ -147,41 +147,42 @@ def test_a_missing_option_is_named(capsys):
         'drawn samples), which the command line does not have; add them']
 
 
-@pytest.mark.parametrize('words, problem', [
+@pytest.mark.parametrize('arguments, problem', [
     (['--dagger', '1', '--dataset', 'd'],
      '--dataset and --dagger exclude one another; give one of them'),
     (['--start', 's', '--out', 'x', '--data', 'y'],
      '--start belongs to --dagger and --rl, neither of which was given; add one or leave --start '
      'out')])
-def test_options_that_do_not_fit_together_are_refused(words, problem, capsys):
-    assert main(words) == 2
+def test_options_that_exclude_each_other_are_refused(arguments, problem, capsys):
+    assert main(arguments) == 2
     assert capsys.readouterr().err.splitlines() == [f'vla_train: {problem}']
 
 
-@pytest.mark.parametrize('words, problem', [
+@pytest.mark.parametrize('arguments, problem', [
     (['--seed', '-1'], '--seed: got -1, it must be a whole number from 0 to 4294967295'),
     (['--batch', '0'], '--batch: got 0, it must be at least 1'),
     (['--lora-rank', '0'], '--lora-rank: got 0, it must be at least 1'),
     (['--learning-rate', 'nan'], '--learning-rate: got nan, it must be above 0'),
     (['--dagger', '-1'], '--dagger: got -1, it must be a number of rounds')])
-def test_invalid_numbers_for_a_training_are_refused(words, problem, capsys):
-    assert main(['--out', 'x', '--data', 'y', *words]) == 2
+def test_invalid_numbers_for_a_training_are_refused(arguments, problem, capsys):
+    assert main(['--out', 'x', '--data', 'y', *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'vla_train: {problem}')
 
 
-def test_an_unreadable_video_is_named_before_a_checkpoint_is_saved(tmp_path, capsys):
-    words = ['--data', str(tmp_path / 'data'), '--samples', '8', '--start', str(tmp_path / 'no')]
-    assert main(['--dagger', '1', '--out', str(tmp_path / 'out'), *words]) == 2
+def test_a_missing_start_checkpoint_is_named_before_a_folder_is_made(tmp_path, capsys):
+    arguments = ['--data', str(tmp_path / 'data'), '--samples', '8', '--start',
+                 str(tmp_path / 'no')]
+    assert main(['--dagger', '1', '--out', str(tmp_path / 'out'), *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'vla_train: checkpoint {tmp_path / "no"}: no such folder')
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+def test_a_data_folder_that_cannot_be_created_is_one_line(tmp_path, capsys):
     (tmp_path / 'file').touch()
-    words = ['--out', str(tmp_path / 'out'), '--samples', '8']
-    assert main(['--data', str(tmp_path / 'file' / 'in'), *words]) == 2
+    arguments = ['--out', str(tmp_path / 'out'), '--samples', '8']
+    assert main(['--data', str(tmp_path / 'file' / 'in'), *arguments]) == 2
     assert capsys.readouterr().err.splitlines() == [
         f'vla_train: {tmp_path / "file" / "in"}: Not a directory']
 

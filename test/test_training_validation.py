@@ -59,12 +59,12 @@ def base(golden_checkpoints):
 
 
 def curve_of(errors):
-    """Make a curve in which every second step was validated."""
+    """Return a curve in which every second step was validated."""
     return [row for error in errors
             for row in ({'action': 1.0}, {'action': 1.0, CRITERION: error})]
 
 
-def test_whole_episodes_are_held_out():
+def test_validation_holds_out_whole_episodes():
     split = split_episodes([3, 4, 5], 0.3, 0)
     assert sorted([*split.train, *split.validation]) == list(range(12))
     assert len(split.validation) in (3, 4, 5) and np.ptp(split.validation) < 5
@@ -76,7 +76,7 @@ def test_whole_episodes_are_held_out():
         split_episodes([3], 0.1, 0)
 
 
-def test_frames_that_are_not_used_are_in_no_part_of_the_split():
+def test_unused_frames_are_in_neither_part_of_the_split():
     used = np.array([True] * 3 + [False] * 4 + [True, False, True, True, True])
     split = split_episodes([3, 4, 5], 0.5, 0, used)
     assert sorted([*split.train, *split.validation]) == np.flatnonzero(used).tolist()
@@ -85,19 +85,19 @@ def test_frames_that_are_not_used_are_in_no_part_of_the_split():
         split_episodes([3, 4, 5], 0.5, 0, np.arange(12) < 3)
 
 
-def test_errors_are_those_of_action_tokens_only():
+def test_validation_errors_count_action_tokens_only():
     tokenizer = ActionTokenizer(1000, 256)
     actions = np.array([-0.5, 0.0, 0.5])
-    right = np.array([*tokenizer.encode(actions), 2])
-    predicted = right.copy()
+    correct = np.array([*tokenizer.encode(actions), 2])
+    predicted = correct.copy()
     predicted[0], predicted[3] = tokenizer.encode([0.5])[0], 7
     logits = torch.nn.functional.one_hot(torch.tensor(predicted), 1064).float()
-    errors = sum_errors(logits, torch.tensor(right), tokenizer)
+    errors = sum_errors(logits, torch.tensor(correct), tokenizer)
     assert errors['count'] == 3 and errors['accuracy'] == 2
     assert errors['l1'] == pytest.approx(1.0, abs=0.01)
 
 
-def test_training_stops_when_validation_stops_to_improve():
+def test_a_validation_without_improvement_for_the_patience_is_stalled():
     curve = curve_of([0.5, 0.3, 0.4, 0.35])
     assert best_step(curve) == 4 and best_step(curve[:1]) is None
     assert is_stalled(curve, 2) and not is_stalled(curve, 3)
@@ -105,7 +105,8 @@ def test_training_stops_when_validation_stops_to_improve():
         FineTuningPlan(patience=2)
 
 
-def test_an_early_stop_ends_the_training_and_keeps_the_best(base, dataset, tmp_path, monkeypatch):
+def test_early_stopping_ends_the_training_and_keeps_the_best_adapter(
+        base, dataset, tmp_path, monkeypatch):
     errors = iter([0.5, 0.3, 0.4, 0.6, 0.7])
     monkeypatch.setattr(FineTuning, 'validate', lambda self: {CRITERION: next(errors)})
     tuning = FineTuning(replace(PLAN, steps=20, patience=2), base, dataset, tmp_path,
@@ -121,9 +122,9 @@ def test_an_early_stop_ends_the_training_and_keeps_the_best(base, dataset, tmp_p
     assert all(torch.equal(best[name], tensor) for name, tensor in written[0].items())
 
 
-def test_only_the_adapter_is_trained_and_held_out_frames_are_not_seen(base, dataset, tmp_path):
+def test_only_the_adapter_is_trained_and_held_out_frames_are_not_read(base, dataset, tmp_path):
     class Rows:
-        """The dataset; notes which frames are read."""
+        """The dataset, which keeps the indices of the frames that are read."""
 
         def __init__(self):
             self.read = []
@@ -180,7 +181,7 @@ def test_gradient_checkpointing_gives_the_same_losses(base, dataset, tmp_path):
     assert curves[0] == pytest.approx(curves[1], rel=1e-4)
 
 
-def test_augmentation_crops_and_changes_colours():
+def test_augmentation_crops_and_changes_colours_by_its_seed():
     image = np.zeros((100, 100, 3), np.uint8)
     image[:, 50:] = (200, 100, 50)
     shown = [augment(image, np.random.default_rng(seed)) for seed in (0, 0, 1)]
@@ -210,10 +211,10 @@ def test_a_merged_checkpoint_gives_the_actions_of_adapter_and_base(base, dataset
                 'unnorm_key': 'three_episodes'}
     seen = Observation((dataset[0].image,), 'wave')
     merged = load_policy(PolicyConfig(str(tmp_path / 'merged'), **settings)).infer(seen)
-    beside = load_policy(PolicyConfig(folder, adapters={'a': str(tmp_path / 'adapter')},
+    unmerged = load_policy(PolicyConfig(folder, adapters={'a': str(tmp_path / 'adapter')},
                                       **settings)).infer(seen)
-    assert merged.token_ids == beside.token_ids
-    assert np.array_equal(merged.actions, beside.actions)
+    assert merged.token_ids == unmerged.token_ids
+    assert np.array_equal(merged.actions, unmerged.actions)
     config = json.loads((tmp_path / 'merged' / 'config.json').read_text())
     assert set(base.norm_stats) < set(config['norm_stats'])
     capsys.readouterr()

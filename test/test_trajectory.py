@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Plans at the edge of what is allowed: whatever is asked for, none leads beyond it."""
+"""Trajectories stay within the limits for targets at and beyond them."""
 
 import arms
 import numpy as np
@@ -14,8 +14,8 @@ LIMITS = arms.six_axis_arm().limits
 TICK = 0.01
 
 
-def wander(seed):
-    """Rush from limit to limit, change one's mind and brake; give positions, float64 (K, N)."""
+def random_positions(seed):
+    """Move between limits, change the target and brake; return positions, float64 (K, N)."""
     random = np.random.default_rng(seed)
     trajectory = BoundedTrajectory(LIMITS, 6, random.uniform(LIMITS.lower, LIMITS.upper), 0.0)
     now, positions = 0.0, []
@@ -35,9 +35,9 @@ def wander(seed):
     return np.array(positions)
 
 
-def test_no_sequence_of_actions_exceeds_a_limit():
+def test_random_targets_and_braking_stay_within_every_limit():
     for seed in range(300):
-        positions = wander(seed)
+        positions = random_positions(seed)
         assert (positions >= LIMITS.lower).all() and (positions <= LIMITS.upper).all()
         for bound in (LIMITS.velocity, LIMITS.acceleration, LIMITS.jerk):
             positions = np.diff(positions, axis=0) / TICK
@@ -53,8 +53,8 @@ def test_a_plan_arrives_at_its_planned_time():
     assert trajectory.state(2.01)[0] == pytest.approx(start + 0.03)
 
 
-def test_joints_that_have_arrived_stay_however_often_they_are_sent_there():
-    """Rounding leaves 1e-12 rad to go, for which ruckig plans a way to and fro."""
+def test_joints_at_their_target_do_not_move_when_it_is_repeated():
+    """Rounding leaves a distance of 1e-12 rad, for which ruckig plans a motion back and forth."""
     for seed in range(5):
         target = np.random.default_rng(seed).uniform(0.0, 0.04, len(LIMITS.names))
         trajectory = BoundedTrajectory(LIMITS, 6, np.zeros(len(target)), 0.0)
@@ -67,12 +67,12 @@ def test_joints_that_have_arrived_stay_however_often_they_are_sent_there():
         assert max(deviations[300:]) < 1e-6, f'seed {seed}'
 
 
-def test_braking_ends_at_rest_soon():
+def test_braking_comes_to_rest_within_the_time_of_the_limits():
     trajectory = BoundedTrajectory(LIMITS, 6, np.zeros(7), 0.0)
     trajectory.head_for(np.full(7, 0.04), 0.0, 0.0)
     trajectory.brake(0.1)
     speeds = np.abs(trajectory.state(0.1)[1])
-    # From a speed v, jerk j and an acceleration that is at first the wrong way.
+    # From a speed v with jerk j, and an acceleration that has the wrong sign at first.
     slowest = 4.0 * np.sqrt(speeds.max() / LIMITS.jerk.min()) + 0.2
     assert not trajectory.is_moving(0.1 + slowest)
     position, velocity, acceleration = trajectory.state(0.1 + slowest)
@@ -80,7 +80,7 @@ def test_braking_ends_at_rest_soon():
     assert (position < 0.04).any()
 
 
-def test_a_plan_that_leads_beyond_a_limit_is_not_adopted():
+def test_a_target_beyond_a_limit_leaves_the_plan_unchanged():
     trajectory = BoundedTrajectory(LIMITS, 6, np.zeros(7), 0.0)
     trajectory.head_for(LIMITS.upper, 0.0, 0.0)
     before = trajectory.destination

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Each transform against the official numbers, and the wrapper that applies them."""
+"""Image and action transforms give the official values, and the wrapper applies them."""
 
 import hashlib
 
@@ -30,36 +30,36 @@ CROPS = GOLDENS['libero_preprocessing']['center_crop_0.9_to_224']
 RESIZES = GOLDENS['libero_preprocessing']['libero_jpeg_lanczos3_to_224']
 
 
-def of(row):
+def image_id(row):
     return f'{row["image"]["kind"]}-{row["image"]["width"]}x{row["image"]["height"]}'
 
 
-@pytest.mark.parametrize('row', CROPS, ids=of)
+@pytest.mark.parametrize('row', CROPS, ids=image_id)
 def test_center_crop_equals_the_official_one_bit_for_bit(row):
     out = CenterCrop()(rgb(row['image']))
     assert list(out.shape) == row['output']['shape']
     assert hashlib.sha256(out.tobytes()).hexdigest() == row['output']['sha256']
 
 
-@pytest.mark.parametrize('row', RESIZES, ids=of)
-def test_lanczos_is_the_official_one_up_to_ties(row):
+@pytest.mark.parametrize('row', RESIZES, ids=image_id)
+def test_lanczos_resizing_equals_the_official_one_up_to_ties(row):
     expected = row['output_without_jpeg_roundtrip']
     out = resize_lanczos3(rgb(row['image']), 224)
     assert out.ravel()[expected['at']].tolist() == expected['values']
-    # The gradient's exact halves: in 1.6 % of its values TensorFlow's sum falls on the other side.
+    # Of exact halves in the gradient, TensorFlow rounds 1.6 % of all values to the other side.
     assert abs(int(out.sum(dtype=int)) - expected['sum']) <= 0.02 * out.size
 
 
-@pytest.mark.parametrize('row', RESIZES, ids=of)
-def test_libero_resize_differs_only_by_the_jpeg_decoder(row):
+@pytest.mark.parametrize('row', RESIZES, ids=image_id)
+def test_libero_resize_differs_from_the_official_one_only_by_the_jpeg_decoder(row):
     out = LiberoResize()(rgb(row['image']))
-    apart = out.ravel()[row['output']['at']].astype(int) - row['output']['values']
-    assert np.abs(apart).max() <= 5
+    difference = out.ravel()[row['output']['at']].astype(int) - row['output']['values']
+    assert np.abs(difference).max() <= 5
     # TensorFlow's fast inverse DCT is 0.8 grey levels darker on average.
     assert 0.7 < (int(out.sum(dtype=int)) - row['output']['sum']) / out.size < 0.9
 
 
-def test_rotation_turns_rows_and_columns_and_copies_nothing():
+def test_rotation_by_180_degrees_is_a_view():
     image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     turned = Rotate180()(image)
     assert turned[0, 0].tolist() == image[1, 3].tolist()
@@ -67,7 +67,7 @@ def test_rotation_turns_rows_and_columns_and_copies_nothing():
 
 
 @pytest.mark.parametrize('row', GOLDENS['gripper'], ids=lambda row: str(row['in']))
-def test_grippers_are_the_official_ones(row):
+def test_gripper_transforms_equal_the_official_ones(row):
     value = GripperToSigned()(np.float64(row['in']))
     assert value == row['normalized']
     value = GripperBinarize()(value)
@@ -75,7 +75,7 @@ def test_grippers_are_the_official_ones(row):
     assert GripperInvert()(value) == row['inverted']
 
 
-def test_a_description_follows_its_gripper():
+def test_the_description_of_a_dataset_follows_its_gripper_transforms():
     libero = find_dataset('libero_goal')
     (after,) = transform_description(libero, libero.action_transforms).grippers
     assert (after.open, after.closed) == (-1.0, 1.0)
@@ -83,7 +83,7 @@ def test_a_description_follows_its_gripper():
 
 
 class Echo:
-    """Answers every observation with the same chunk and keeps what it saw."""
+    """Predicts the same chunk for every observation, and keeps the observation."""
 
     spec = None
 
@@ -93,10 +93,10 @@ class Echo:
         return ActionChunk(actions, actions, (), (), np.empty(0), '', (), {})
 
     def reset(self):
-        self.forgotten = True
+        self.was_reset = True
 
 
-def test_the_wrapper_transforms_images_and_grippers_only():
+def test_the_wrapper_transforms_images_and_grippers_and_forwards_reset():
     echo = Echo()
     policy = TransformedPolicy(echo, ['rotate_180', 'center_crop'], ['gripper_to_signed'])
     image = rgb(CROPS[0]['image'])
@@ -105,7 +105,7 @@ def test_the_wrapper_transforms_images_and_grippers_only():
     np.testing.assert_allclose(chunk.actions[:, 6], 0.4)
     assert np.array_equal(chunk.actions[:, :6], chunk.normalized[:, :6])
     policy.reset()
-    assert echo.forgotten
+    assert echo.was_reset
 
 
 def test_several_grippers_are_transformed_in_place():
@@ -121,7 +121,7 @@ def test_an_image_without_pixels_is_named():
             Observation((np.empty((0, 4, 3), np.uint8),), 'stop'))
 
 
-def test_names_are_checked_before_anything_is_loaded():
+def test_invalid_transforms_are_refused_before_loading():
     with pytest.raises(ParameterError, match='rotate_180, center_crop, libero_resize'):
         PolicyConfig('x', image_transforms=('flip',))
     with pytest.raises(ParameterError, match='without repetitions'):

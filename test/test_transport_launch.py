@@ -23,7 +23,7 @@ from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import RegisterEventHandler  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
-from launch_harness import Afterwards  # noqa: E402
+from launch_harness import RestoresEnvironment  # noqa: E402
 import launch_testing  # noqa: E402
 from launch_testing.actions import ReadyToTest  # noqa: E402
 from launch_testing.asserts import assertExitCodes  # noqa: E402
@@ -35,18 +35,18 @@ DEADLINE = 60.0
 DOMAIN = str(next_domain())
 LAUNCH_FILE = Path(__file__).parents[1] / 'launch' / 'transport.launch.py'
 PLANNED = ('RMW_IMPLEMENTATION', 'FASTDDS_DEFAULT_PROFILES_FILE', 'CYCLONEDDS_URI')
-LEFT_OUT = {
+IS_UNAVAILABLE = {
     'cyclonedds': not os.environ.get('AMENT_PREFIX_PATH') or subprocess.run(
         [sys.executable, '-c', 'import rclpy; rclpy.get_rmw_implementation_identifier()'],
         env={**os.environ, 'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp'}).returncode != 0,
     'iceoryx': shutil.which('iox-roudi') is None,
 }
-HERE = [name for name in TRANSPORTS if not LEFT_OUT.get(name)
-        and (name == 'fastrtps' or not LEFT_OUT['cyclonedds'])]
+AVAILABLE = [name for name in TRANSPORTS if not IS_UNAVAILABLE.get(name)
+        and (name == 'fastrtps' or not IS_UNAVAILABLE['cyclonedds'])]
 
 
-#: Sends from a process to another, in the environment that launch gives it. Stays until it is
-#: asked to end: a launch in which nothing runs any more ends by itself.
+#: Measures a stream in the environment of the launch. It runs until a signal, as a launch without
+#: running processes ends.
 PAIR = """
 import json, os, signal
 from vla_ros.bench.transport import measure
@@ -58,9 +58,9 @@ signal.sigwait([signal.SIGINT])
 
 
 @pytest.mark.launch_test
-@launch_testing.parametrize('transport', HERE)
+@launch_testing.parametrize('transport', AVAILABLE)
 def generate_test_description(transport):
-    """Give a launch file that includes the transport and waits for it."""
+    """Return a launch description that includes the transport and waits for it."""
     pair = ExecuteProcess(cmd=[sys.executable, '-c', PAIR], name='pair')
     return LaunchDescription([
         SetEnvironmentVariable('ROS_DOMAIN_ID', DOMAIN),
@@ -86,13 +86,13 @@ class TestImages(unittest.TestCase):
         self.assertGreaterEqual(result['received'], 24)
         self.assertEqual(transport_in_use(result['environment']),
                          'fastrtps' if transport == 'fastrtps' else 'cyclonedds')
-        # Only RouDi's configuration says that it is iceoryx.
+        # iceoryx is recognised only by RouDi's configuration.
         self.assertEqual('iceoryx' in result['environment']['CYCLONEDDS_URI'],
                          transport == 'iceoryx')
 
 
 @launch_testing.post_shutdown_test()
-class TestEnd(Afterwards, unittest.TestCase):
+class TestEnd(RestoresEnvironment, unittest.TestCase):
     """After it was asked to end."""
 
     def test_all_processes_ended_with_status_0(self, proc_info):

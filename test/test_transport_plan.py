@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a transport is planned to need, on each distribution and with what the user has set."""
+"""Plans of transports for each distribution and with variables of the user."""
 
 from pathlib import Path
 import re
@@ -41,14 +41,14 @@ def plan(transport, distribution='kilted', frame=LARGEST, roudi='auto', **enviro
 
 
 def check(plan, kind):
-    """Give the only check of a kind."""
+    """Return the only check of a kind."""
     (found,) = [one for one in plan.checks if isinstance(one, kind)]
     return found
 
 
 @pytest.mark.parametrize('distribution, variable', [
     ('humble', OLD), ('jazzy', OLD), ('kilted', NEW), ('lyrical', NEW)])
-def test_fastrtps(distribution, variable):
+def test_the_plan_for_fast_dds_has_a_profile_and_checks(distribution, variable):
     made = plan('fastrtps', distribution)
     profile = '/home/u/.ros/vla_ros/fastdds_67108864.xml'
     assert made.environment == {'RMW_IMPLEMENTATION': 'rmw_fastrtps_cpp', variable: profile,
@@ -60,7 +60,7 @@ def test_fastrtps(distribution, variable):
 
 
 @pytest.mark.parametrize('distribution', DISTRIBUTIONS)
-def test_cyclonedds(distribution):
+def test_the_plan_for_cyclonedds_has_a_configuration_and_checks(distribution):
     made = plan('cyclonedds', distribution)
     (file,) = made.files
     assert made.environment == {'RMW_IMPLEMENTATION': 'rmw_cyclonedds_cpp',
@@ -76,7 +76,7 @@ def test_cyclonedds(distribution):
 @pytest.mark.parametrize('distribution, element', [
     ('humble', 'SharedMemory'), ('jazzy', 'SharedMemory'), ('kilted', 'SharedMemory'),
     ('lyrical', 'PubSubMessageExchange')])
-def test_iceoryx(distribution, element):
+def test_the_plan_for_iceoryx_has_roudi_pools_and_a_loop_back(distribution, element):
     made = plan('iceoryx', distribution)
     configuration, pools = made.files
     assert made.environment['RMW_IMPLEMENTATION'] == 'rmw_cyclonedds_cpp'
@@ -102,7 +102,7 @@ def test_all_buffers_have_room_for_the_frame(width, height, pixel_bytes):
     assert all(size % 32 == 0 for size in pools)
 
 
-def test_the_profile_in_config_is_the_one_for_the_default_frame():
+def test_the_shipped_profile_is_that_of_the_default_frame_size():
     def elements(tree):
         return [(element.tag.split('}')[-1], (element.text or '').strip())
                 for element in tree.iter()]
@@ -120,11 +120,11 @@ def test_variables_of_the_user_take_precedence(transport):
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)
-def test_variables_of_the_plan_are_not_taken_for_the_users(transport):
+def test_variables_of_an_earlier_plan_do_not_count_as_the_users(transport):
     made = plan(transport, frame=VGA)
-    again = plan(transport, frame=VGA, **made.environment)
-    assert not again.environment and not again.warnings
-    assert again.files == made.files and again.checks == made.checks
+    repeated = plan(transport, frame=VGA, **made.environment)
+    assert not repeated.environment and not repeated.warnings
+    assert repeated.files == made.files and repeated.checks == made.checks
 
 
 def test_an_empty_variable_counts_as_unset():
@@ -138,7 +138,7 @@ def test_a_profile_of_the_user_is_checked():
     assert OLD in made.environment and NEW in made.warnings[0]
 
 
-def test_a_configuration_of_the_user_must_turn_shared_memory_on():
+def test_a_configuration_of_the_user_must_enable_shared_memory():
     with pytest.raises(UnsupportedError, match='no <SharedMemory>.*unset CYCLONEDDS_URI'):
         plan('iceoryx', CYCLONEDDS_URI='<CycloneDDS><Domain/></CycloneDDS>')
     with pytest.raises(UnsupportedError, match='no <PubSubMessageExchange>'):
@@ -147,16 +147,16 @@ def test_a_configuration_of_the_user_must_turn_shared_memory_on():
     assert check(made, ConfigurationCheck) == ConfigurationCheck(Path('/own.xml'), 'SharedMemory')
 
 
-@pytest.mark.parametrize('transport, rmw, way_out', [
+@pytest.mark.parametrize('transport, rmw, remedy', [
     ('fastrtps', 'rmw_cyclonedds_cpp', 'transport:=cyclonedds'),
     ('iceoryx', 'rmw_fastrtps_cpp', 'transport:=fastrtps'),
     ('cyclonedds', 'rmw_zenoh_cpp', 'unset RMW_IMPLEMENTATION$')])
-def test_another_middleware_in_the_environment_is_refused(transport, rmw, way_out):
-    with pytest.raises(UnsupportedError, match=f'sets {rmw}; .*{way_out}'):
+def test_another_middleware_in_the_environment_is_refused(transport, rmw, remedy):
+    with pytest.raises(UnsupportedError, match=f'sets {rmw}; .*{remedy}'):
         plan(transport, RMW_IMPLEMENTATION=rmw)
 
 
-def test_the_dynamic_variant_of_fast_dds_is_left_alone():
+def test_the_dynamic_variant_of_fast_dds_is_kept():
     made = plan('fastrtps', RMW_IMPLEMENTATION='rmw_fastrtps_dynamic_cpp')
     assert 'RMW_IMPLEMENTATION' not in made.environment
 
@@ -164,13 +164,13 @@ def test_the_dynamic_variant_of_fast_dds_is_left_alone():
 @pytest.mark.parametrize('arguments', [
     {'transport': 'zenoh'}, {'transport': 'iceoryx', 'distribution': 'foxy'},
     {'transport': 'iceoryx', 'roudi': 'maybe'}])
-def test_unknown_names_are_refused(arguments):
+def test_an_unknown_transport_distribution_or_mode_is_refused(arguments):
     with pytest.raises(ParameterError, match='it must be one of'):
         plan(**arguments)
 
 
 @pytest.mark.parametrize('text', ['', '640', '640*480', '0x480', '640x480x9', 'x', '640x480 '])
-def test_invalid_frames_are_refused(text):
+def test_an_invalid_frame_size_is_refused(text):
     with pytest.raises(ParameterError, match='WIDTHxHEIGHT'):
         FrameSize.parse(text)
 
@@ -185,5 +185,5 @@ def test_settings_without_effect_are_reported():
 @pytest.mark.parametrize('rmw, transport', [
     ('', 'fastrtps'), ('rmw_fastrtps_cpp', 'fastrtps'), ('rmw_cyclonedds_cpp', 'cyclonedds'),
     ('rmw_zenoh_cpp', '')])
-def test_the_environment_says_which_transport_is_meant(rmw, transport):
+def test_the_transport_in_use_follows_from_rmw_implementation(rmw, transport):
     assert transport_in_use({'RMW_IMPLEMENTATION': rmw}) == transport

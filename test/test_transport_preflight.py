@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A transport that will not work says so, in one line and within five seconds."""
+"""A transport that will not work is reported in one line within five seconds."""
 
 from dataclasses import replace
 import fcntl
@@ -26,7 +26,7 @@ from vla_ros.transport.plan import SharedMemoryCheck
 from vla_ros.transport.planner import make_plan
 from vla_ros.transport.preflight import prepare
 
-#: The time that it is given is below five seconds; what it started ends after that.
+#: The pre-flight takes less than five seconds; processes that it started end after that.
 LIMIT = 15.0
 assert preflight._TIME_LIMIT < 5.0
 VGA = FrameSize(640, 480)
@@ -34,7 +34,7 @@ VGA = FrameSize(640, 480)
 
 @pytest.fixture
 def fake_roudi(tmp_path, monkeypatch):
-    """Put a daemon on the PATH that does as it is told."""
+    """Return a function that puts a RouDi with this script on the PATH."""
     def make(script):
         program = tmp_path / 'bin' / 'iox-roudi'
         program.parent.mkdir(exist_ok=True)
@@ -46,7 +46,7 @@ def fake_roudi(tmp_path, monkeypatch):
 
 @pytest.fixture
 def plan(tmp_path):
-    """Plan iceoryx with a lock of the test's own, without the loop-back that needs CycloneDDS."""
+    """Return a function that plans iceoryx with a lock of the test and without a loop-back."""
     def make(mode='auto', memory=0):
         made = make_plan('kilted', 'iceoryx', {'ROS_HOME': str(tmp_path)}, VGA, mode)
         process = replace(made.processes[0], lock=tmp_path / 'roudi.lock', memory=memory)
@@ -63,7 +63,7 @@ def locked(tmp_path):
 
 
 def failure(plan, environment=None):
-    """Give the sentence with which a pre-flight ends, which it must in time."""
+    """Return the error of a pre-flight, which must end in time."""
     start = time.monotonic()
     with pytest.raises(UnsupportedError) as caught:
         prepare(plan, os.environ if environment is None else environment, print)
@@ -72,20 +72,20 @@ def failure(plan, environment=None):
     return str(caught.value)
 
 
-def test_roudi_is_not_installed(plan):
-    sentence = failure(plan(), {'PATH': '/nowhere'})
-    assert 'iox-roudi is not on the PATH' in sentence
-    assert 'apt install ros-kilted-iceoryx-posh' in sentence
+def test_a_missing_roudi_is_reported_with_its_package(plan):
+    error = failure(plan(), {'PATH': '/nowhere'})
+    assert 'iox-roudi is not on the PATH' in error
+    assert 'apt install ros-kilted-iceoryx-posh' in error
 
 
-def test_roudi_should_run_but_does_not(plan):
+def test_a_roudi_that_should_run_but_does_not_is_reported(plan):
     assert 'none is running; start it by hand: iox-roudi -c' in failure(plan('running'))
 
 
-def test_another_roudi_is_running(plan, locked):
-    sentence = failure(plan('start'))
-    assert f'another one is running (process {os.getpid()})' in sentence
-    assert 'roudi:=running' in sentence
+def test_another_running_roudi_is_reported(plan, locked):
+    error = failure(plan('start'))
+    assert f'another one is running (process {os.getpid()})' in error
+    assert 'roudi:=running' in error
 
 
 @pytest.mark.parametrize('mode', ['auto', 'running'])
@@ -93,24 +93,24 @@ def test_a_running_roudi_is_used(plan, locked, mode):
     assert prepare(plan(mode), {'PATH': '/nowhere'}, print) is None
 
 
-def test_roudi_never_gets_ready(plan, fake_roudi):
+def test_a_roudi_that_never_becomes_ready_is_reported(plan, fake_roudi):
     fake_roudi('echo reserving; exec sleep 60')
     assert 'not ready after 3.8 s: reserving' in failure(plan())
 
 
-def test_roudi_ends_at_once(plan, fake_roudi):
+def test_a_roudi_that_ends_at_once_is_reported(plan, fake_roudi):
     fake_roudi('echo "no permission"; exit 7')
     assert 'ended with status 7: no permission' in failure(plan())
 
 
-def test_another_processs_roudi_was_faster(plan, fake_roudi, tmp_path):
-    # It takes the lock and leaves it to a process that stays, as the other one's RouDi would.
+def test_a_roudi_that_another_process_started_first_is_used(plan, fake_roudi, tmp_path):
+    # It leaves the lock to a process that keeps running, like the RouDi of another process.
     fake_roudi(f'exec 9> {tmp_path}/roudi.lock; flock 9; sleep 3 > /dev/null 2>&1 & exit 1')
     assert shutil.which('flock'), 'flock is part of util-linux'
     assert prepare(plan(), os.environ, print) is None
 
 
-def test_roudi_is_started_and_stopped(plan, fake_roudi):
+def test_roudi_is_started_with_its_pools_and_stopped(plan, fake_roudi):
     fake_roudi('cat "$2"; echo RouDi is ready for clients; exec sleep 60')
     made = plan()
     daemon = prepare(made, os.environ, print)
@@ -122,10 +122,10 @@ def test_roudi_is_started_and_stopped(plan, fake_roudi):
     assert made.files[1].path.read_text() == made.files[1].text
 
 
-def test_the_pools_do_not_fit(plan, fake_roudi):
+def test_pools_that_do_not_fit_into_shared_memory_are_reported(plan, fake_roudi):
     fake_roudi('exit 0')
-    sentence = failure(plan(memory=2 ** 60))
-    assert '/dev/shm' in sentence and '--shm-size=1g' in sentence
+    error = failure(plan(memory=2 ** 60))
+    assert '/dev/shm' in error and '--shm-size=1g' in error
 
 
 def test_an_rclpy_that_ignores_rmw_implementation_is_reported():
@@ -136,20 +136,20 @@ def test_an_rclpy_that_ignores_rmw_implementation_is_reported():
         make_check(MiddlewareCheck(('rmw_other_cpp',), 'ros-other'), os.environ)
 
 
-def test_too_small_a_shared_memory_is_reported_before_fast_dds_falls_back():
+def test_shared_memory_too_small_for_fast_dds_is_reported():
     problem = make_check(SharedMemoryCheck(2 ** 60, 'the segments'), {})
     assert 'the segments need 1099511627776 MiB' in problem and '--shm-size=1g' in problem
     assert make_check(SharedMemoryCheck(1, 'nobody'), {}) == ''
 
 
-def test_the_warning_about_a_small_receive_buffer_names_the_command_to_enlarge_it():
+def test_a_small_receive_buffer_is_reported_with_the_command_to_enlarge_it():
     granted = int(Path('/proc/sys/net/core/rmem_max').read_text())
     assert make_check(ReceiveBufferCheck(granted, VGA), {}) == ''
     problem = make_check(ReceiveBufferCheck(granted + 1, VGA), {})
     assert 'frames of 640x480' in problem and 'sudo sysctl -w net.core.rmem_max=' in problem
 
 
-def test_a_profile_of_the_user_is_read(tmp_path):
+def test_the_segment_size_in_a_profile_of_the_user_is_checked(tmp_path):
     profile = tmp_path / 'own.xml'
     with pytest.raises(UnsupportedError, match='own.xml: it cannot be read'):
         make_check(ProfileCheck(profile, 1000), {})
@@ -179,7 +179,7 @@ def test_the_printed_environment_can_be_evaluated(tmp_path, transport):
     assert ('fastrtps' in shell.stdout.split()[-1]) == (transport == 'fastrtps')
 
 
-def test_a_wrong_value_is_one_line_and_status_2():
+def test_an_invalid_frame_size_is_one_line_and_status_2():
     done = run_tool('--print-env', 'fastrtps', '--frame', 'big')
     assert (done.returncode, done.stdout, done.stderr.count('\n')) == (2, '', 1)
     assert 'WIDTHxHEIGHT' in done.stderr

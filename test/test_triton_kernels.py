@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The fused kernels, under Triton's interpreter on the CPU, and where there is no Triton."""
+"""The fused kernels under Triton's interpreter on the CPU, compiled, and without Triton."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ pytest.importorskip('transformers')
 CHECKS = Path(__file__).parent / 'interpreted_kernels.py'
 
 
-def test_the_kernels_compute_what_pytorch_computes():
+def test_interpreted_kernels_compute_what_pytorch_computes():
     pytest.importorskip('triton', reason='Triton comes with PyTorch for CUDA')
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', str(CHECKS)],
@@ -70,19 +70,19 @@ def test_every_kernel_compiles_for_a_hopper_gpu(kernel, arguments, monkeypatch, 
                    for name in names},
         constexprs={(names.index(name),): value for name, value in arguments.items()
                     if not isinstance(value, str)},
-        # As a launch says of tensors, and of sizes that 16 divides.
+        # The attributes of a launch for tensors and for sizes divisible by 16.
         attrs={(number,): [['tt.divisibility', 16]] for number, name in enumerate(names)
                if str(arguments[name]).startswith(('*', 'i32'))})
     compiled = triton.compile(source, target=GPUTarget('cuda', 90, 32))
     ptx = compiled.asm['ptx']
     assert '.target sm_90' in ptx and compiled.asm['cubin']
-    # 16 bytes at a time, or the memory is not read at its speed.
+    # Loads of 16 bytes are needed for the full memory bandwidth.
     assert kernel == '_rotate_store' or 'ld.global.v4' in ptx or '.v4.b32' in ptx
     if arguments.get('SPLITS', 1) > 1:
         assert 'atom.global.gpu.acq_rel.add' in ptx or 'atom.acq_rel.gpu.global.add' in ptx
 
 
-def test_plain_operations_are_the_default():
+def test_a_network_has_plain_operations_by_default():
     from test_engine import random_network
     from vla_ros.model.layer_operations import PlainOperations
     network = random_network(0)
@@ -91,7 +91,7 @@ def test_plain_operations_are_the_default():
     assert type(network.language_model.layers[0].mlp.operations) is PlainOperations
 
 
-def test_compiled_layers_have_the_tokens_of_plain_ones():
+def test_compiled_layers_give_the_tokens_of_plain_ones():
     from test_engine import cases
     from test_engine import COUNT
     from test_engine import random_network
@@ -99,7 +99,7 @@ def test_compiled_layers_have_the_tokens_of_plain_ones():
     from vla_ros.model.fused import compile_layers
     network = random_network(0)
     drawn = cases(network, 10)
-    compile_layers(network, backend='eager')  # traced as for any backend, then run as it is
+    compile_layers(network, backend='eager')  # traced as for any backend, then run eagerly
     engine = Engine(network, 64, COUNT)
     for case in drawn[:3]:
         assert case.run(engine).token_ids == case.tokens

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Prefetched frames: the right bits, whatever the camera sends meanwhile."""
+"""Prefetched frames keep their bits while the camera sends others."""
 
 import threading
 
@@ -34,9 +34,9 @@ def pixels():
 
 @pytest.fixture
 def load(pixels):
-    """Give a loader that has seen a frame of the usual size."""
+    """Return a loader that has loaded a frame of the usual size."""
     loader = DevicePixels(PROCESSOR, pixels)
-    assert loader.prefetch(noise(0)) is None, 'the first frame of a size has to wait'
+    assert loader.prefetch(noise(0)) is None, 'the first frame of a size is not prefetched'
     loader(noise(0), HostTimings())
     return loader
 
@@ -49,14 +49,14 @@ def test_a_prefetched_frame_is_not_read_again(load, pixels):
     assert np.array_equal(pixels[0].numpy(), expected)
 
 
-def test_a_frame_that_lost_its_slot_is_uploaded_again(load, pixels):
+def test_a_frame_whose_slot_was_reused_is_uploaded_again(load, pixels):
     prefetched = [load.prefetch(noise(seed)) for seed in range(1, 6)]
     for seed in (5, 1, 4, 2):
         load(noise(seed), HostTimings(), prefetched[seed - 1])
         assert np.array_equal(pixels[0].numpy(), PROCESSOR(noise(seed))), seed
 
 
-def test_a_frame_of_another_size_is_uploaded_with_its_inference(load, pixels):
+def test_a_frame_of_another_size_is_uploaded_during_its_inference(load, pixels):
     other = noise(2, (40, 50, 3))
     assert load.prefetch(other) is None
     prefetched = load.prefetch(noise(1))
@@ -68,7 +68,7 @@ def test_a_frame_of_another_size_is_uploaded_with_its_inference(load, pixels):
         assert np.array_equal(pixels[0].numpy(), PROCESSOR(frame))
 
 
-def test_a_frame_in_inference_stays_while_a_camera_sends_others():
+def test_the_slot_of_a_frame_in_inference_is_not_overwritten():
     uploads = Uploads((64, 64, 3), CPU)
     newest = {}
     ending = threading.Event()

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""What a user has in a folder is neither overwritten nor deleted by what is written there."""
+"""Files of the user are neither overwritten nor deleted."""
 
 import os
 
@@ -15,7 +15,7 @@ from vla_ros.demo.report import write_report
 from vla_ros.transport.orphans import remove_orphans
 
 
-def test_the_demo_overwrites_its_own_files_only(tmp_path):
+def test_the_demo_overwrites_only_its_own_files(tmp_path):
     report, mcap = tmp_path / 'report.html', tmp_path / 'episode.mcap'
     check_own(report, REPORT_MARK)
     report.write_text('<html><title>my thesis</title></html>', encoding='utf-8')
@@ -43,7 +43,7 @@ def test_the_demo_recognises_its_own_recording(tmp_path):
     check_own(tmp_path / 'episode.mcap', MCAP_MARK)
 
 
-def test_demonstrations_are_recorded_into_an_empty_folder_only(tmp_path, capsys):
+def test_demonstrations_are_recorded_only_into_an_empty_folder(tmp_path, capsys):
     pytest.importorskip('pyarrow', reason='pyarrow is not installed')
     pytest.importorskip('mujoco', reason='mujoco is not installed')
     pytest.importorskip('torch', reason='torch is not installed')
@@ -69,7 +69,7 @@ def test_a_training_does_not_overwrite_another_checkpoint(tmp_path):
     check_folder(tmp_path)
 
 
-def test_shared_memory_that_is_named_alike_is_left_alone(tmp_path):
+def test_shared_memory_with_similar_names_is_not_removed(tmp_path):
     for name in ('fastdds_my_calibration_el', 'fastdds_my_calibration',
                  'fastdds_0123456789ABCDEF_el'):
         (tmp_path / name).write_bytes(b'mine')
@@ -78,7 +78,7 @@ def test_shared_memory_that_is_named_alike_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-def test_packaging_the_checkpoint_overwrites_no_other_folder(tmp_path):
+def test_shipping_a_checkpoint_overwrites_no_other_folder(tmp_path):
     pytest.importorskip('safetensors', reason='safetensors is not installed')
     from vla_ros.training.card import _check_out
     from vla_ros.training.card import CardError

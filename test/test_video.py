@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Writing a video leaves the process as it was."""
+"""Writing of videos: scheduling of threads, files, and errors of encoders."""
 
 import os
 
@@ -16,8 +16,8 @@ from vla_ros.errors import UnsupportedError  # noqa: E402
 
 
 @pytest.mark.parametrize('codec', CODECS)
-def test_no_thread_gets_real_time_scheduling(tmp_path, codec):
-    """Run by root, SVT-AV1 sets it; every process that is started later would inherit it."""
+def test_writing_a_video_changes_no_scheduling_policy(tmp_path, codec):
+    """As root, SVT-AV1 sets real-time scheduling, which later processes would inherit."""
     before = os.sched_getscheduler(0)
     video = VideoWriter(tmp_path / 'video.mp4', codec, 10.0, (64, 64))
     try:
@@ -31,7 +31,7 @@ def test_no_thread_gets_real_time_scheduling(tmp_path, codec):
 
 
 @pytest.mark.parametrize('codec', CODECS)
-def test_the_file_exists_before_the_first_packet(tmp_path, codec):
+def test_the_video_file_exists_before_the_first_packet(tmp_path, codec):
     """The writer reads its size after each episode, and an AV1 encoder is frames late."""
     path = tmp_path / 'new' / 'video.mp4'
     video = VideoWriter(path, codec, 10.0, (64, 64))
@@ -42,7 +42,7 @@ def test_the_file_exists_before_the_first_packet(tmp_path, codec):
         video.close()
 
 
-def test_an_encoder_that_does_not_start_is_one_clear_error(tmp_path):
-    # H.264 has no level for images as large as this.
+def test_an_encoder_that_does_not_start_is_an_error_with_its_reason(tmp_path):
+    # H.264 has no level for images of this size.
     with pytest.raises(UnsupportedError, match='cannot encode 20000x20000 images with libx264'):
         VideoWriter(tmp_path / 'video.mp4', 'h264', 10.0, (20000, 20000))

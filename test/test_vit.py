@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The vision towers against timm's; golden/towers.json was written by timm 1.0.31."""
+"""The vision towers equal timm's; golden/towers.json was written by timm 1.0.31."""
 
 import json
 
@@ -23,14 +23,14 @@ ROWS = json.loads((FOLDER / 'towers.json').read_text(encoding='utf-8'))
 
 
 def values(tag, shape):
-    """Make uniform numbers in [-0.4, 0.4), the same everywhere."""
+    """Return uniform numbers in [-0.4, 0.4), the same on every machine."""
     raw = words(tag).random_raw(int(np.prod(shape))) >> np.uint64(40)
     return torch.from_numpy(((raw / 2**24 - 0.5) * 0.8).astype(np.float32).reshape(shape))
 
 
 @pytest.mark.parametrize('row', ROWS, ids=lambda row: row['name'])
 @torch.inference_mode()
-def test_features_are_timms(row):
+def test_features_equal_those_of_timm(row):
     tower = VisionTransformer(VitConfig(**row['config']), attend_sdpa).eval()
     for name, parameter in tower.named_parameters():
         parameter.copy_(values(f'{row["name"]}|{name}', parameter.shape))
@@ -40,7 +40,7 @@ def test_features_are_timms(row):
 
 
 @pytest.mark.parametrize('name', PUBLISHED_TOWERS)
-def test_published_towers_have_timms_parameters(name):
+def test_a_published_tower_has_as_many_parameters_as_in_timm(name):
     arguments = {key: value for key, value in PUBLISHED_TOWERS[name].items()
                  if key != 'global_pool'}
     size = 384 if name.endswith('384') else 336 if name.endswith('336') else 224

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The worker answers the newest sample, and ends when it is told to."""
+"""The worker loads a policy, infers the newest sample, and can be stopped."""
 
 from dataclasses import dataclass
 import queue
@@ -19,13 +19,12 @@ DEADLINE = 20.0
 
 @dataclass
 class Policy:
-    """As much of a policy as the worker touches."""
+    """A policy with the attribute that the worker reads."""
 
     spec: str = 'spec'
 
 
-def test_the_slot_keeps_the_newest_and_counts_the_rest():
-    """Three put, one taken."""
+def test_a_slot_keeps_the_newest_sample_and_counts_dropped_ones():
     slot = NewestSlot()
     for sample in (1, 2, 3):
         slot.put(sample)
@@ -37,7 +36,7 @@ def test_the_slot_keeps_the_newest_and_counts_the_rest():
 
 
 def test_a_closed_slot_releases_the_waiting_thread():
-    """And gives nothing more, not even what is in it."""
+    """Later samples are not taken."""
     slot = NewestSlot()
     taken = queue.Queue()
     thread = threading.Thread(target=lambda: taken.put(slot.take()))
@@ -49,8 +48,8 @@ def test_a_closed_slot_releases_the_waiting_thread():
     assert slot.take() is None
 
 
-def test_loading_and_inference_share_a_thread():
-    """CUDA graphs want it so."""
+def test_loading_and_inference_run_in_one_thread():
+    """CUDA graphs need this."""
     threads = queue.Queue()
 
     def load(progress):
@@ -58,53 +57,51 @@ def test_loading_and_inference_share_a_thread():
         threads.put(threading.current_thread())
         return Policy()
 
-    told = []
+    reports = []
     worker = Worker(load, lambda policy, sample: threads.put(threading.current_thread()),
-                    lambda *progress: told.append(progress))
+                    lambda *progress: reports.append(progress))
     assert worker.wait_loaded() == 'spec'
     worker.put(1)
     assert threads.get(timeout=DEADLINE) is threads.get(timeout=DEADLINE)
-    assert told == [(0.5, 'half')]
+    assert reports == [(0.5, 'half')]
     assert worker.stop(DEADLINE)
 
 
-def test_a_busy_worker_takes_the_newest_next():
-    """What came in meanwhile is dropped, all but the last."""
-    answered, begun, go_on = queue.Queue(), queue.Queue(), threading.Semaphore(0)
+def test_a_busy_worker_drops_all_samples_but_the_newest():
+    inferred, begun, go_on = queue.Queue(), queue.Queue(), threading.Semaphore(0)
 
-    def answer(policy, sample):
+    def infer(policy, sample):
         begun.put(sample)
         assert go_on.acquire(timeout=DEADLINE)
-        answered.put(sample)
+        inferred.put(sample)
 
-    worker = Worker(lambda progress: Policy(), answer, ignore_progress)
+    worker = Worker(lambda progress: Policy(), infer, ignore_progress)
     worker.put(0)
     assert begun.get(timeout=DEADLINE) == 0
     for sample in range(1, 10):
         worker.put(sample)
     go_on.release(2)
-    assert [answered.get(timeout=DEADLINE) for _ in range(2)] == [0, 9]
+    assert [inferred.get(timeout=DEADLINE) for _ in range(2)] == [0, 9]
     assert worker.dropped == 8
     assert worker.stop(DEADLINE)
 
 
 def test_an_inference_that_raises_does_not_end_the_worker():
-    """The next sample is tried."""
-    answered = queue.Queue()
+    """The next sample is inferred."""
+    inferred = queue.Queue()
 
-    def answer(policy, sample):
-        answered.put(sample)
+    def infer(policy, sample):
+        inferred.put(sample)
         raise RuntimeError('a mistake')
 
-    worker = Worker(lambda progress: Policy(), answer, ignore_progress)
+    worker = Worker(lambda progress: Policy(), infer, ignore_progress)
     for sample in (1, 2):
         worker.put(sample)
-        assert answered.get(timeout=DEADLINE) == sample
+        assert inferred.get(timeout=DEADLINE) == sample
     assert worker.stop(DEADLINE)
 
 
-def test_a_loading_error_reaches_the_waiting_thread():
-    """As it was raised."""
+def test_an_error_of_loading_is_raised_in_the_waiting_thread():
     def load(progress):
         raise ValueError('no such thing')
 
@@ -114,8 +111,7 @@ def test_a_loading_error_reaches_the_waiting_thread():
     assert worker.stop(DEADLINE)
 
 
-def test_loading_is_cancelled_where_it_reports():
-    """The next report of its progress raises."""
+def test_loading_is_cancelled_at_its_next_report_of_progress():
     begun = threading.Event()
 
     def load(progress):
@@ -130,8 +126,7 @@ def test_loading_is_cancelled_where_it_reports():
         worker.wait_loaded()
 
 
-def test_a_hung_loading_blocks_no_shutdown():
-    """Neither who stops the worker nor who waits for the policy."""
+def test_hanging_loading_does_not_block_a_stop():
     begun, forever = threading.Event(), threading.Event()
 
     def load(progress):

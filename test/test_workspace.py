@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The repository dropped into the src/ of a workspace, beside a package of someone else."""
+"""The repository in the src/ of a colcon workspace, beside another package."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ NEIGHBOUR = """<?xml version="1.0"?>
 
 @pytest.fixture
 def workspace(tmp_path):
-    """Make a workspace with the sources of this package and one other."""
+    """Return a workspace with the sources of this package and another one."""
     if shutil.which('colcon') is None:
         pytest.skip('colcon is not installed')
     source = tmp_path / 'src' / 'vla_ros'
@@ -52,10 +52,10 @@ def colcon_build(workspace, *options):
 
 
 @pytest.mark.parametrize('option', [[], ['--symlink-install']], ids=['copied', 'symlinked'])
-def test_a_plain_build_gives_executables_that_run_under_the_active_python(workspace, option):
+def test_a_colcon_build_installs_executables_that_run_the_active_python(workspace, option):
     assert colcon_build(workspace, *option) == ['neighbour', 'vla_ros']
-    # Whatever python3 comes first on the PATH must be the one that runs: an activated virtual
-    # environment's, with its torch, or the system's. This one gives itself away.
+    # The python3 that is first on the PATH must run: that of an active virtual environment, or
+    # the system's. This one prints its name.
     active = workspace / 'active' / 'bin'
     active.mkdir(parents=True)
     (active / 'python3').write_text('#!/bin/sh\necho "the active one runs $(basename "$1")"\n')
@@ -67,34 +67,34 @@ def test_a_plain_build_gives_executables_that_run_under_the_active_python(worksp
         assert done.stdout == f'the active one runs {executable}\n', done.stderr
 
 
-def test_the_build_installs_what_a_launch_needs(workspace):
+def test_a_colcon_build_installs_launch_files_and_config(workspace):
     colcon_build(workspace, '--packages-select', 'vla_ros')
     share = workspace / 'install/vla_ros/share/vla_ros'
     source = workspace / 'src/vla_ros'
-    wanted = {path.relative_to(source) for pattern in ('launch/*.launch.py', 'config/**/*')
+    expected = {path.relative_to(source) for pattern in ('launch/*.launch.py', 'config/**/*')
               for path in source.glob(pattern) if path.is_file()}
-    assert wanted
-    for path in wanted:
+    assert expected
+    for path in expected:
         assert (share / path).read_bytes() == (source / path).read_bytes()
 
 
-def names_in_order(folder, *options):
+def package_order(folder, *options):
     done = subprocess.run(['colcon', 'list', '--names-only', '--topological-order', *options],
                           cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.split()
 
 
-def test_with_both_paths_the_messages_are_built_too(workspace):
+def test_with_both_base_paths_the_messages_are_built(workspace):
     source = workspace / 'src/vla_ros'
-    assert names_in_order(workspace, '--base-paths', source, source / 'msg') == [
+    assert package_order(workspace, '--base-paths', source, source / 'msg') == [
         'vla_ros_msgs', 'vla_ros']
 
 
-def test_with_the_link_of_the_readme_a_plain_build_finds_the_messages(workspace):
+def test_with_the_link_of_the_readme_colcon_finds_the_messages(workspace):
     line = 'ln -s vla_ros/msg src/vla_ros_msgs'
     assert f'    {line}\n' in (ROOT / 'README.md').read_text()
     subprocess.run(line.split(), cwd=workspace, check=True)
-    assert set(names_in_order(workspace)) == {'neighbour', 'vla_ros', 'vla_ros_msgs'}
+    assert set(package_order(workspace)) == {'neighbour', 'vla_ros', 'vla_ros_msgs'}
     if shutil.which('cmake') is None:
         pytest.skip('cmake is not installed')
     # Configuring reads the message files through the link; compiling them takes a minute.
@@ -106,5 +106,5 @@ def test_with_the_link_of_the_readme_a_plain_build_finds_the_messages(workspace)
     assert (workspace / 'build/vla_ros_msgs/Makefile').is_file(), done.stdout + done.stderr
 
 
-def test_a_build_in_the_checkout_finds_the_messages(workspace):
-    assert names_in_order(workspace / 'src/vla_ros') == ['vla_ros_msgs', 'vla_ros']
+def test_colcon_in_the_checkout_finds_the_messages(workspace):
+    assert package_order(workspace / 'src/vla_ros') == ['vla_ros_msgs', 'vla_ros']

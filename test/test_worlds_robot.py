@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The robot of the simulator is the robot of the URDF, by three ways of computing where it is."""
+"""The kinematics of the simulated robot agree with the URDF, MuJoCo and pinocchio."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def random_positions(count):
         yield dict(zip(JOINTS, rng.uniform(limits[:, 0], limits[:, 1]).tolist()))
 
 
-def test_mjcf_has_every_link_where_the_urdf_has_it():
+def test_link_poses_of_the_mjcf_equal_those_of_the_urdf():
     mujoco = pytest.importorskip('vla_ros.worlds.world').mujoco
     model = mujoco.MjModel.from_xml_string(
         f'<mujoco><compiler angle="radian"/><worldbody>{ROBOT.mjcf_body()}</worldbody></mujoco>')
@@ -40,7 +40,7 @@ def test_mjcf_has_every_link_where_the_urdf_has_it():
             assert np.allclose(data.body(link).xmat.reshape(3, 3), pose[:3, :3], atol=1e-7), link
 
 
-def test_pinocchio_agrees():
+def test_forward_kinematics_agrees_with_pinocchio():
     pinocchio = pytest.importorskip('pinocchio')
     model = pinocchio.buildModelFromXML(ROBOT.urdf)
     data = model.createData()
@@ -54,7 +54,7 @@ def test_pinocchio_agrees():
         assert np.allclose(data.oMf[frame].homogeneous, pose, atol=1e-7)
 
 
-def test_the_quaternion_is_the_rotation_of_the_transform():
+def test_the_quaternion_of_a_joint_is_the_rotation_of_its_transform():
     pinocchio = pytest.importorskip('pinocchio')
     for joint in ROBOT.joints.values():
         for position in (0.0, -0.4, 1.3, np.pi, -np.pi):

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The world is a function of its seed, the expert does every task, and the referee is strict."""
+"""The world is reproducible by its seed, the expert completes every task, the referee decides."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def world():
 
 
 def play(world, task, judged, seed, noise=0.0, seconds=15.0):
-    """Let the expert do a task; give the referee, who may judge another one."""
+    """Let the expert do a task; return the referee, which may judge another one."""
     rng = np.random.default_rng(seed)
     expert = Expert(ROBOT)
     world.reset(draw_scene(seed, (task.color, judged.color)[:1 + (task.color != judged.color)]))
@@ -53,20 +53,20 @@ def test_the_expert_completes_the_task(world, task):
 
 
 @pytest.mark.parametrize('kind', ['reach', 'push', 'pick'])
-def test_the_expert_recovers_from_noise(world, kind):
+def test_the_expert_completes_tasks_with_noise(world, kind):
     task = Task(kind, 'blue')
     assert all(play(world, task, task, seed, noise=0.03).succeeded for seed in (41, 42, 43))
 
 
-def test_the_expert_pushes_without_an_edge():
-    """Half a millimetre changes the goal by less than a centimetre; docs/log.md tells why."""
+def test_the_pushing_target_of_the_expert_is_continuous():
+    """A step of 0.5 mm changes the target by less than 10 mm; docs/log.md gives the reason."""
     rng = np.random.default_rng(3)
     expert, task = Expert(ROBOT), Task('push', 'red')
     block = np.array([0.36, 0.08, 0.02])
 
     def goal(tool):
-        answer = expert.act(task, Situation(0.0, tool, 0.0, {'red': block}))
-        return ROBOT.forward(dict(zip(JOINTS, answer)))[:3, 3]
+        target = expert.act(task, Situation(0.0, tool, 0.0, {'red': block}))
+        return ROBOT.forward(dict(zip(JOINTS, target)))[:3, 3]
 
     for _ in range(3000):
         tool = block + rng.uniform([-0.15, -0.15, 0.0], [0.1, 0.15, 0.12])
@@ -81,7 +81,7 @@ def test_the_wrong_color_is_a_failure(world, kind):
     assert referee.decided == 'red' and not referee.succeeded
 
 
-def test_events_after_the_verdict_do_not_count(world):
+def test_events_after_the_decision_do_not_count(world):
     referee = play(world, Task('reach', 'red'), Task('reach', 'green'), seed=52)
     now = world.situation()
     for moment in (0.0, 1.0):
@@ -89,7 +89,7 @@ def test_events_after_the_verdict_do_not_count(world):
     assert referee.decided == 'red'
 
 
-def test_the_same_seed_is_the_same_world(world):
+def test_the_same_seed_gives_the_same_episode(world):
     images, ends = [], []
     for seed in (61, 62, 61):
         play(world, Task('push', 'red'), Task('push', 'red'), seed)
@@ -108,7 +108,7 @@ def test_the_arm_stops_when_commands_stop(world):
     assert np.abs(world.joint_velocities()).max() < 0.01
 
 
-def test_a_stop_takes_less_than_a_tenth_of_a_second(world):
+def test_a_stop_takes_less_than_100_ms(world):
     world.reset(draw_scene(72))
     world.command(Expert(ROBOT).joints(np.array([0.3, -0.25, 0.2]), 0.0))
     world.step(0.25)
@@ -118,7 +118,7 @@ def test_a_stop_takes_less_than_a_tenth_of_a_second(world):
     assert np.abs(world.joint_velocities()).max() < 0.05
 
 
-def test_no_joint_moves_faster_than_it_may(world):
+def test_no_joint_exceeds_its_speed_limit(world):
     world.reset(draw_scene(73))
     fastest = 0.0
     for corner in ([0.3, -0.25, 0.2], [0.5, 0.25, 0.03], [0.3, 0.25, 0.2]):
@@ -129,7 +129,7 @@ def test_no_joint_moves_faster_than_it_may(world):
     assert 0.5 < fastest < 1.0
 
 
-def test_the_image_shows_the_block_where_it_projects(world):
+def test_a_block_is_in_the_image_at_its_projection(world):
     for seed in range(5):
         world.reset(replace(draw_scene(seed, ('red',)), tool=np.array([0.28, 0.0, 0.22])))
         right, down = world.project(world.situation().blocks['red']) * world.image_size
@@ -137,7 +137,7 @@ def test_the_image_shows_the_block_where_it_projects(world):
         assert pixel[0] > 2 * pixel[1] and pixel[0] > 2 * pixel[2]
 
 
-def test_instructions_are_understood_or_refused():
+def test_instructions_are_parsed_or_refused():
     assert Task.parse('  Pick up  the RED block. ') == Task('pick', 'red')
     assert [Task.parse(task.instruction) for task in ALL_TASKS] == list(ALL_TASKS)
     with pytest.raises(TaskError, match='make tea'):

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""vla_sim that also tells where everything is, for the policy of expert_node.py."""
+"""vla_sim that also publishes the true situation, for the policy of expert_node.py."""
 
 import sys
 
@@ -16,7 +16,7 @@ from vla_ros.worlds.tasks import Situation
 TOPIC = '/test/situation'
 
 
-class TruthfulSim(SimNode):
+class SituationSim(SimNode):
     """Publishes the situation with every step."""
 
     def __init__(self):
@@ -32,7 +32,7 @@ class TruthfulSim(SimNode):
 
 
 def read_situation(message):
-    """Give the simulated time and the situation that a message tells of."""
+    """Return the simulated time and the situation of a message."""
     elapsed, *numbers = message.data
     blocks = np.array(numbers[4:]).reshape(len(COLORS), 3)
     return elapsed, Situation(elapsed, np.array(numbers[:3]), numbers[3], {
@@ -40,4 +40,4 @@ def read_situation(message):
 
 
 if __name__ == '__main__':
-    sys.exit(main(TruthfulSim))
+    sys.exit(main(SituationSim))

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""A policy server that lies: each wrong field is refused by its name, and nothing of it moves."""
+"""Invalid replies of a policy server are refused with the name of the field."""
 
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -33,11 +33,13 @@ CHUNK = {'actions': ACTIONS, 'normalized': ACTIONS, 'token_ids': [31999], 'bins'
          'margins': np.array([0.5], np.float32), 'prompt': 'In: ...', 'input_ids': [1],
          'timings_ms': {'decode': 2.0}, 'period_s': 0.2, 'drafted': 0, 'accepted': 0}
 OBSERVATION = Observation((IMAGE,), 'stop')
+#: In place of a value: the field is left out.
+OMITTED = object()
 
 
 @contextmanager
-def liar(answer, spec=None):
-    """Serve a spec, and to each request what a function makes of its number."""
+def serve_replies(handle, spec=None):
+    """Serve a spec, and handle each request by a function of its handler and number."""
     class Handler(BaseHTTPRequestHandler):
         protocol_version = 'HTTP/1.1'
 
@@ -46,7 +48,7 @@ def liar(answer, spec=None):
 
         def do_POST(self):  # noqa: N802
             body = json.loads(self.rfile.read(int(self.headers['Content-Length'])))
-            answer(self, body['request'])
+            handle(self, body['request'])
 
         def reply(self, status, body):
             self.send_response(status)
@@ -69,9 +71,9 @@ def liar(answer, spec=None):
         thread.join()
 
 
-def says(**changes):
-    """Answer with a chunk of which some fields are others."""
-    chunk = {name: value for name, value in {**CHUNK, **changes}.items() if value is not says}
+def replies_with(**changes):
+    """Return a handler that replies with a chunk with these changes."""
+    chunk = {name: value for name, value in {**CHUNK, **changes}.items() if value is not OMITTED}
     return lambda handler, number: handler.reply(
         200, dumps({'request': number, 'chunk': chunk}).encode())
 
@@ -84,7 +86,7 @@ def rows(*shape):
     return {'actions': np.zeros(shape), 'normalized': np.zeros(shape)}
 
 
-LIES = [
+INVALID_REPLIES = [
     *[(rows(*shape), rf'actions: got shape \({shape[0]}, {shape[1]}\), the spec promised')
       for shape in ((1, 8), (1, 1000), (0, 7), (2, 7), (7, 1), (2000, 7))],
     (rows(100_000, 7), 'a reply of more than 1048576 bytes'),
@@ -93,7 +95,7 @@ LIES = [
     ({'actions': np.zeros((1, 7), bool)}, 'actions: got bool'),
     ({'actions': np.zeros((1, 7), np.int64)}, 'actions: got int64'),
     ({'actions': [[0.0] * 7]}, 'actions: got'), ({'actions': None}, 'actions: got None'),
-    ({'actions': says}, 'actions: got None'), ({'normalized': says}, 'normalized: got None'),
+    ({'actions': OMITTED}, 'actions: got None'), ({'normalized': OMITTED}, 'normalized: got None'),
     ({'actions': np.full((1, 7), math.nan)}, 'actions: a number is not finite'),
     ({'actions': np.full((1, 7), math.inf)}, 'actions: a number is not finite'),
     ({'normalized': np.full((1, 7), -math.inf)}, 'normalized: a number is not finite'),
@@ -111,9 +113,9 @@ LIES = [
 ]
 
 
-@pytest.mark.parametrize(('changes', 'problem'), LIES, ids=range(len(LIES)))
+@pytest.mark.parametrize(('changes', 'problem'), INVALID_REPLIES, ids=range(len(INVALID_REPLIES)))
 def test_a_reply_with_an_invalid_field_is_refused(changes, problem):
-    with liar(says(**changes)) as url:
+    with serve_replies(replies_with(**changes)) as url:
         policy = connect(url)
         with pytest.raises(RemoteError, match=problem) as raised:
             policy.infer(OBSERVATION)
@@ -121,17 +123,17 @@ def test_a_reply_with_an_invalid_field_is_refused(changes, problem):
 
 
 def test_a_valid_reply_is_accepted():
-    with liar(says(period_s=None)) as url:
+    with serve_replies(replies_with(period_s=None)) as url:
         chunk = connect(url).infer(OBSERVATION)
     assert chunk.actions.shape == (1, 7) and chunk.period_s is None
 
 
-@pytest.mark.parametrize('answer', [
+@pytest.mark.parametrize('reply', [
     b'', b'[]', b'null', b'{"request": 1}', b'{"request": 1, "chunk": []}', b'{"request": 2}',
     b'{"request": true, "chunk": {}}', b'{' * 100_000, b'\xff\xfe', b'x' * (2**20 + 1),
     b'{"request": 1, "chunk": {"actions": {"__numpy__": "AAAA", "dtype": "O", "shape": [1]}}}'])
-def test_an_invalid_body_is_refused(answer):
-    with liar(lambda handler, number: handler.reply(200, answer)) as url:
+def test_an_invalid_body_is_refused(reply):
+    with serve_replies(lambda handler, number: handler.reply(200, reply)) as url:
         policy = connect(url)
         for _ in range(2):  # and the next request is a new one
             with pytest.raises(RemoteError) as raised:
@@ -141,14 +143,14 @@ def test_an_invalid_body_is_refused(answer):
 
 @pytest.mark.parametrize('invalid', [None, [], {}, {'reason': 'x', 'token_ids': 'abc'},
                                      {'reason': 'x', 'token_ids': [1], 'positions': [True]}])
-def test_a_refusal_in_another_form_is_an_error(invalid):
+def test_an_invalid_refusal_is_an_error_and_a_valid_one_an_invalid_action(invalid):
     body = json.dumps({'invalid': invalid}).encode()
-    with liar(lambda handler, number: handler.reply(422, body)) as url:
+    with serve_replies(lambda handler, number: handler.reply(422, body)) as url:
         with pytest.raises(RemoteError, match='invalid reply'):
             connect(url).infer(OBSERVATION)
     body = json.dumps({'invalid': {'reason': 'a word', 'token_ids': [1], 'positions': [0],
                                    'prompt': 'In:', 'input_ids': [2]}}).encode()
-    with liar(lambda handler, number: handler.reply(422, body)) as url:
+    with serve_replies(lambda handler, number: handler.reply(422, body)) as url:
         with pytest.raises(InvalidAction, match='a word'):
             connect(url).infer(OBSERVATION)
 
@@ -161,30 +163,30 @@ def test_a_refusal_in_another_form_is_an_error(invalid):
     {'checkpoint': None}])
 def test_an_invalid_spec_is_refused(change):
     (name, _), = change.items()
-    with liar(says(), {**asdict(SPEC), **change}) as url:
+    with serve_replies(replies_with(), {**asdict(SPEC), **change}) as url:
         with pytest.raises(RemoteError, match=f'no vla_serve is there .*{name}'):
             connect(url)
 
 
 def test_unknown_fields_of_a_newer_server_are_ignored():
-    with liar(says(), {**asdict(SPEC), 'a_new_field': [1]}) as url:
+    with serve_replies(replies_with(), {**asdict(SPEC), 'a_new_field': [1]}) as url:
         assert connect(url).spec == SPEC
 
 
-@pytest.mark.parametrize('drip', [b'HTTP/1.1 200 OK\r\n', b'HTTP/1.1 200 OK\r\nContent-Length: 999'
-                                  b'\r\n\r\n{'])
-def test_one_deadline_holds_for_everything_a_second_try_included(drip):
+@pytest.mark.parametrize('first_bytes', [
+    b'HTTP/1.1 200 OK\r\n', b'HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{'])
+def test_one_deadline_includes_a_second_attempt(first_bytes):
     ended = threading.Event()
     requests = []
 
-    def answer(handler, number):
+    def send_slowly(handler, number):
         requests.append(number)
         handler.close_connection = True
-        if len(requests) == 2:  # the kept connection ends: the client tries again
+        if len(requests) == 2:  # the kept connection ends, and the client tries again
             ended.wait(1.5)
             handler.connection.close()
             return
-        handler.wfile.write(drip)
+        handler.wfile.write(first_bytes)
         while not ended.wait(0.05):
             try:
                 handler.wfile.write(b'X: y\r\n')
@@ -194,10 +196,10 @@ def test_one_deadline_holds_for_everything_a_second_try_included(drip):
     def first(handler, number):
         if not requests:
             requests.append(number)
-            return says()(handler, number)
-        return answer(handler, number)
+            return replies_with()(handler, number)
+        return send_slowly(handler, number)
 
-    with liar(first) as url:
+    with serve_replies(first) as url:
         policy = connect(url)
         policy.infer(OBSERVATION)
         policy._deadline = 2.0
@@ -210,8 +212,8 @@ def test_one_deadline_holds_for_everything_a_second_try_included(drip):
         assert len(requests) == 3
 
 
-@pytest.mark.parametrize('waiting', [0.3, 30.0])
-def test_a_server_that_stalls_within_the_body_misses_the_deadline(waiting):
+@pytest.mark.parametrize('deadline', [0.3, 30.0])
+def test_a_server_that_stalls_within_the_body_misses_the_deadline(deadline):
     ended = threading.Event()
 
     def stall(handler, number):
@@ -219,11 +221,11 @@ def test_a_server_that_stalls_within_the_body_misses_the_deadline(waiting):
         ended.wait(30)
         handler.close_connection = True
 
-    with liar(stall) as url:
+    with serve_replies(stall) as url:
         policy = connect(url, deadline_s=0.3)
-        policy._deadline = waiting  # the socket keeps its own 0.3 s
+        policy._deadline = deadline  # the socket keeps its own 0.3 s
         began = time.monotonic()
-        with pytest.raises(RemoteError, match=f'no reply within {waiting:g} s'):
+        with pytest.raises(RemoteError, match=f'no reply within {deadline:g} s'):
             policy.infer(OBSERVATION)
         ended.set()
         assert time.monotonic() - began < 5.0
@@ -238,7 +240,7 @@ def chunk_of(**changes):
     rows(1, 8), rows(0, 7), rows(7), {'actions': np.zeros((1, 7), int)},
     {'actions': [[0.0] * 7]}, {'normalized': np.zeros((2, 7))},
     *({'period_s': period} for period in (0, -1.0, math.nan, math.inf, '0.2', True))])
-def test_the_output_of_any_policy_is_compared_with_its_spec(changes):
+def test_a_chunk_that_differs_from_its_spec_is_refused(changes):
     check_chunk(chunk_of(), SPEC)
     check_chunk(chunk_of(period_s=None), SPEC)
     with pytest.raises(ChunkError, match='policy x: '):
