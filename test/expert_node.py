@@ -15,9 +15,9 @@ import numpy as np
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from std_msgs.msg import Float64MultiArray
 from situation_sim import read_situation
 from situation_sim import TOPIC
+from std_msgs.msg import Float64MultiArray
 
 from vla_ros.policy.base import ActionChunk
 from vla_ros.policy.base import PolicySpec

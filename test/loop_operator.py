@@ -18,11 +18,11 @@ import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from sensor_msgs.msg import JointState
+from situation_sim import read_situation
+from situation_sim import TOPIC
 from std_msgs.msg import Bool
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
-from situation_sim import read_situation
-from situation_sim import TOPIC
 
 from vla_ros.evaluation.episodes import EpisodeRunner
 from vla_ros.evaluation.examiner import Examiner

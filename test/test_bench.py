@@ -94,8 +94,8 @@ def test_quantised_weights_are_compared_with_full_ones(golden_checkpoints, tmp_p
     for number, path in enumerate(frames):
         np.save(path, np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8))
     arguments = ['model', '--checkpoint', str(golden_checkpoints['float32']), '--unnorm-key',
-             'golden_bridge', '--rounds', '2', '--device', 'cpu', '--quantization',
-             'int8,int4,fp8', '--images', *map(str, frames)]
+                 'golden_bridge', '--rounds', '2', '--device', 'cpu', '--quantization',
+                 'int8,int4,fp8', '--images', *map(str, frames)]
     assert bench.main([*arguments, '--json']) == 0
     result = json.loads(capsys.readouterr().out)
     assert result['frame'] == '64x48'

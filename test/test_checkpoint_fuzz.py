@@ -26,7 +26,7 @@ from vla_ros.util.tiny_checkpoint import write_checkpoint  # noqa: E402
 from vla_ros.util.tiny_tokenizer import write_tokenizer  # noqa: E402
 
 UNUSUAL = ['4096', -1, 0, 10**30, 1e308, float('nan'), float('inf'), 2.5, True, [], ['x'], [None],
-       {}, {'a': 1}, '', [[1]], '\ud800']
+           {}, {'a': 1}, '', [[1]], '\ud800']
 KEYS = ['model_type', 'vision_backbone_id', 'llm_backbone_id', 'timm_model_ids', 'image_sizes',
         'timm_override_act_layers', 'use_fused_vision_backbone', 'timm_model_args',
         'text_config', 'n_action_bins', 'pad_to_multiple_of', 'norm_stats']

@@ -117,7 +117,7 @@ def test_the_summary_holds_counts_rates_and_ages():
     node = {'device': 'cpu', 'dtype': 'float32', 'attention': 'sdpa: no GPU'}
     text = summarize(make_record(), node, 4.0, 'rmw_x, ROS domain 7')
     for part in ('1 of 2 instructions fulfilled, 1 s of the arm in 4 s', '10 (10.0 Hz)',
-                  'p50 24 ms, p99 29 ms', 'cpu, float32, attention sdpa'):
+                 'p50 24 ms, p99 29 ms', 'cpu, float32, attention sdpa'):
         assert part in text
     assert len(text.splitlines()) < 24
 

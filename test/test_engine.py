@@ -194,7 +194,7 @@ def test_a_draft_rejected_twice_costs_an_extra_pass_only_once(network, case, mon
     case.run(engine)
     ran = passes_of(engine, monkeypatch)
     assert run_with_draft(engine, ran, case, wrong) == ['prefill_verify', 'decode_verify',
-                                                     *['decode'] * 5]
+                                                        *['decode'] * 5]
     assert run_with_draft(engine, ran, case, wrong) == ['prefill_verify', *['decode'] * 6]
 
 

@@ -55,7 +55,7 @@ def test_every_quantization_gives_the_same_tokens_with_and_without_a_draft(
         assert np.isfinite(first.margins).all()
         # In bfloat16 a tie of the two best tokens may go either way.
         differing = [position for position, (ours, theirs)
-                 in enumerate(zip(first.token_ids, second.token_ids)) if ours != theirs]
+                     in enumerate(zip(first.token_ids, second.token_ids)) if ours != theirs]
         assert not differing or first.margins[differing[0]] < 0.1
 
 

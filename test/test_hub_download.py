@@ -53,8 +53,8 @@ def predict(tmp_path):
                 stdout=subprocess.PIPE, env=environment))
         process = processes[0]
         arguments = ['--checkpoint', 'team/robot', '--image', str(image), '--instruction', 'go',
-                 '--unnorm-key', 'golden_bridge', '--device', 'cpu', '--clip-invalid', '--json',
-                 *options]
+                     '--unnorm-key', 'golden_bridge', '--device', 'cpu', '--clip-invalid',
+                     '--json', *options]
         process.stdin.write(json.dumps(arguments) + '\n')
         process.stdin.flush()
         status, out, err = json.loads(process.stdout.readline())

@@ -18,9 +18,9 @@ from launch import LaunchDescription  # noqa: E402, I100
 from launch.actions import IncludeLaunchDescription  # noqa: E402
 from launch.actions import SetEnvironmentVariable  # noqa: E402
 from launch.substitutions import PathJoinSubstitution  # noqa: E402
+from launch_harness import DEADLINE  # noqa: E402
 from launch_harness import RestoresEnvironment  # noqa: E402
 from launch_harness import WithNode  # noqa: E402
-from launch_harness import DEADLINE  # noqa: E402
 from launch_ros.substitutions import FindPackageShare  # noqa: E402
 import launch_testing  # noqa: E402
 from launch_testing.actions import ReadyToTest  # noqa: E402

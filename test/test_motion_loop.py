@@ -46,7 +46,7 @@ def test_simulated_time_drives_ticks_without_an_executor(node):
         return node.get_clock().now().nanoseconds / 1e9
 
     emergency_stop = node.create_subscription(Bool, 'arm/estop', lambda _: None, 1,
-                                      callback_group=LoopGroup())
+                                              callback_group=LoopGroup())
     loop = MotionLoop(node, [emergency_stop], lambda: None, lambda: ticks.append(now()), _PERIOD,
                       lambda: math.inf)
     clock = node.create_publisher(Clock, '/clock', 10)

@@ -89,7 +89,7 @@ def test_an_adapter_for_towers_of_a_film_module_file_is_refused(oft_checkpoint, 
     vision = write_adapter(tmp_path / 'vision', 'vision_backbone.featurizer.blocks.0.attn.proj',
                            tower, tower)
     language = write_adapter(tmp_path / 'words',
-                          'language_model.model.layers.0.self_attn.q_proj', text, text)
+                             'language_model.model.layers.0.self_attn.q_proj', text, text)
     for adapters in ({'a': vision}, {'a': language, 'b': vision}):
         with pytest.raises(CheckpointError, match='vision towers.*vision_backbone--1_checkpoint'):
             load(folder, adapters=adapters)

@@ -214,7 +214,7 @@ def test_goals_with_stops_and_cancels_at_random_moments_have_one_result(
         sent.append(goal)
         pause.wait(rng.uniform(0.0, 0.5))
         rng.choice([goal.cancel, arm.press, lambda: arm.call('hold'), lambda: None,
-                       lambda: arm.call('cancel_task'), lambda: arm.call('rearm')])()
+                    lambda: arm.call('cancel_task'), lambda: arm.call('rearm')])()
     outcomes = [goal.result()[1].outcome for goal in sent]
     assert all(outcomes), outcomes
     # Each goal has exactly one result.

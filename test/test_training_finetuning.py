@@ -134,7 +134,7 @@ def test_an_adapter_is_trained_resumed_accumulated_and_loaded(
     assert whole.curve[-1]['action'] < 0.7 * whole.curve[0]['action']
 
     accumulated = FineTuning(PLAN, checkpoint, dataset, tmp_path / 'parts',
-                       make_accelerator(accumulate=2))
+                             make_accelerator(accumulate=2))
     accumulated.run(lambda step, losses: None)
     np.testing.assert_allclose([x['action'] for x in accumulated.curve],
                                [x['action'] for x in whole.curve], rtol=1e-3)
@@ -169,7 +169,7 @@ def test_a_missing_dataset_or_package_is_named(dataset, monkeypatch, capsys, tmp
     assert main(['--finetune', folder, '--out', str(tmp_path)]) == 2
     for module in ('peft', 'pyarrow', 'accelerate'):
         expected = (f'the Python package {module} is not installed for {sys.executable}; run: '
-                f'{install_command("requirements-train.txt")}')
+                    f'{install_command("requirements-train.txt")}')
         monkeypatch.setitem(sys.modules, module, None)
         capsys.readouterr()
         assert main(['--finetune', folder, '--dataset', str(dataset.folder), '--decoders', '0',

@@ -97,10 +97,9 @@ def test_a_merged_checkpoint_predicts_the_chunks_of_the_training(
 
 def test_vla_train_trains_an_l1_head_with_one_camera(golden_checkpoints, folder, tmp_path, capsys):
     arguments = ['--finetune', str(golden_checkpoints['float32']),
-             '--dataset', str(folder), '--decoders', '0',
-             '--out',
-             str(tmp_path), '--steps', '2', '--batch', '4', '--threads', '1', '--device', 'cpu',
-             '--lora-rank', '4']
+                 '--dataset', str(folder), '--decoders', '0',
+                 '--out', str(tmp_path), '--steps', '2', '--batch', '4', '--threads', '1',
+                 '--device', 'cpu', '--lora-rank', '4']
     assert main([*arguments, '--head', 'l1', '--chunk', '2', '--augment', '--precision', 'bf16',
                  '--accumulate', '2']) == 0
     head = torch.load(tmp_path / 'action_head--latest_checkpoint.pt', weights_only=True)

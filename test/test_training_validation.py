@@ -212,7 +212,7 @@ def test_a_merged_checkpoint_gives_the_actions_of_adapter_and_base(base, dataset
     seen = Observation((dataset[0].image,), 'wave')
     merged = load_policy(PolicyConfig(str(tmp_path / 'merged'), **settings)).infer(seen)
     unmerged = load_policy(PolicyConfig(folder, adapters={'a': str(tmp_path / 'adapter')},
-                                      **settings)).infer(seen)
+                                        **settings)).infer(seen)
     assert merged.token_ids == unmerged.token_ids
     assert np.array_equal(merged.actions, unmerged.actions)
     config = json.loads((tmp_path / 'merged' / 'config.json').read_text())

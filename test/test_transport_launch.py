@@ -42,7 +42,7 @@ IS_UNAVAILABLE = {
     'iceoryx': shutil.which('iox-roudi') is None,
 }
 AVAILABLE = [name for name in TRANSPORTS if not IS_UNAVAILABLE.get(name)
-        and (name == 'fastrtps' or not IS_UNAVAILABLE['cyclonedds'])]
+             and (name == 'fastrtps' or not IS_UNAVAILABLE['cyclonedds'])]
 
 
 #: Measures a stream in the environment of the launch. It runs until a signal, as a launch without

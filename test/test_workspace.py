@@ -72,7 +72,7 @@ def test_a_colcon_build_installs_launch_files_and_config(workspace):
     share = workspace / 'install/vla_ros/share/vla_ros'
     source = workspace / 'src/vla_ros'
     expected = {path.relative_to(source) for pattern in ('launch/*.launch.py', 'config/**/*')
-              for path in source.glob(pattern) if path.is_file()}
+                for path in source.glob(pattern) if path.is_file()}
     assert expected
     for path in expected:
         assert (share / path).read_bytes() == (source / path).read_bytes()
