@@ -202,8 +202,8 @@ def test_a_required_emergency_stop_holds_before_its_first_message_and_after_its_
                       safety__estop_timeout='1.5') as (node, observer):
         bench = Bench(node, observer)
         bench.wait_for('WAITING', 'no message of an emergency stop came on /arm/estop')
-        button = bench.button(BEST_EFFORT)
         assert not observer.commands
+        button = bench.button(BEST_EFFORT)  # releases are published until it is matched
 
         def publish_release() -> None:
             button.publish(Bool(data=False))
