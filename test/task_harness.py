@@ -27,6 +27,9 @@ class TaskClient:
                                     callback_group=ReentrantCallbackGroup())
         assert self._client.wait_for_server(DEADLINE), node.report('no action run_task')
         self.feedback: list[Any] = []
+        # The server may discover the client later than the client the server, and its first
+        # response is lost then: an empty goal, which is refused, until a response comes.
+        assert any(self._responds() for _ in range(10)), node.report('run_task does not respond')
 
     def send(self, instruction: str = 'swing', timeout: float = 60.0, success: str = 'timeout',
              success_name: str = '', rest_time: float = 0.0) -> 'SentGoal':
@@ -36,6 +39,12 @@ class TaskClient:
         future = self._client.send_goal_async(
             goal, lambda message: self.feedback.append(message.feedback))
         return SentGoal(self._wait(future), self)
+
+    def _responds(self) -> bool:
+        done = threading.Event()
+        future = self._client.send_goal_async(RunTask.Goal())
+        future.add_done_callback(lambda _: done.set())
+        return done.wait(2.0)
 
     def _wait(self, future: Any) -> Any:
         done = threading.Event()
