@@ -8,7 +8,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from queue import Empty
 from queue import SimpleQueue
@@ -17,12 +16,11 @@ from typing import Generic
 from typing import TypeVar
 
 from vla_ros.evaluation.pair import free_domains
-from vla_ros.util.signals import signals_noted
+from vla_ros.util.signals import signals_queued
+from vla_ros.util.signals import wait_for_item
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
-# Seconds after which the main thread looks whether a signal has come.
-_TURN = 0.1
 
 
 class PlanRunner(ABC, Generic[Item, Result]):
@@ -55,20 +53,21 @@ class PlanRunner(ABC, Generic[Item, Result]):
         :raises VlaError: a process does not work.
         :raises KeyboardInterrupt: SIGINT or SIGTERM came; all processes have ended.
         """
-        ended: SimpleQueue[int] = SimpleQueue()
+        ended: SimpleQueue[int | None] = SimpleQueue()
         left = set(free_domains(jobs))
         # Noted, not raised: an exception can come up in a finalizer, where Python drops it, or in
         # a join, which then takes the thread for ended (bpo-45274).
-        with signals_noted() as signals:
+        with signals_queued(ended):
             for domain in left:
                 threading.Thread(target=self._work, daemon=True,
                                  args=(domain, logs / str(domain), environment, ended)).start()
             while left:
-                with suppress(Empty):
-                    left.discard(ended.get(timeout=_TURN))
-                if signals and not self._failures:
+                item = wait_for_item(ended)
+                if item is None:
                     # The threads end their processes, which have sessions of their own.
                     self._failures.append(KeyboardInterrupt())
+                else:
+                    left.discard(item)
         if self._failures:
             raise self._failures[0]
 
@@ -101,7 +100,7 @@ class PlanRunner(ABC, Generic[Item, Result]):
             raise self._failures[0]
 
     def _work(self, domain: int, logs: Path, environment: Mapping[str, str],
-              ended: 'SimpleQueue[int]') -> None:
+              ended: 'SimpleQueue[int | None]') -> None:
         try:
             logs.mkdir(parents=True)
             self._work_off(domain, logs, {**environment, 'ROS_DOMAIN_ID': str(domain)})
