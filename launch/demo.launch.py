@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The closed loop: a simulated arm, the inference node, and a referee who gives instructions."""
+"""The closed loop: simulated arm, inference node, and an evaluator that gives instructions."""
 
 import os
 
@@ -37,7 +37,7 @@ def generate_launch_description():
             'params_file': PathJoinSubstitution([SHARE, 'config', 'tabletop.yaml']),
             'unnorm_key': 'vla_ros_tabletop',
             'use_sim_time': 'true'}.items())
-    referee = ExecuteProcess(
+    evaluator = ExecuteProcess(
         cmd=[ExecutableInPackage(package='vla_ros', executable='vla_demo'), '--join',
              '--out', LaunchConfiguration('out'),
              '--instructions', LaunchConfiguration('instructions')],
@@ -57,5 +57,5 @@ def generate_launch_description():
           for name, value in demo_environment(os.environ).items()),
         simulator,
         inference,
-        referee,
+        evaluator,
     ])

@@ -39,7 +39,7 @@ from vla_ros.worlds.robot import JOINTS
 from vla_ros.worlds.robot import Robot
 from vla_ros.worlds.scene import draw_scene
 from vla_ros.worlds.tasks import ALL_TASKS
-from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.tasks import SuccessDetector
 
 LATENCIES = (0.0, 0.05, 0.1, 0.2, 0.4)
 #: Seconds of a tick, and of an episode at most.
@@ -83,7 +83,7 @@ def run_episode(world: World, policy, seed: int, latency: float, remainder: str)
     """
     task = ALL_TASKS[seed % len(ALL_TASKS)]
     world.reset(draw_scene(seed, (task.color,)))
-    arm, state, referee = None, State(), Referee(task, world.situation())
+    arm, state, detector = None, State(), SuccessDetector(task, world.state())
     pending, following, accelerations, holds = None, 0.0, [], 0
     for tick in range(round(LONGEST / TICK)):
         now = tick * TICK
@@ -108,11 +108,11 @@ def run_episode(world: World, policy, seed: int, latency: float, remainder: str)
             world.command(command.setpoint.positions)
             accelerations.append(command.setpoint.accelerations[:6])
         world.step(TICK)
-        referee.observe(world.situation())
-        if referee.decided is not None:
+        detector.observe(world.state())
+        if detector.decided is not None:
             break
     jerk = np.diff(np.array(accelerations), axis=0) / TICK
-    return referee.succeeded, world.time, jerk, holds
+    return detector.succeeded, world.time, jerk, holds
 
 
 def _chunk(actions: np.ndarray) -> ActionChunk:

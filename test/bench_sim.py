@@ -19,8 +19,8 @@ import time
 
 from sensor_msgs.msg import CameraInfo
 
-from vla_ros.evaluation.examiner import Examiner
-from vla_ros.evaluation.examiner import make_examiner
+from vla_ros.evaluation.evaluator import Evaluator
+from vla_ros.evaluation.evaluator import make_evaluator
 from vla_ros.evaluation.pair import free_domains
 from vla_ros.evaluation.pair import NODE
 from vla_ros.evaluation.pair import Pair
@@ -59,25 +59,25 @@ def main():
             Processes(Path(logs), environment) as processes:
         processes.start(SIM, pair.sim_command())
         processes.start(NODE, pair.node_command())
-        with make_examiner(Examiner, processes, domain) as examiner:
+        with make_evaluator(Evaluator, processes, domain) as evaluator:
             images = []
-            examiner.create_subscription(CameraInfo, '/camera/camera_info', images.append, 10)
-            examiner.wait_for_pair()
-            examiner.arrange(30000, Task('reach', 'red'))
-            examiner.spin(2.0)
+            evaluator.create_subscription(CameraInfo, '/camera/camera_info', images.append, 10)
+            evaluator.wait_for_pair()
+            evaluator.arrange(30000, Task('reach', 'red'))
+            evaluator.spin(2.0)
             images.clear()
-            examiner.ages.clear()
+            evaluator.ages.clear()
             modules = ('vla_ros.sim.node', 'vla_ros.ros.main')
             before = [cpu_seconds(processes.log(SIM), module) for module in modules]
             began = time.monotonic()
-            examiner.spin(arguments.seconds)
+            evaluator.spin(arguments.seconds)
             passed = time.monotonic() - began
             after = [cpu_seconds(processes.log(SIM), module) for module in modules]
             used = [(end - start) / passed for start, end in zip(before, after)]
             print(json.dumps({
                 'seconds': round(passed, 2), 'camera_hz': round(len(images) / passed, 2),
                 'sim_cores': round(used[0], 3), 'node_cores': round(used[1], 3),
-                'answers_hz': round(len(examiner.ages) / passed, 2), 'cores': os.cpu_count()}))
+                'answers_hz': round(len(evaluator.ages) / passed, 2), 'cores': os.cpu_count()}))
 
 
 if __name__ == '__main__':

@@ -4,8 +4,8 @@
 """
 The real inference node with the scripted expert for a policy.
 
-It reads the true situation instead of the image, and takes a time like a model: a result is ready
-0.08 simulated seconds after its situation.
+It reads the true state instead of the image, and takes a time like a model: a result is ready
+0.08 simulated seconds after its state.
 """
 
 import sys
@@ -15,8 +15,8 @@ import numpy as np
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from situation_sim import read_situation
-from situation_sim import TOPIC
+from state_sim import read_state
+from state_sim import TOPIC
 from std_msgs.msg import Float64MultiArray
 
 from vla_ros.policy.base import ActionChunk
@@ -54,13 +54,13 @@ class ExpertPolicy:
         POLICIES.append(self)
 
     def infer(self, observation):
-        """Infer the action for the newest situation."""
+        """Infer the action for the newest state."""
         with self._changed:
             self._changed.wait_for(lambda: self._now[1] is not None, 10.0)
-            began, situation = self._now
+            began, state = self._now
             self._changed.wait_for(lambda: self._now[0] >= began + SECONDS, 2.0)
         try:
-            action = self._expert.act(Task.parse(observation.instruction), situation)
+            action = self._expert.act(Task.parse(observation.instruction), state)
         except (TaskError, KeyError):
             action = self._expert.joints(np.array([0.35, 0.0, 0.25]), 0.0)
         return ActionChunk(actions=action[None], normalized=np.zeros((1, 7)), token_ids=(),
@@ -79,7 +79,7 @@ class ExpertPolicy:
 
     def _take(self, message):
         with self._changed:
-            self._now = read_situation(message)
+            self._now = read_state(message)
             self._changed.notify_all()
 
 

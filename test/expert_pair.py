@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The real node with the scripted expert, and a simulator that publishes the situation."""
+"""The real node with the scripted expert, and a simulator that publishes the true state."""
 
 from pathlib import Path
 import sys
@@ -17,4 +17,4 @@ def expert_pair(speed, answer_within=_ANSWER_WITHIN):
     """Return a pair with a real-time factor of at most ``speed``."""
     return Pair('expert', speed, answer_within,
                 node=(sys.executable, str(_HERE / 'expert_node.py')),
-                sim=(sys.executable, str(_HERE / 'situation_sim.py')))
+                sim=(sys.executable, str(_HERE / 'state_sim.py')))

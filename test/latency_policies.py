@@ -19,7 +19,7 @@ from vla_ros.worlds.robot import UnreachableError
 from vla_ros.worlds.scene import draw_scene
 from vla_ros.worlds.tasks import ALL_TASKS
 from vla_ros.worlds.tasks import KINDS
-from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.tasks import SuccessDetector
 from vla_ros.worlds.tasks import Task
 from vla_ros.worlds.world import mujoco
 from vla_ros.worlds.world import World
@@ -54,7 +54,7 @@ class ExpertChunks:
         chunk = []
         for _ in range(CHUNK):
             try:
-                ahead.command(self._expert.act(task, ahead.situation()))
+                ahead.command(self._expert.act(task, ahead.state()))
             except UnreachableError:
                 ahead.stop()
             ahead.step(PERIOD)
@@ -81,7 +81,7 @@ class NoisyChunks(ExpertChunks):
 
 def describe(world: World, task: Task) -> np.ndarray:
     """Return the input of the L1 policy, float64 (16,): joints, tool, offset of block, task."""
-    now = world.situation()
+    now = world.state()
     kind = [float(task.kind == name) for name in KINDS]
     return np.array([*world.joint_positions(), *now.tool, *(now.blocks[task.color] - now.tool),
                      *kind])
@@ -157,17 +157,17 @@ def record(world: World, episodes: int) -> tuple[np.ndarray, np.ndarray]:
         task, random = ALL_TASKS[index % len(ALL_TASKS)], np.random.default_rng([5, index])
         disturb = Disturbance(random).apply
         world.reset(draw_scene(2**64 + index, (task.color,)))
-        referee = Referee(task, world.situation())
-        while referee.decided is None and world.time < 12.0:
+        detector = SuccessDetector(task, world.state())
+        while detector.decided is None and world.time < 12.0:
             try:
-                goal = expert.act(task, world.situation())
+                goal = expert.act(task, world.state())
                 seen.append(describe(world, task))
                 given.append(chunks.infer(task))
             except (UnreachableError, KeyError):
                 break
             world.command(disturb(goal))
             world.step(PERIOD)
-            referee.observe(world.situation())
+            detector.observe(world.state())
     print(f'{len(seen)} states of {episodes} demonstrations', flush=True)
     return np.array(seen), np.array(given)
 

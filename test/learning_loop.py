@@ -37,7 +37,7 @@ from vla_ros.transport.local_environment import demo_environment
 #: Seeds of the recorded episodes, and of those on which the checkpoints are compared.
 RECORDED_SEED, UNSEEN_SEED = 50000, 40000
 WANTED = 0.2
-_SIMULATOR = (sys.executable, str(Path(__file__).with_name('situation_sim.py')))
+_SIMULATOR = (sys.executable, str(Path(__file__).with_name('state_sim.py')))
 
 
 def weaken(out, noise):

@@ -4,7 +4,7 @@
 """
 A scripted operator over ROS topics, and a pair of simulator and node whose episodes it records.
 
-It receives the true situation, and sends the goals of the expert continuously, like a leader arm.
+It receives the true state, and sends the goals of the expert continuously, like a leader arm.
 When the goal of the policy has differed for a while, it holds the deadman until the end of the
 episode.
 """
@@ -18,16 +18,16 @@ import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock import ClockType
 from sensor_msgs.msg import JointState
-from situation_sim import read_situation
-from situation_sim import TOPIC
+from state_sim import read_state
+from state_sim import TOPIC
 from std_msgs.msg import Bool
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from vla_ros.evaluation.episodes import EpisodeRunner
-from vla_ros.evaluation.examiner import Examiner
-from vla_ros.evaluation.examiner import make_examiner
-from vla_ros.evaluation.examiner import TrialError
+from vla_ros.evaluation.evaluator import Evaluator
+from vla_ros.evaluation.evaluator import make_evaluator
+from vla_ros.evaluation.evaluator import TrialError
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import parameter_arguments
 from vla_ros.evaluation.pair import running
@@ -57,7 +57,7 @@ class TeleoperatedPair(Pair):
         return [*super().node_command(), *parameter_arguments(**_TELEOP)]
 
 
-class Operator(Examiner):
+class Operator(Evaluator):
     """Runs episodes, takes over when they fail, and has them recorded."""
 
     def __init__(self, processes, context):
@@ -66,7 +66,7 @@ class Operator(Examiner):
         self._expert = Expert(self._robot)
         self._deadman = self.create_publisher(Bool, '/teleop/deadman', 10)
         self._leader = self.create_publisher(JointState, '/teleop/joint_command', 10)
-        self.create_subscription(Float64MultiArray, TOPIC, self._on_situation, 1)
+        self.create_subscription(Float64MultiArray, TOPIC, self._on_state, 1)
         self.create_timer(_DEADMAN_PERIOD, self._send_deadman,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._resume = self.create_client(Trigger, '/vla_inference_node/resume')
@@ -94,7 +94,7 @@ class Operator(Examiner):
         # A minimum duration, as some scenes are fulfilled from the start.
         while (not color or self._elapsed - self._began < 0.5) and seconds < 15.0:
             self.spin(0.05)
-            color, seconds = self.verdict(task)
+            color, seconds = self.success(task)
             wrong = self._elapsed - self._wrong_since >= _PATIENCE
             self._is_held |= wrong or seconds > _MOST_PATIENCE
         is_taken_over = self._is_held
@@ -112,12 +112,12 @@ class Operator(Examiner):
     def _send_deadman(self):
         self._deadman.publish(Bool(data=self._is_held))
 
-    def _on_situation(self, message):
-        self._elapsed, situation = read_situation(message)
+    def _on_state(self, message):
+        self._elapsed, state = read_state(message)
         if self._task is None or self._elapsed - self._sent < _GOAL_PERIOD - 1e-9:
             return
         try:
-            self._goal = self._expert.act(self._task, situation)
+            self._goal = self._expert.act(self._task, state)
         except (UnreachableError, KeyError):  # another scene is being arranged
             self._goal = None
             return
@@ -154,7 +154,7 @@ class RecordedRunner(EpisodeRunner):
                 sys.executable, '-m', 'vla_ros.cli.record', '--ros-args', *parameter_arguments(
                     contract=CONTRACT, folder=str(self._folder / str(domain)),
                     use_sim_time=True)])
-            with make_examiner(Operator, processes, domain) as operator:
+            with make_evaluator(Operator, processes, domain) as operator:
                 operator.on_wait = self._check
                 operator.wait_for_pair()
                 operator.wait_for_recorder()

@@ -141,7 +141,7 @@ def test_options_in_messages_belong_to_a_command():
     known |= {'--arms', '--controller', '--viewer', '--world'}
     known |= {'--ros-args', '--params-file', '--help'}
     wrong = [(where, option) for where, text in texts() if where.startswith('vla_ros/')
-             and not where.startswith(('vla_ros/bench/gpu', 'vla_ros/evaluation/examiner'))
+             and not where.startswith(('vla_ros/bench/gpu', 'vla_ros/evaluation/evaluator'))
              and not FOREIGN_OPTIONS.search(text)
              for option in re.findall(r'(?<![\w-])--[a-z][\w-]*', text) if option not in known]
     assert wrong == []

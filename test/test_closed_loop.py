@@ -26,8 +26,8 @@ from sensor_msgs.msg import JointState  # noqa: E402
 from std_msgs.msg import Bool  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
-from vla_ros.evaluation.examiner import Examiner  # noqa: E402
-from vla_ros.evaluation.examiner import make_examiner  # noqa: E402
+from vla_ros.evaluation.evaluator import Evaluator  # noqa: E402
+from vla_ros.evaluation.evaluator import make_evaluator  # noqa: E402
 from vla_ros.evaluation.pair import NODE  # noqa: E402
 from vla_ros.evaluation.pair import SIM  # noqa: E402
 from vla_ros.ros.qos import NEWEST  # noqa: E402
@@ -41,17 +41,17 @@ RELAY = Path(__file__).with_name('image_relay.py')
 
 
 class Loop:
-    """Simulator and node in real time, a relay for the camera, and an observing examiner."""
+    """Simulator and node in real time, a relay for the camera, and an observing evaluator."""
 
-    def __init__(self, examiner, environment):
-        self.examiner, self.environment = examiner, environment
+    def __init__(self, evaluator, environment):
+        self.evaluator, self.environment = evaluator, environment
         self.joints, self.commands, self.states = [], [], ['?']
-        examiner.create_subscription(JointState, '/joint_states', self.joints.append, NEWEST)
-        examiner.create_subscription(JointState, '/arm/joint_command', self.commands.append,
-                                     RELIABLE)
-        examiner.create_subscription(DiagnosticArray, '/diagnostics', self.take_status, 10)
-        self.estop = examiner.create_publisher(Bool, '/arm/estop', RELIABLE)
-        self.rearm = examiner.create_client(Trigger, '/vla_inference_node/rearm')
+        evaluator.create_subscription(JointState, '/joint_states', self.joints.append, NEWEST)
+        evaluator.create_subscription(JointState, '/arm/joint_command', self.commands.append,
+                                      RELIABLE)
+        evaluator.create_subscription(DiagnosticArray, '/diagnostics', self.take_status, 10)
+        self.estop = evaluator.create_publisher(Bool, '/arm/estop', RELIABLE)
+        self.rearm = evaluator.create_client(Trigger, '/vla_inference_node/rearm')
         self.relay = None
 
     def take_status(self, message):
@@ -80,7 +80,7 @@ class Loop:
         end = self.now() + simulated
         while not condition():
             assert self.now() < end, f'not within {simulated} s: {what}; {self.states[-1]}'
-            self.examiner.spin(0.005)
+            self.evaluator.spin(0.005)
 
     def now(self):
         if not self.joints:
@@ -101,17 +101,17 @@ def loop(tmp_path_factory):
     with Processes(tmp_path_factory.mktemp('logs'), environment) as processes:
         processes.start(SIM, [*pair.sim_command(), '-r', '/camera/image_raw:=/camera/driver'])
         processes.start(NODE, pair.node_command())
-        with make_examiner(Examiner, processes, domain) as examiner:
-            loop = Loop(examiner, environment)
+        with make_evaluator(Evaluator, processes, domain) as evaluator:
+            loop = Loop(evaluator, environment)
             loop.start_relay()
-            examiner.wait_for_pair()
+            evaluator.wait_for_pair()
             yield loop
             loop.kill_relay()
 
 
 def test_a_lost_camera_holds_the_arm_and_its_return_ends_the_hold(loop):
     task = Task('pick', 'green')
-    loop.examiner.arrange(4, task)
+    loop.evaluator.arrange(4, task)
     loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
     loop.kill_relay()
     loop.until(lambda: 'HOLD stale image' in loop.states[-1], 'the node holds')
@@ -121,17 +121,17 @@ def test_a_lost_camera_holds_the_arm_and_its_return_ends_the_hold(loop):
     loop.pass_time(1.0)
     assert np.abs(np.array(loop.joints[-1].position) - held).max() < 0.005
     assert len(loop.commands) > received, 'a held arm gets commands to stay'
-    assert loop.examiner.verdict(task)[0] == ''
+    assert loop.evaluator.success(task)[0] == ''
     loop.start_relay()
-    loop.until(lambda: loop.examiner.verdict(task)[0], 'the task is done')
-    assert loop.examiner.verdict(task)[0] == 'green'
+    loop.until(lambda: loop.evaluator.success(task)[0], 'the task is done')
+    assert loop.evaluator.success(task)[0] == 'green'
 
 
 def test_an_emergency_stop_brings_the_joints_to_rest_within_100_ms(loop):
     """The shortest of three times counts, as a busy machine may deliver one stop late."""
     took = []
     for seed in (5, 6, 7):
-        loop.examiner.arrange(seed, Task('reach', 'red'))
+        loop.evaluator.arrange(seed, Task('reach', 'red'))
         loop.until(lambda: loop.speed() > 0.3, 'the arm moves')
         pressed = loop.now()
         loop.estop.publish(Bool(data=True))

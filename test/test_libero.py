@@ -32,7 +32,7 @@ from vla_ros.sim.libero.replay import make as make_replay
 from vla_ros.sim.libero.schedule import Schedule
 from vla_ros.util.share import find_share
 from vla_ros.worlds.libero.expert import Expert
-from vla_ros.worlds.libero.expert import Situation
+from vla_ros.worlds.libero.expert import WorldState
 from vla_ros.worlds.libero.grasps import Boxes
 from vla_ros.worlds.libero.grasps import find_grasp
 from vla_ros.worlds.libero.grasps import turn
@@ -49,7 +49,7 @@ def box(center, halves):
     return Boxes(np.array([center]), np.eye(3)[None], np.array([halves]))
 
 
-def situation(tip=(0.0, 0.0, 1.2), object_position=(0.1, 0.0, 0.9)):
+def state(tip=(0.0, 0.0, 1.2), object_position=(0.1, 0.0, 0.9)):
     """Return an open hand that points down, its fingers' axis along y, and an object beside it."""
     return np.array([*tip, math.pi, 0.0, 0.0, 0.04, -0.04, *object_position, *object_position,
                      math.pi / 2, 0.1, 0.2, 0.92, 1.0, 0.92])
@@ -163,9 +163,9 @@ def test_a_narrow_object_is_grasped_across_and_a_wide_one_at_its_rim():
 def test_the_policys_action_is_the_experts_within_a_bin():
     policy, expert = ExpertPolicy('libero_object'), Expert()
     assert policy.spec.unnorm_key == 'libero_object'
-    now = situation()
+    now = state()
     chunk = policy.infer(Observation((IMAGE,), 'pick up', now))
-    expected = expert.act(Situation.read(now))
+    expected = expert.act(WorldState.read(now))
     assert np.abs(expected[:6]).max() > 0.1
     np.testing.assert_allclose(chunk.actions[0, :6], expected[:6], rtol=0.0, atol=2 / 255)
     assert chunk.actions[0, 6] == pytest.approx(1.0, abs=2 / 255)  # open
@@ -175,10 +175,10 @@ def test_the_policys_action_is_the_experts_within_a_bin():
 
 def expert_episode(length=150):
     """Return situations of a hand that follows the expert, float64 (length, 20)."""
-    expert, now, found = Expert(), situation(), []
+    expert, now, found = Expert(), state(), []
     for _ in range(length):
         found.append(now.copy())
-        action = expert.act(Situation.read(now))
+        action = expert.act(WorldState.read(now))
         now[:3] += action[:3] * 0.05 * 0.26
         now[6:8] += (1.0, -1.0) * np.array(0.004 if action[6] else -0.004)
         now[6:8] = np.clip(now[6:8], (0.02, -0.04), (0.04, -0.02))
@@ -196,7 +196,7 @@ def robot_actions():
         action_transforms=tuple(transforms)))
     expert = Expert()
     for now in expert_episode():
-        expected = expert.act(Situation.read(now))
+        expected = expert.act(WorldState.read(now))
         # LIBERO closes by 1 and opens by -1.
         expected[6] = 1.0 - 2.0 * expected[6]
         yield policy.infer(Observation((IMAGE,), 'pick up', now)).actions, expected, transforms

@@ -58,12 +58,12 @@ for _ in range(60):
     world.step(0.01)
 left = world.joint_positions() - target
 world.reset(7)
-first = world.situation().tolist()
+first = world.state().tolist()
 world.reset(0)
 world.reset(7)
 print('RESULT', json.dumps({'urdf': write_urdf(model), 'poses': poses, 'steps': steps,
     'left': left[:7].tolist(), 'success': world.is_success(), 'states': world.state_count,
-    'same': first == world.situation().tolist(), 'instruction': world.instruction,
+    'same': first == world.state().tolist(), 'instruction': world.instruction,
     'image': list(world.render('agentview').shape)}))
 """
 

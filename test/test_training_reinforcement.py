@@ -31,9 +31,9 @@ from vla_ros.training.reinforcement import Reinforcement  # noqa: E402
 from vla_ros.training.reinforcement_plan import ReinforcementPlan  # noqa: E402
 from vla_ros.training.resumable import TrainingError  # noqa: E402
 from vla_ros.training.seeds import demonstration_seed  # noqa: E402
-from vla_ros.training.seeds import examination_seed  # noqa: E402
-from vla_ros.training.seeds import practice_seed  # noqa: E402
+from vla_ros.training.seeds import group_seed  # noqa: E402
 from vla_ros.training.seeds import rollout_seed  # noqa: E402
+from vla_ros.training.seeds import validation_seed  # noqa: E402
 from vla_ros.training.trials import ParallelWorlds  # noqa: E402
 from vla_ros.training.trials import Trajectory  # noqa: E402
 from vla_ros.training.trials import Trial  # noqa: E402
@@ -145,7 +145,7 @@ def test_noise_samples_the_softmax_at_its_temperature(actor):
 
 
 def test_parallel_worlds_have_the_episodes_of_single_worlds(actor, worlds):
-    trials = [Trial(practice_seed(0, 0, index), index, index, 1.0, 0.4) for index in range(5)]
+    trials = [Trial(group_seed(0, 0, index), index, index, 1.0, 0.4) for index in range(5)]
     found: list[Trajectory] = []
     worlds.run(trials, lambda one: (found.append(one), [])[1])
     single: list[Trajectory] = []
@@ -157,7 +157,7 @@ def test_parallel_worlds_have_the_episodes_of_single_worlds(actor, worlds):
 
 
 def test_a_group_is_run_only_if_its_screening_fails(worlds, monkeypatch):
-    trials = [Trial(practice_seed(0, 0, index), 4 + index, 8, 1.0, 0.3) for index in range(2)]
+    trials = [Trial(group_seed(0, 0, index), 4 + index, 8, 1.0, 0.3) for index in range(2)]
     scenarios = [Scenario(trials[0], True), Scenario(trials[1], False)]
     settings = GroupSettings(4, 2)
     # The episodes are too short to succeed.
@@ -226,9 +226,9 @@ def test_most_scenes_are_of_the_focused_kind_and_every_task_occurs():
 
 
 def test_seeds_of_all_uses_are_distinct_and_none_is_an_evaluation_seed():
-    seeds = [use(seed, number, index) for use in (practice_seed, rollout_seed)
+    seeds = [use(seed, number, index) for use in (group_seed, rollout_seed)
              for seed in (0, 1) for number in (1, 2) for index in (0, 1)]
-    seeds += [use(seed, index) for use in (examination_seed, demonstration_seed)
+    seeds += [use(seed, index) for use in (validation_seed, demonstration_seed)
               for seed in (0, 1) for index in (0, 1)]
     assert len(set(seeds)) == len(seeds) and min(seeds) >= 2**64
 

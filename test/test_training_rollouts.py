@@ -81,7 +81,7 @@ def test_rollouts_of_the_expert_succeed_and_have_labels_for_every_colour(sampler
     expert = Expert(Robot.load())
 
     def act(task):
-        return expert.act(task, sampler.world.situation())
+        return expert.act(task, sampler.world.state())
     for index in (2, 5, 8, 14):
         rollouts = RolloutWorker(sampler, FunctionPolicy(act)).run(0, 1, index)
         episode, = rollouts.episodes

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The world is reproducible by its seed, the expert completes every task, the referee decides."""
+"""The world is reproducible by its seed, the expert completes every task, success is detected."""
 
 from dataclasses import replace
 
@@ -16,10 +16,10 @@ from vla_ros.worlds.robot import JOINTS  # noqa: E402
 from vla_ros.worlds.robot import Robot  # noqa: E402
 from vla_ros.worlds.scene import draw_scene  # noqa: E402
 from vla_ros.worlds.tasks import ALL_TASKS  # noqa: E402
-from vla_ros.worlds.tasks import Referee  # noqa: E402
-from vla_ros.worlds.tasks import Situation  # noqa: E402
+from vla_ros.worlds.tasks import SuccessDetector  # noqa: E402
 from vla_ros.worlds.tasks import Task  # noqa: E402
 from vla_ros.worlds.tasks import TaskError  # noqa: E402
+from vla_ros.worlds.tasks import WorldState  # noqa: E402
 from vla_ros.worlds.world import World  # noqa: E402
 
 ROBOT = Robot.load()
@@ -33,18 +33,18 @@ def world():
 
 
 def play(world, task, judged, seed, noise=0.0, seconds=15.0):
-    """Let the expert do a task; return the referee, which may judge another one."""
+    """Let the expert do a task; return the detector, which may be of another one."""
     rng = np.random.default_rng(seed)
     expert = Expert(ROBOT)
     world.reset(draw_scene(seed, (task.color, judged.color)[:1 + (task.color != judged.color)]))
-    referee = Referee(judged, world.situation())
-    while referee.decided is None and world.time < seconds:
-        target = expert.act(task, world.situation())
+    detector = SuccessDetector(judged, world.state())
+    while detector.decided is None and world.time < seconds:
+        target = expert.act(task, world.state())
         target[:6] += noise * rng.normal(size=6)
         world.command(target)
         world.step(0.1)
-        referee.observe(world.situation())
-    return referee
+        detector.observe(world.state())
+    return detector
 
 
 @pytest.mark.parametrize('task', ALL_TASKS, ids=lambda task: task.instruction)
@@ -65,7 +65,7 @@ def test_the_pushing_target_of_the_expert_is_continuous():
     block = np.array([0.36, 0.08, 0.02])
 
     def goal(tool):
-        target = expert.act(task, Situation(0.0, tool, 0.0, {'red': block}))
+        target = expert.act(task, WorldState(0.0, tool, 0.0, {'red': block}))
         return ROBOT.forward(dict(zip(JOINTS, target)))[:3, 3]
 
     for _ in range(3000):
@@ -77,23 +77,23 @@ def test_the_pushing_target_of_the_expert_is_continuous():
 
 @pytest.mark.parametrize('kind', ['reach', 'push', 'pick'])
 def test_the_wrong_color_is_a_failure(world, kind):
-    referee = play(world, Task(kind, 'red'), Task(kind, 'green'), seed=51)
-    assert referee.decided == 'red' and not referee.succeeded
+    detector = play(world, Task(kind, 'red'), Task(kind, 'green'), seed=51)
+    assert detector.decided == 'red' and not detector.succeeded
 
 
 def test_events_after_the_decision_do_not_count(world):
-    referee = play(world, Task('reach', 'red'), Task('reach', 'green'), seed=52)
-    now = world.situation()
+    detector = play(world, Task('reach', 'red'), Task('reach', 'green'), seed=52)
+    now = world.state()
     for moment in (0.0, 1.0):
-        referee.observe(replace(now, time=now.time + moment, tool=now.blocks['green']))
-    assert referee.decided == 'red'
+        detector.observe(replace(now, time=now.time + moment, tool=now.blocks['green']))
+    assert detector.decided == 'red'
 
 
 def test_the_same_seed_gives_the_same_episode(world):
     images, ends = [], []
     for seed in (61, 62, 61):
         play(world, Task('push', 'red'), Task('push', 'red'), seed)
-        ends.append(world.situation().blocks['red'])
+        ends.append(world.state().blocks['red'])
         images.append(world.render())
     assert np.array_equal(ends[0], ends[2]) and np.array_equal(images[0], images[2])
     assert not np.array_equal(images[0], images[1])
@@ -132,7 +132,7 @@ def test_no_joint_exceeds_its_speed_limit(world):
 def test_a_block_is_in_the_image_at_its_projection(world):
     for seed in range(5):
         world.reset(replace(draw_scene(seed, ('red',)), tool=np.array([0.28, 0.0, 0.22])))
-        right, down = world.project(world.situation().blocks['red']) * world.image_size
+        right, down = world.project(world.state().blocks['red']) * world.image_size
         pixel = world.render()[int(down), int(right)].astype(int)
         assert pixel[0] > 2 * pixel[1] and pixel[0] > 2 * pixel[2]
 

@@ -45,7 +45,7 @@ from vla_ros.worlds.tasks import Task
 
 if TYPE_CHECKING:
     from vla_ros.evaluation.plan_runner import PlanRunner
-    from vla_ros.evaluation.suite_examiner import SuiteEpisode
+    from vla_ros.evaluation.suite_evaluator import SuiteEpisode
 
 #: Highest real-time factor with ``--speed auto``.
 _AUTO_SPEED = 10.0

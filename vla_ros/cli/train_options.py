@@ -45,7 +45,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     dagger.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
                         help='processes that run episodes (default: the cores)')
     _add_rl(parser.add_argument_group(
-        'reinforcement learning: episodes of the model itself, and the verdict of the referee'))
+        'reinforcement learning: episodes of the model itself, and their success'))
     recording = parser.add_argument_group("the expert's demonstrations as a LeRobot dataset")
     recording.add_argument('--record', metavar='DIR', help='writes --episodes of them')
     recorded = parser.add_argument_group('training on recorded data instead')

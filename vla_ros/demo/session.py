@@ -25,8 +25,8 @@ from vla_ros.demo.record import Turn
 from vla_ros.demo.recorder import Recorder
 from vla_ros.demo.report import write_report
 from vla_ros.errors import VlaError
-from vla_ros.evaluation.examiner import Examiner
-from vla_ros.evaluation.examiner import make_examiner
+from vla_ros.evaluation.evaluator import Evaluator
+from vla_ros.evaluation.evaluator import make_evaluator
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import running
 from vla_ros.util.processes import Processes
@@ -81,19 +81,19 @@ def run_session(session: Session, log_folder: Path) -> Record:
     with signals_noted() as signals, McapFile(mcap) as file:
         started = (Processes(log_folder, os.environ) if session.pair is None
                    else running(session.pair, log_folder, os.environ))
-        with started as processes, make_examiner(Examiner, processes, domain) as examiner:
-            recorder = Recorder(examiner, file)
+        with started as processes, make_evaluator(Evaluator, processes, domain) as evaluator:
+            recorder = Recorder(evaluator, file)
 
             def turn() -> None:
                 if signals:
                     sys.exit(128 + signals[0])
                 line.show(f'waiting for the node: {_loading(recorder.diagnostics)}')
 
-            examiner.on_wait = turn
-            examiner.wait_for_pair()
+            evaluator.on_wait = turn
+            evaluator.wait_for_pair()
             began = time.monotonic()
             for seed, task in session.episodes:
-                _run_turn(examiner, recorder, line, seed, task, signals)
+                _run_turn(evaluator, recorder, line, seed, task, signals)
             wall = time.monotonic() - began
         middleware = f'{rclpy.get_rmw_implementation_identifier()}, ROS domain {domain}'
         summary = summarize(recorder.record, recorder.diagnostics, wall, middleware)
@@ -105,7 +105,7 @@ def run_session(session: Session, log_folder: Path) -> Record:
     return recorder.record
 
 
-def _run_turn(examiner: Examiner, recorder: Recorder, line: LiveLine, seed: int, task: Task,
+def _run_turn(evaluator: Evaluator, recorder: Recorder, line: LiveLine, seed: int, task: Task,
               signals: list[int]) -> None:
     """Arrange a scene, give the instruction and record the episode."""
     record = recorder.record
@@ -114,28 +114,28 @@ def _run_turn(examiner: Examiner, recorder: Recorder, line: LiveLine, seed: int,
         if signals:
             sys.exit(128 + signals[0])
         # At each spin: discovery of another publisher can take seconds.
-        _check_alone(examiner)
+        _check_alone(evaluator)
         done = sum(turn.succeeded for turn in record.turns)
         line.show(describe_state(task.instruction, recorder.now - began, recorder.diagnostics,
                                  done, len(record.turns)))
 
     began = recorder.now
     line.print(f'instruction: {task.instruction!r}')
-    examiner.on_wait = turn
-    episode = examiner.run(seed, task)
+    evaluator.on_wait = turn
+    episode = evaluator.run(seed, task)
     end = recorder.now
     while recorder.now < end + _RECORD_AFTER:
-        examiner.spin(0.05)
+        evaluator.spin(0.05)
     result = Turn(task.instruction, episode.succeeded, episode.decided, end - episode.seconds,
                   episode.seconds)
     record.turns.append(result)
     line.print(describe_turn(result))
 
 
-def _check_alone(examiner: Examiner) -> None:
+def _check_alone(evaluator: Evaluator) -> None:
     """Refuse to go on if another node publishes the demo's topics."""
     for topic in ('/camera/image_raw', '/arm/joint_command'):
-        count = examiner.count_publishers(topic)
+        count = evaluator.count_publishers(topic)
         if count > 1:
             raise ForeignPublisherError(topic, count)
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from pathlib import Path
 
-from vla_ros.evaluation.examiner import Examiner
-from vla_ros.evaluation.examiner import make_examiner
+from vla_ros.evaluation.evaluator import Evaluator
+from vla_ros.evaluation.evaluator import make_evaluator
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import running
 from vla_ros.evaluation.plan_runner import PlanRunner
@@ -33,11 +33,11 @@ class EpisodeRunner(PlanRunner[tuple[int, Task], Episode]):
 
     def _work_off(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
         with running(self._pair, logs, environment) as processes, \
-                make_examiner(Examiner, processes, domain) as examiner:
-            examiner.on_wait = self._check
-            examiner.wait_for_pair(subscribers=1 if self._pair.is_blank else 2)
+                make_evaluator(Evaluator, processes, domain) as evaluator:
+            evaluator.on_wait = self._check
+            evaluator.wait_for_pair(subscribers=1 if self._pair.is_blank else 2)
             while (item := self._next()) is not None:
-                self._finish(examiner.run(*item))
+                self._finish(evaluator.run(*item))
             with self._lock:
-                self.ages += examiner.ages
-                self.holds += examiner.holds
+                self.ages += evaluator.ages
+                self.holds += evaluator.holds

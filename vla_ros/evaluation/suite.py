@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from vla_ros.errors import ParameterError
-from vla_ros.evaluation.examiner import make_examiner
+from vla_ros.evaluation.evaluator import make_evaluator
 from vla_ros.evaluation.pair import NODE
 from vla_ros.evaluation.pair import SIM
 from vla_ros.evaluation.plan_runner import PlanRunner
-from vla_ros.evaluation.suite_examiner import SuiteEpisode
-from vla_ros.evaluation.suite_examiner import SuiteExaminer
+from vla_ros.evaluation.suite_evaluator import SuiteEpisode
+from vla_ros.evaluation.suite_evaluator import SuiteEvaluator
 from vla_ros.evaluation.suite_pair import SuitePair
 from vla_ros.util.processes import Processes
 from vla_ros.worlds.libero.suites import INITIAL_STATES
@@ -76,16 +76,16 @@ class SuiteRunner(PlanRunner[tuple[TaskName, list[int]], SuiteEpisode]):
                 self._check()
 
             robot.start(SIM, pair.sim_command())
-            with make_examiner(SuiteExaminer, node, domain) as examiner:
-                examiner.on_wait = check
-                examiner.wait_for_robot()
+            with make_evaluator(SuiteEvaluator, node, domain) as evaluator:
+                evaluator.on_wait = check
+                evaluator.wait_for_robot()
                 # The node waits for the URDF for a limited time; the world takes longer.
                 node.start(NODE, pair.node_command())
-                examiner.wait_for_pair(subscribers=1)
+                evaluator.wait_for_pair(subscribers=1)
                 while item is not None:
                     task, states = item
                     for state in states:
-                        self._finish(examiner.run_state(task, state))
+                        self._finish(evaluator.run_state(task, state))
                     item = self._next()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vla_ros.evaluation.suite_examiner import SuiteEpisode
+from vla_ros.evaluation.suite_evaluator import SuiteEpisode
 
 #: Side of an image in a filmstrip, pixels.
 _SIDE = 128

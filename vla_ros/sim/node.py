@@ -46,7 +46,7 @@ from vla_ros.worlds.robot import JOINTS
 from vla_ros.worlds.robot import Robot
 from vla_ros.worlds.scene import draw_scene
 from vla_ros.worlds.scene import LARGEST_SEED
-from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.tasks import SuccessDetector
 from vla_ros.worlds.tasks import Task
 from vla_ros.worlds.tasks import TaskError
 
@@ -88,7 +88,7 @@ class SimNode(Node):
         self._world = _make_world()
         self._world.render()  # fails here if nothing can be rendered
         self._task: Task | None = None
-        self._referee: Referee | None = None
+        self._detector: SuccessDetector | None = None
         self._judged_since = 0.0
         # Simulated time goes on when a scene is arranged anew: /clock must never jump back.
         self._elapsed = 0.0
@@ -138,8 +138,8 @@ class SimNode(Node):
 
     def _judge_from_now(self) -> None:
         self._judged_since = self._elapsed
-        self._referee = (Referee(self._task, self._world.situation())
-                         if self._task else None)
+        self._detector = (SuccessDetector(self._task, self._world.state())
+                          if self._task else None)
 
     def _on_timer(self) -> None:
         for _ in range(self._real_time.due(time.monotonic(), self._elapsed)):
@@ -149,8 +149,8 @@ class SimNode(Node):
         self._world.step(JOINT_PERIOD)
         self._elapsed += JOINT_PERIOD
         stamp = self._stamp()
-        if self._referee is not None:
-            self._referee.observe(self._world.situation())
+        if self._detector is not None:
+            self._detector.observe(self._world.state())
         self._joint_state.header.stamp = stamp
         self._joint_state.position = self._world.joint_positions().tolist()
         self._joint_state.velocity = self._world.joint_velocities().tolist()
@@ -195,7 +195,7 @@ class SimNode(Node):
             task = Task.parse(message.data)
         except TaskError as error:
             self.get_logger().warning(f'not judged: {error}')
-            self._task = self._referee = None
+            self._task = self._detector = None
             return
         if task != self._task:
             self._task = task
@@ -211,16 +211,16 @@ class SimNode(Node):
     def _on_success(self, request: Trigger.Request,
                     response: Trigger.Response) -> Trigger.Response:
         """Tell whether the task was done since the reset or the last new instruction."""
-        referee = self._referee
-        response.success = referee is not None and referee.succeeded
+        detector = self._detector
+        response.success = detector is not None and detector.succeeded
         passed = f'after {self._elapsed - self._judged_since:.2f} s'
-        if referee is None:
+        if detector is None:
             response.message = 'no task: no instruction with a task was received'
-        elif referee.decided is None:
-            response.message = f'{referee.task.instruction}: not yet, {passed}'
+        elif detector.decided is None:
+            response.message = f'{detector.task.instruction}: not yet, {passed}'
         else:
-            response.message = (f'{referee.task.instruction}: it happened to the '
-                                f'{referee.decided} block, {passed}')
+            response.message = (f'{detector.task.instruction}: it happened to the '
+                                f'{detector.decided} block, {passed}')
         return response
 
     def open_viewer(self, cleanup: ExitStack) -> None:

@@ -36,7 +36,7 @@ _TEXT = 128
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledActions:
     """
     A sampled action.
 
@@ -124,7 +124,8 @@ class Actor:
 
     @torch.inference_mode()
     def act(self, images: Sequence[np.ndarray], instructions: Sequence[str],
-            noises: Sequence[Tensor | None], temperatures: Sequence[float]) -> list[Sampled]:
+            noises: Sequence[Tensor | None],
+            temperatures: Sequence[float]) -> list[SampledActions]:
         """
         Sample an action for each image.
 
@@ -141,7 +142,7 @@ class Actor:
         log_probs = token_log_probs(
             self.network.language_model.logits(states) / warmth[:, None, None],
             torch.from_numpy(tokens).to(states.device))
-        return [Sampled(ids, values, self.space.action(ids))
+        return [SampledActions(ids, values, self.space.action(ids))
                 for ids, values in zip(tokens, log_probs.cpu().numpy())]
 
     def _prompt(self, instruction: str) -> tuple[int, ...]:

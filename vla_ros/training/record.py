@@ -23,7 +23,7 @@ from vla_ros.worlds.robot import JOINTS
 from vla_ros.worlds.robot import Robot
 from vla_ros.worlds.scene import draw_scene
 from vla_ros.worlds.tasks import ALL_TASKS
-from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.tasks import SuccessDetector
 from vla_ros.worlds.world import World
 
 _CAMERA = 'camera'
@@ -55,17 +55,17 @@ def demonstrate(world: World, seed: int, index: int) -> Demonstration:
     task = ALL_TASKS[index % len(ALL_TASKS)]
     expert, disturb = Expert(world.robot), Disturbance(rng).apply
     world.reset(draw_scene(demonstration_seed(seed, index), (task.color,)))
-    referee = Referee(task, world.situation())
+    detector = SuccessDetector(task, world.state())
     images, states, actions = [], [], []
-    while referee.decided is None and world.time < _SECONDS:
-        action = expert.act(task, world.situation())
+    while detector.decided is None and world.time < _SECONDS:
+        action = expert.act(task, world.state())
         images.append(world.render())
         states.append(world.joint_positions())
         actions.append(action)
         # The label is the expert's action, not the perturbed command.
         world.command(disturb(action))
         world.step(1 / _FPS)
-        referee.observe(world.situation())
+        detector.observe(world.state())
     return Demonstration(task.instruction, np.stack(images), np.array(states, np.float32),
                          np.array(actions, np.float32))
 

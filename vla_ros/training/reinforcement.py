@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Reinforcement learning: a policy gets better by its own episodes and the referee's verdict.
+Reinforcement learning: a policy gets better by its own episodes and their success.
 
 In each iteration groups of episodes are sampled and compared, see :mod:`vla_ros.training.grpo`;
 the reward is 1 for a success and 0 for anything else. Groups are of scenes in which the policy
@@ -41,8 +41,8 @@ from vla_ros.training.reinforcement_plan import ReinforcementPlan
 from vla_ros.training.resumable import check_folder
 from vla_ros.training.resumable import Report
 from vla_ros.training.resumable import ResumableTraining
-from vla_ros.training.seeds import examination_seed
-from vla_ros.training.seeds import practice_seed
+from vla_ros.training.seeds import group_seed
+from vla_ros.training.seeds import validation_seed
 from vla_ros.training.trainable import IGNORED
 from vla_ros.training.trainable import load_trainable
 from vla_ros.training.trainable import pad
@@ -195,7 +195,7 @@ class Reinforcement(ResumableTraining):
         for index in range(plan.scenes):
             # The count goes on over all iterations, so that every task has its turn.
             task = plan.task(self.step * plan.scenes + index)
-            found.append(self._scenario(practice_seed(plan.seed, self.step, index), task, True))
+            found.append(self._scenario(group_seed(plan.seed, self.step, index), task, True))
         return found
 
     def _scenario(self, scene: int, task: int, is_new: bool) -> Scenario:
@@ -288,7 +288,7 @@ class Reinforcement(ResumableTraining):
     def _validate(self, step: int) -> float:
         """Run the held-out scenes without sampling; give the rate of success."""
         plan = self.plan
-        scenarios = [Scenario(Trial(examination_seed(plan.seed, index), plan.task(index),
+        scenarios = [Scenario(Trial(validation_seed(plan.seed, index), plan.task(index),
                                     seconds=_VALIDATION_SECONDS))
                      for index in range(plan.validation)]
         groups = self._pool.run(self._weights(), scenarios, GroupSettings(1, 1))

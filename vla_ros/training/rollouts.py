@@ -36,8 +36,8 @@ from vla_ros.worlds.outcomes import Episode
 from vla_ros.worlds.robot import UnreachableError
 from vla_ros.worlds.scene import draw_scene
 from vla_ros.worlds.tasks import ALL_TASKS
-from vla_ros.worlds.tasks import Referee
-from vla_ros.worlds.tasks import Situation
+from vla_ros.worlds.tasks import SuccessDetector
+from vla_ros.worlds.tasks import WorldState
 from vla_ros.worlds.world import World
 
 # Each shard asks for every task once.
@@ -88,22 +88,22 @@ class RolloutWorker:
         period = float(rng.uniform(*_PERIODS)) if disturbed else _PERIOD
         disturb = Disturbance(rng).apply if disturbed else lambda action: action
         labelled: list[Samples] = []
-        referee = self._run_task(first, period, disturb, labelled)
-        episode = Episode(rollout_seed(seed, number, index), referee.task,
-                          referee.decided or '', self._world.time)
+        detector = self._run_task(first, period, disturb, labelled)
+        episode = Episode(rollout_seed(seed, number, index), detector.task,
+                          detector.decided or '', self._world.time)
         # The second task starts from the pose in which the first one ended.
         possible = [i for i, task in enumerate(ALL_TASKS) if task.color in scene.blocks]
         self._run_task(int(rng.choice(possible)), period, disturb, labelled)
         return Rollouts(Samples.join(labelled), [episode], [disturbed])
 
     def _run_task(self, index: int, period: float, disturb: Callable[[np.ndarray], np.ndarray],
-                  labelled: list[Samples]) -> Referee:
+                  labelled: list[Samples]) -> SuccessDetector:
         """Run a task until it is decided, nothing moves, or the time is up."""
         world, task = self._world, ALL_TASKS[index]
-        referee = Referee(task, world.situation())
+        detector = SuccessDetector(task, world.state())
         last, since = np.zeros(0), world.time
-        while referee.decided is None and world.time < _SECONDS and world.time - since < _STILL:
-            now = world.situation()
+        while detector.decided is None and world.time < _SECONDS and world.time - since < _STILL:
+            now = world.state()
             if min(block[2] for block in now.blocks.values()) < 0:  # it has left the table
                 break
             image, positions = world.render(), _positions(now)
@@ -118,8 +118,8 @@ class RolloutWorker:
             world.step(period)
             if action is not None:
                 world.command(disturb(action))
-            referee.observe(world.situation())
-        return referee
+            detector.observe(world.state())
+        return detector
 
     def _predict(self, image: np.ndarray, instruction: str) -> np.ndarray | None:
         try:
@@ -128,7 +128,7 @@ class RolloutWorker:
             return None
 
 
-def _positions(now: Situation) -> np.ndarray:
+def _positions(now: WorldState) -> np.ndarray:
     """Positions of the tool, the finger and the blocks, float64 (N, 3), m."""
     return np.array([now.tool, [now.gripper] * 3, *now.blocks.values()])
 

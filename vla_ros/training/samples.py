@@ -81,7 +81,7 @@ class Sampler:
         :param rendered: the camera's image of it, if there is one already.
         :raises UnreachableError: a target of the expert is out of the arm's reach.
         """
-        world, now = self.world, self.world.situation()
+        world, now = self.world, self.world.state()
         pixels = world.render() if rendered is None else rendered
         image = np.asarray(self._transform.shape_pixels(Image.fromarray(pixels)))
         actions: np.ndarray = np.full((len(ALL_TASKS), 7), np.nan, np.float32)

@@ -23,11 +23,11 @@ def demonstration_seed(seed: int, index: int) -> int:
     return rollout_seed(seed, -1, index) + _BEYOND * _SPACE
 
 
-def practice_seed(seed: int, iteration: int, index: int) -> int:
+def group_seed(seed: int, iteration: int, index: int) -> int:
     """Seed of the scene of a group in an iteration of reinforcement learning."""
     return rollout_seed(seed, iteration, index) + 2 * _BEYOND * _SPACE
 
 
-def examination_seed(seed: int, index: int) -> int:
+def validation_seed(seed: int, index: int) -> int:
     """Seed of a scene that reinforcement learning is validated on; it is in no round."""
     return rollout_seed(seed, 0, index)

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vla_ros.training.actor import Actor
-from vla_ros.training.actor import Sampled
+from vla_ros.training.actor import SampledActions
 from vla_ros.training.node_arm import NodeArm
 from vla_ros.worlds.outcomes import Episode
 from vla_ros.worlds.robot import Robot
 from vla_ros.worlds.scene import draw_scene
 from vla_ros.worlds.tasks import ALL_TASKS
-from vla_ros.worlds.tasks import Referee
+from vla_ros.worlds.tasks import SuccessDetector
 from vla_ros.worlds.world import World
 
 # Seconds from image to image, and from an image to its action; drawn for each trial.
@@ -87,11 +87,11 @@ class _Run:
         world.reset(draw_scene(trial.scene, (self.task.color,)))
         arm.reset()
         self._period = float(self.rng.choice(_PERIODS))
-        self._referee = Referee(self.task, world.situation())
+        self._detector = SuccessDetector(self.task, world.state())
         self._images: list[np.ndarray] = []
-        self._sampled: list[Sampled] = []
+        self._sampled: list[SampledActions] = []
 
-    def advance(self, image: np.ndarray, sampled: Sampled) -> None:
+    def advance(self, image: np.ndarray, sampled: SampledActions) -> None:
         """Let a period pass; the action for an image begins at its end."""
         self._images.append(image)
         self._sampled.append(sampled)
@@ -100,17 +100,17 @@ class _Run:
             self.arm.hold()
         else:
             self.arm.execute(sampled.action)
-        self._referee.observe(self.world.situation())
+        self._detector.observe(self.world.state())
 
     def is_over(self) -> bool:
         """Tell whether the task is decided, hopeless, or out of time."""
-        now = self.world.situation()
-        return (self._referee.decided is not None or now.time >= self.trial.seconds
+        now = self.world.state()
+        return (self._detector.decided is not None or now.time >= self.trial.seconds
                 or min(block[2] for block in now.blocks.values()) < 0)  # it has left the table
 
     def finish(self) -> Trajectory:
         """Give the result."""
-        episode = Episode(self.trial.scene, self.task, self._referee.decided or '',
+        episode = Episode(self.trial.scene, self.task, self._detector.decided or '',
                           self.world.time)
         return Trajectory(
             self.trial, episode, np.stack(self._images),

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-The scripted expert: where the arm should be going, from nothing but the present situation.
+The scripted expert: where the arm should be going, from the present state of the world alone.
 
 It keeps no state, so it can say what to do wherever an arm has ended up, by its own noise or by
 someone else's mistakes: recovery needs no script, and any state can be labelled.
@@ -17,8 +17,8 @@ from vla_ros.worlds.robot import GRIPPER_JOINT
 from vla_ros.worlds.robot import Robot
 from vla_ros.worlds.robot import TopDownArm
 from vla_ros.worlds.scene import BLOCK_SIZE
-from vla_ros.worlds.tasks import Situation
 from vla_ros.worlds.tasks import Task
+from vla_ros.worlds.tasks import WorldState
 
 # Heights of the tool above the table, m.
 _HOVER, _REACH, _GRASP, _PUSH, _LIFT = 0.125, 0.075, 0.022, 0.03, 0.20
@@ -40,7 +40,7 @@ class Expert:
         self._arm = TopDownArm(robot)
         self._open = robot.joints[GRIPPER_JOINT].upper
 
-    def act(self, task: Task, now: Situation) -> np.ndarray:
+    def act(self, task: Task, now: WorldState) -> np.ndarray:
         """
         Say where to go.
 
@@ -56,10 +56,10 @@ class Expert:
         within = np.array([*point[:2] * np.clip(radius, 0.2, _FARTHEST) / radius, point[2]])
         return np.array([*self._arm.solve(within), gripper])
 
-    def _reach(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
+    def _reach(self, now: WorldState, block: np.ndarray) -> tuple[np.ndarray, float]:
         return _at(block, _REACH), self._open
 
-    def _push(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
+    def _push(self, now: WorldState, block: np.ndarray) -> tuple[np.ndarray, float]:
         outward = block[:2] / np.hypot(*block[:2])
         offset = now.tool[:2] - block[:2]
         ahead, aside = offset @ outward, offset @ np.array([-outward[1], outward[0]])
@@ -70,7 +70,7 @@ class Expert:
         goal = block[:2] + (low * down * (_AHEAD + _BEHIND) - _BEHIND) * outward
         return _at(goal, _HOVER + down * (_PUSH - _HOVER)), 0.0
 
-    def _pick(self, now: Situation, block: np.ndarray) -> tuple[np.ndarray, float]:
+    def _pick(self, now: WorldState, block: np.ndarray) -> tuple[np.ndarray, float]:
         distance = np.hypot(*(now.tool - block)[:2])
         level = abs(now.tool[2] - block[2])
         if distance < 0.018 and level < 0.02 and now.gripper < _HOLDING:

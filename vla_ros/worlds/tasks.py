@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""The tasks of the tabletop, and the referee that decides whether one was done."""
+"""The tasks of the tabletop, and the detector of their success."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ ALL_TASKS = tuple(Task(kind, color) for kind in KINDS for color in COLORS)
 
 
 @dataclass(frozen=True)
-class Situation:
+class WorldState:
     """
     Where everything is; positions in the frame of the base, m.
 
@@ -86,14 +86,14 @@ class Situation:
     blocks: Mapping[str, np.ndarray]
 
 
-class Referee:
+class SuccessDetector:
     """
-    Judges a task: the first block to which it happens decides.
+    Detects the success of a task: the first block to which it happens decides.
 
     That is a success only if it is the block that was named. Nothing after that counts.
     """
 
-    def __init__(self, task: Task, start: Situation) -> None:
+    def __init__(self, task: Task, start: WorldState) -> None:
         self.task = task
         self._start = start.blocks
         self._since: dict[str, float] = {}
@@ -104,8 +104,8 @@ class Referee:
         """Whether the right block was the first."""
         return self.decided == self.task.color
 
-    def observe(self, now: Situation) -> None:
-        """Note the situation; to be called many times a second."""
+    def observe(self, now: WorldState) -> None:
+        """Note the state of the world; to be called many times a second."""
         if self.decided is not None:
             return
         dwell = 0.0 if self.task.kind == 'push' else DWELL

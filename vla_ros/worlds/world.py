@@ -22,7 +22,7 @@ from vla_ros.worlds.scene import BLOCK_SIZE
 from vla_ros.worlds.scene import Scene
 from vla_ros.worlds.scene import TABLES
 from vla_ros.worlds.tasks import COLORS
-from vla_ros.worlds.tasks import Situation
+from vla_ros.worlds.tasks import WorldState
 
 load_triton_first()
 if _variable := drawing_variable(os.environ):
@@ -112,9 +112,9 @@ class World:
         """Velocities of ``JOINTS``, float64 (7,), rad/s and m/s."""
         return self.data.qvel[self._velocities].copy()
 
-    def situation(self) -> Situation:
+    def state(self) -> WorldState:
         """Tell where everything is."""
-        return Situation(
+        return WorldState(
             self.data.time, self.data.site_xpos[self._tool].copy(),
             float(self.data.qpos[self._positions[6]]),
             {color: self.data.body(color).xpos.copy() for color in self._present})

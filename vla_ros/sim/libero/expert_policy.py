@@ -18,8 +18,8 @@ from vla_ros.policy.base import Observation
 from vla_ros.policy.base import PolicySpec
 from vla_ros.policy.config import PolicyConfig
 from vla_ros.worlds.libero.expert import Expert
-from vla_ros.worlds.libero.expert import Situation
-from vla_ros.worlds.libero.expert import SITUATION_SIZE
+from vla_ros.worlds.libero.expert import STATE_SIZE
+from vla_ros.worlds.libero.expert import WorldState
 
 _TOKENIZER = ActionTokenizer(32000)
 #: The numbers of an action, from -1 to 1; the gripper, 0 closed to 1 open, is left as it is.
@@ -33,7 +33,7 @@ class ExpertPolicy:
         """Begin."""
         self.spec = PolicySpec(
             checkpoint='scripted expert', unnorm_key=unnorm_key, action_shape=(1, 7),
-            image_count=1, proprio_dim=SITUATION_SIZE, device='cpu', dtype='float64',
+            image_count=1, proprio_dim=STATE_SIZE, device='cpu', dtype='float64',
             attention='none', attention_reason='it has none', quantization='none')
         self._expert = Expert()
 
@@ -43,10 +43,10 @@ class ExpertPolicy:
 
         :raises ObservationError: there is none.
         """
-        if observation.proprio is None or observation.proprio.shape != (SITUATION_SIZE,):
+        if observation.proprio is None or observation.proprio.shape != (STATE_SIZE,):
             raise ObservationError('the scripted expert needs the situation as proprioception: '
                                    'set proprio.topic to /vla_sim/situation')
-        action = self._expert.act(Situation.read(observation.proprio))
+        action = self._expert.act(WorldState.read(observation.proprio))
         token_ids = _TOKENIZER.encode(_STATISTICS.normalize(action))
         normalized = _TOKENIZER.decode(token_ids)
         return ActionChunk(_STATISTICS.unnormalize(normalized)[None], normalized[None],

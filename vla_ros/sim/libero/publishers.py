@@ -71,7 +71,7 @@ class Publishers:
         messages = [(self._proprio, _array(world.proprio()))]
         if self._situation.get_subscription_count():
             try:
-                messages.append((self._situation, _array(world.situation())))
+                messages.append((self._situation, _array(world.state())))
             except UnsupportedError as error:
                 self._logger.error(str(error), throttle_duration_sec=5.0)
         # The main image last: at its inference all other inputs are there.

@@ -4,7 +4,7 @@
 """
 A scripted expert for pick-and-place tasks, whose actions are in LIBERO's convention.
 
-It looks at :meth:`vla_ros.worlds.libero.world.LiberoWorld.situation`.
+It looks at :meth:`vla_ros.worlds.libero.world.LiberoWorld.state`.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ import numpy as np
 
 from vla_ros.worlds.libero.grasps import turn
 
-#: Length of a situation.
-SITUATION_SIZE = 20
+#: Length of a state.
+STATE_SIZE = 20
 #: Metres and radians that an action of 1 moves the arm by in a step, under the benchmark's own
 #: controller (docs/libero.md).
 _STEP_M, _STEP_RAD = 0.05 * 0.26, 0.5 * 0.26
@@ -32,8 +32,8 @@ _DEEPER = 0.005
 
 
 @dataclass(frozen=True)
-class Situation:
-    """What an expert sees, see :meth:`vla_ros.worlds.libero.world.LiberoWorld.situation`."""
+class WorldState:
+    """What an expert sees, see :meth:`vla_ros.worlds.libero.world.LiberoWorld.state`."""
 
     tip: np.ndarray
     rotation: np.ndarray
@@ -46,7 +46,7 @@ class Situation:
     release: float
 
     @classmethod
-    def read(cls, numbers: np.ndarray) -> 'Situation':
+    def read(cls, numbers: np.ndarray) -> 'WorldState':
         """Read float64 (20,)."""
         return cls(numbers[:3], _matrix(numbers[3:6]), float(numbers[6] - numbers[7]),
                    numbers[8:11], numbers[11:14], float(numbers[14]), numbers[15:18],
@@ -72,7 +72,7 @@ class Expert:
         self._opening = 0.0
         self._still = 0  # steps for which the fingers have not moved
 
-    def act(self, now: Situation) -> np.ndarray:
+    def act(self, now: WorldState) -> np.ndarray:
         """Give an action, float64 (7,): six numbers in [-1, 1], and the gripper, 1 open."""
         self._count += 1
         goal, is_open = getattr(self, f'_{self._phase}')(now)
@@ -85,7 +85,7 @@ class Expert:
     def _enter(self, phase: str) -> None:
         self._phase, self._count = phase, 0
 
-    def _approach(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _approach(self, now: WorldState) -> tuple[np.ndarray, bool]:
         self._grasp = now.grasp - [0.0, 0.0, _DEEPER]
         self._angle = now.finger_angle + turn(now.angle, now.finger_angle)
         above = self._grasp + [0.0, 0.0, _HOVER]
@@ -99,13 +99,13 @@ class Expert:
             above = np.maximum(above, [-9.0, -9.0, now.travel + 0.06])
         return above, True
 
-    def _descend(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _descend(self, now: WorldState) -> tuple[np.ndarray, bool]:
         is_there = np.abs(now.tip - self._grasp).max() < 0.006
         if is_there or self._is_stuck(now):
             self._enter('close')
         return self._grasp, True
 
-    def _close(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _close(self, now: WorldState) -> tuple[np.ndarray, bool]:
         least, most = _CLOSING
         self._still = self._still + 1 if self._opening - now.opening < _FINGER_STEP else 0
         # More than once: now and then a step sees what the one before has seen.
@@ -115,7 +115,7 @@ class Expert:
             self._enter('lift')
         return self._grasp, False
 
-    def _lift(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _lift(self, now: WorldState) -> tuple[np.ndarray, bool]:
         height = now.travel - now.object[2]
         if now.tip[2] > self._grasp[2] + 0.05 and now.object[2] < self._lifted_from + 0.02:
             self._enter('approach')
@@ -124,7 +124,7 @@ class Expert:
         goal = now.tip + [0.0, 0.0, max(height, 0.0) + 0.01]
         return goal, False
 
-    def _carry(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _carry(self, now: WorldState) -> tuple[np.ndarray, bool]:
         away = now.place - now.object
         if self._has_lost(now):
             self._enter('approach')
@@ -132,7 +132,7 @@ class Expert:
             self._enter('lower')
         return now.tip + [away[0], away[1], now.travel - now.object[2]], False
 
-    def _lower(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _lower(self, now: WorldState) -> tuple[np.ndarray, bool]:
         away = now.place - now.object
         is_there = now.object[2] < now.release + 0.006
         if self._has_lost(now):
@@ -141,7 +141,7 @@ class Expert:
             self._enter('open')
         return now.tip + away, False
 
-    def _open(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _open(self, now: WorldState) -> tuple[np.ndarray, bool]:
         if self._count == 1:
             self._grasp = now.tip
         least, most = _OPENING
@@ -149,16 +149,16 @@ class Expert:
             self._enter('leave')
         return self._grasp, True
 
-    def _leave(self, now: Situation) -> tuple[np.ndarray, bool]:
+    def _leave(self, now: WorldState) -> tuple[np.ndarray, bool]:
         if self._count > 25:  # it has not worked
             self._enter('approach')
         return self._grasp + [0.0, 0.0, 0.12], True
 
-    def _is_stuck(self, now: Situation) -> bool:
+    def _is_stuck(self, now: WorldState) -> bool:
         """Tell whether the arm has come to the end of its reach, or something is in the way."""
         return self._count > 25 and float(np.abs(now.tip - self._last).max()) < 0.0005
 
-    def _has_lost(self, now: Situation) -> bool:
+    def _has_lost(self, now: WorldState) -> bool:
         return float(np.linalg.norm(now.object - now.tip)) > 0.17
 
 

@@ -197,7 +197,7 @@ class LiberoWorld:
         """Evaluate the benchmark's own predicate."""
         return bool(self._wrapper.check_success())
 
-    def situation(self) -> np.ndarray:
+    def state(self) -> np.ndarray:
         """
         Give what a scripted expert needs to know, float64 (20,), m and rad, in the world.
 

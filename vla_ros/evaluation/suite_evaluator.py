@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Episodes of LIBERO over DDS: initial state, instruction, actions, the benchmark's verdict."""
+"""Episodes of LIBERO over DDS: initial state, instruction, actions, success by the benchmark."""
 
 from dataclasses import dataclass
 from dataclasses import field
@@ -17,8 +17,8 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from vla_ros.evaluation.examiner import Examiner
-from vla_ros.evaluation.examiner import TrialError
+from vla_ros.evaluation.evaluator import Evaluator
+from vla_ros.evaluation.evaluator import TrialError
 from vla_ros.ros.qos import RELIABLE
 from vla_ros.util.processes import Processes
 from vla_ros.worlds.libero.suites import step_limit
@@ -28,7 +28,7 @@ from vla_ros.worlds.libero.suites import TaskName
 _ACTION_TIMEOUT = 300.0
 #: Images of a filmstrip.
 _STRIP_LENGTH = 8
-_VERDICT = re.compile(r'.*: after (\d+) actions')
+_PROGRESS = re.compile(r'.*: after (\d+) actions')
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class SuiteEpisode:
     commands: np.ndarray = field(repr=False)
 
 
-class SuiteExaminer(Examiner):
-    """Restores initial states, activates the node and asks the benchmark for its verdict."""
+class SuiteEvaluator(Evaluator):
+    """Restores initial states, activates the node and asks the benchmark whether it succeeded."""
 
     timeout = 600.0  # each task has a world of its own, which takes long to build
 
@@ -87,18 +87,18 @@ class SuiteExaminer(Examiner):
         actions, limit = 0, step_limit(task.suite)
         while True:
             self.spin(0.2)
-            verdict: Trigger.Response = self._ask(self._success)
-            found = _VERDICT.fullmatch(verdict.message)
-            assert found is not None, verdict.message
+            response: Trigger.Response = self._ask(self._success)
+            found = _PROGRESS.fullmatch(response.message)
+            assert found is not None, response.message
             if int(found[1]) > actions:
                 actions, last = int(found[1]), time.monotonic()
-            if verdict.success or actions >= limit:
+            if response.success or actions >= limit:
                 break
             if time.monotonic() - last > _ACTION_TIMEOUT:
                 raise TrialError(f'no action for {_ACTION_TIMEOUT:g} s in {task}, state {state}')
         self._transit(Transition.TRANSITION_DEACTIVATE)
         return SuiteEpisode(
-            task, state, instruction, verdict.success and actions <= limit, actions,
+            task, state, instruction, response.success and actions <= limit, actions,
             time.monotonic() - began, dict(self.holds - before), self._strip(),
             np.array(self._actions))
 

@@ -1,7 +1,7 @@
 # Copyright 2026 The vla_ros Authors
 # SPDX-License-Identifier: Apache-2.0
 
-"""Episodes over DDS: the node that sets up scenes and asks for the verdict."""
+"""Episodes over DDS: the node that sets up scenes and asks for the success."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -37,18 +37,18 @@ from vla_ros.worlds.tasks import Task
 EPISODE_SECONDS = 15.0
 #: Simulated seconds between a new scene and the activation of the node.
 _SETTLE = 0.05
-_VERDICT = re.compile(r'(?P<task>[^:]*): (?:not yet|it happened to the (?P<color>\w+) block), '
+_SUCCESS = re.compile(r'(?P<task>[^:]*): (?:not yet|it happened to the (?P<color>\w+) block), '
                       r'after (?P<seconds>[\d.]+) s')
 
 
-AnyExaminer = TypeVar('AnyExaminer', bound='Examiner')
+AnyEvaluator = TypeVar('AnyEvaluator', bound='Evaluator')
 
 
 class TrialError(VlaError):
     """The processes of a trial do not work together."""
 
 
-class Examiner(Node):
+class Evaluator(Node):
     """
     Arranges scenes, publishes instructions and asks the simulator whether the task is done.
 
@@ -65,8 +65,8 @@ class Examiner(Node):
 
         :param processes: of the pair; one that ends by itself is an error at any time.
         """
-        # One process holds several examiners and has one log.
-        super().__init__('vla_examiner', context=context, enable_rosout=False)
+        # One process holds several evaluators and has one log.
+        super().__init__('vla_evaluator', context=context, enable_rosout=False)
         #: Ages of the images when their commands went out, simulated seconds.
         self.ages: list[float] = []
         #: How often the node held the arm, by its reason.
@@ -106,7 +106,7 @@ class Examiner(Node):
         color, seconds = '', 0.0
         while not color and seconds < EPISODE_SECONDS:
             self.spin(0.05)
-            color, seconds = self.verdict(task)
+            color, seconds = self.success(task)
         return Episode(seed, task, color, seconds)
 
     def arrange(self, seed: int, task: Task) -> None:
@@ -118,13 +118,13 @@ class Examiner(Node):
         self._ask(self._sim_parameters, SetParameters.Request(
             parameters=[Parameter('seed', value=seed).to_parameter_msg()]))
         self._ask(self._reset)
-        self._until(lambda: self.verdict(task)[1] > _SETTLE, 'simulated time does not pass', 0.0)
+        self._until(lambda: self.success(task)[1] > _SETTLE, 'simulated time does not pass', 0.0)
         if not self._transit(Transition.TRANSITION_ACTIVATE):
             raise TrialError('the inference node cannot be activated')
 
-    def verdict(self, task: Task) -> tuple[str, float]:
+    def success(self, task: Task) -> tuple[str, float]:
         """Give the colour of the block that the task was done with, and the seconds so far."""
-        found = _VERDICT.fullmatch(self._ask(self._success).message)
+        found = _SUCCESS.fullmatch(self._ask(self._success).message)
         if found is None or found['task'] != task.instruction:
             return '', 0.0
         return found['color'] or '', float(found['seconds'])
@@ -195,18 +195,18 @@ class Examiner(Node):
 
 
 @contextmanager
-def make_examiner(kind: type[AnyExaminer], processes: Processes,
-                  domain: int) -> Iterator[AnyExaminer]:
-    """Make an examiner of a class on a ROS domain."""
+def make_evaluator(kind: type[AnyEvaluator], processes: Processes,
+                   domain: int) -> Iterator[AnyEvaluator]:
+    """Make an evaluator of a class on a ROS domain."""
     context = Context()
     # With rclpy's own handlers its context would be gone before the processes are.
     rclpy.init(context=context, domain_id=domain,
                signal_handler_options=SignalHandlerOptions.NO)
-    examiner = kind(processes, context)
+    evaluator = kind(processes, context)
     try:
-        yield examiner
+        yield evaluator
     finally:
-        examiner.close()
+        evaluator.close()
         context.try_shutdown()
 
 
