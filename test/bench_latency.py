@@ -33,7 +33,7 @@ from vla_ros.motion.arm import Arm
 from vla_ros.motion.timing import REMAINDERS
 from vla_ros.policy.base import ActionChunk
 from vla_ros.policy.base import PolicySpec
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.worlds.outcomes import wilson_interval
 from vla_ros.worlds.robot import JOINTS
 from vla_ros.worlds.robot import Robot
@@ -54,7 +54,7 @@ class State:
 
     is_held: bool = False
     shadow: bool = False
-    keeps_grip: bool = True
+    holds_gripper: bool = True
     is_silent: bool = False
 
     @property
@@ -98,11 +98,11 @@ def run_episode(world: World, policy, seed: int, latency: float, remainder: str)
             try:
                 arm.execute(arm.plan(_chunk(actions), arm.plan_start(now, observed)))
                 state.is_held = False
-            except Held:
+            except Hold:
                 state.is_held, holds = True, holds + 1
         try:
             command = arm.tick(state, now)
-        except Held:
+        except Hold:
             state.is_held, holds, command = True, holds + 1, None
         if command is not None:
             world.command(command.setpoint.positions)

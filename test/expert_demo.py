@@ -23,7 +23,7 @@ def main():
     os.environ.update(demo_environment(os.environ))
     folder, logs = map(Path, sys.argv[1:])
     record = run_session(Session(expert_pair(speed=3.0), EPISODES, folder), logs)
-    return 0 if all(turn.succeeded for turn in record.turns) else 1
+    return 0 if all(attempt.succeeded for attempt in record.attempts) else 1
 
 
 if __name__ == '__main__':

@@ -148,7 +148,7 @@ class RecordedRunner(EpisodeRunner):
         self._folder = folder
         self.takeovers = Counter()
 
-    def _work_off(self, domain, logs, environment):
+    def _run_queue(self, domain, logs, environment):
         with running(self._pair, logs, environment) as processes:
             processes.start(RECORDER, [
                 sys.executable, '-m', 'vla_ros.cli.record', '--ros-args', *parameter_arguments(

@@ -14,17 +14,17 @@ from vla_ros.cli import bench
 torch = pytest.importorskip('torch')
 pytest.importorskip('transformers')
 
+from test_out_of_memory import openvla_7b  # noqa: E402, I100, I201
+from vla_ros.bench.operation_counts import OperationCounts  # noqa: E402
 from vla_ros.bench.sizes import parse_size  # noqa: E402, I100
+from vla_ros.bench.timing import run_interleaved  # noqa: E402
 from vla_ros.bench.timing import summarize  # noqa: E402
-from vla_ros.bench.timing import take_turns  # noqa: E402
-from vla_ros.bench.work import Work  # noqa: E402
 from vla_ros.errors import ParameterError  # noqa: E402
 from vla_ros.model.attention import attend_sdpa  # noqa: E402
 from vla_ros.model.memory import activation_peak  # noqa: E402
 from vla_ros.model.network import OpenVlaNetwork  # noqa: E402
 from vla_ros.policy.base import Observation  # noqa: E402
 from vla_ros.policy.config import PolicyConfig  # noqa: E402
-from test_out_of_memory import openvla_7b  # noqa: E402, I100, I201
 
 
 def test_model_prints_one_json_object_and_writes_plot_and_trace(tmp_path, capsys):
@@ -175,7 +175,7 @@ def test_help_lists_benchmarks_and_options(capsys):
 
 def test_variants_are_measured_alternately():
     ran = []
-    spent = take_turns({name: lambda name=name: ran.append(name) for name in 'abc'}, 2, 1)
+    spent = run_interleaved({name: lambda name=name: ran.append(name) for name in 'abc'}, 2, 1)
     assert ''.join(ran) == 'abcabcabc'
     assert [len(times) for times in spent.values()] == [2, 2, 2]
 
@@ -195,9 +195,9 @@ def test_a_frame_size_is_parsed_or_refused():
 def test_the_computed_work_of_openvla_7b_equals_published_figures():
     with torch.device('meta'):
         network = OpenVlaNetwork(openvla_7b(), attend_sdpa).to(torch.bfloat16)
-    work = Work.of(network, 280)
+    counts = OperationCounts.of(network, 280)
     # vision and projector 0.42 TFLOP, prefill 3.65 TFLOP, a decode step 13.36 GB
-    assert work.vision == pytest.approx(0.42e12, rel=0.1)
-    assert work.prefill == pytest.approx(3.65e12, rel=0.03)
-    assert work.decode == pytest.approx(13.36e9, rel=0.01)
-    assert work.floor_ms(4.3e12, 790e12, 7)['engine'] == pytest.approx(23.8, rel=0.03)
+    assert counts.vision == pytest.approx(0.42e12, rel=0.1)
+    assert counts.prefill == pytest.approx(3.65e12, rel=0.03)
+    assert counts.decode == pytest.approx(13.36e9, rel=0.01)
+    assert counts.floor_ms(4.3e12, 790e12, 7)['engine'] == pytest.approx(23.8, rel=0.03)

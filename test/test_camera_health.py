@@ -5,7 +5,7 @@
 
 import pytest
 
-from vla_ros.camera.health import CameraView
+from vla_ros.camera.health import CameraState
 from vla_ros.camera.health import diagnose
 
 TOPIC = '/camera/image_raw'
@@ -25,11 +25,11 @@ RAW, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
     ({'source': 'iceoryx2'}, ['vla_ros.camera.iceoryx2']),
 ])
 def test_each_cause_of_missing_images_is_reported_with_its_remedy(view, texts):
-    seen = CameraView(**{'source': 'topic', 'topic': TOPIC, 'silence': 3.0, **view})
+    seen = CameraState(**{'source': 'topic', 'topic': TOPIC, 'silence': 3.0, **view})
     sentence = diagnose(seen)
     assert all(text in sentence for text in texts), sentence
     assert '\n' not in sentence
 
 
 def test_a_camera_with_a_recent_image_is_not_reported():
-    assert diagnose(CameraView('topic', TOPIC, silence=0.1)) == ''
+    assert diagnose(CameraState('topic', TOPIC, silence=0.1)) == ''

@@ -8,7 +8,7 @@ import pytest
 from vla_ros.errors import ParameterError
 from vla_ros.errors import VlaError
 from vla_ros.robot.hold import Reason
-from vla_ros.safety.causes import held_by
+from vla_ros.safety.causes import hold_of
 
 
 class AcceleratorError(RuntimeError):
@@ -48,7 +48,7 @@ def wrapped():
     (VlaError('the server says: CUDA error: device-side assert triggered'), Reason.POLICY_ERROR),
     (ParameterError('a', 1, 'CUDA error'), Reason.POLICY_ERROR)])
 def test_an_error_is_classified_as_device_memory_or_policy_error(error, reason):
-    held = held_by(error)
-    assert held.reason is reason
-    assert held.reason.fatal == (reason is Reason.DEVICE_ERROR)
-    assert ('start it again' in held.detail) == held.reason.fatal
+    hold = hold_of(error)
+    assert hold.reason is reason
+    assert hold.reason.fatal == (reason is Reason.DEVICE_ERROR)
+    assert ('start it again' in hold.detail) == hold.reason.fatal

@@ -88,7 +88,7 @@ class Loop:
         stamp = self.joints[-1].header.stamp
         return stamp.sec + 1e-9 * stamp.nanosec
 
-    def pass_time(self, simulated):
+    def advance_time(self, simulated):
         end = self.now() + simulated
         self.until(lambda: self.now() > end, 'time passes')
 
@@ -116,9 +116,9 @@ def test_a_lost_camera_holds_the_arm_and_its_return_ends_the_hold(loop):
     loop.kill_relay()
     loop.until(lambda: 'HOLD stale image' in loop.states[-1], 'the node holds')
     loop.until(lambda: loop.speed() < 0.01, 'the arm is at rest')
-    loop.pass_time(1.0)
+    loop.advance_time(1.0)
     held, received = np.array(loop.joints[-1].position), len(loop.commands)
-    loop.pass_time(1.0)
+    loop.advance_time(1.0)
     assert np.abs(np.array(loop.joints[-1].position) - held).max() < 0.005
     assert len(loop.commands) > received, 'a held arm gets commands to stay'
     assert loop.evaluator.success(task)[0] == ''
@@ -139,7 +139,7 @@ def test_an_emergency_stop_brings_the_joints_to_rest_within_100_ms(loop):
         took.append(loop.now() - pressed)
         loop.until(lambda: loop.states[-1].startswith('ESTOP'), 'the node knows')
         received, held = len(loop.commands), np.array(loop.joints[-1].position)
-        loop.pass_time(0.5)
+        loop.advance_time(0.5)
         assert len(loop.commands) == received
         assert np.abs(np.array(loop.joints[-1].position) - held).max() < 0.005
         loop.release_and_rearm()

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 import pytest
 
 from vla_ros.control.command_gate import CommandGate
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety import emergency_stop
 from vla_ros.safety.emergency_stop import EmergencyStop
-from vla_ros.safety.emergency_stop import StopSample
-from vla_ros.safety.emergency_stop import StopView
+from vla_ros.safety.emergency_stop import EstopSample
+from vla_ros.safety.emergency_stop import EstopTopicState
 from vla_ros.safety.state_machine import Event
 from vla_ros.safety.state_machine import Mode
 
@@ -47,7 +47,7 @@ def activate(gate):
 
 
 def hold(gate):
-    return gate.problem(Held(Reason.STALE_IMAGE, 'too old'))
+    return gate.problem(Hold(Reason.STALE_IMAGE, 'too old'))
 
 
 def test_an_open_gate_sends_commands():
@@ -139,7 +139,7 @@ def test_a_failure_of_a_stale_inference_is_ignored():
     gate = open_gate()
     context = gate.context
     gate.instruct('task 2')
-    assert not gate.problem(Held(Reason.POLICY_ERROR, 'too late'), context)
+    assert not gate.problem(Hold(Reason.POLICY_ERROR, 'too late'), context)
     assert gate.context.state.mode is Mode.WAITING
 
 
@@ -149,7 +149,7 @@ def test_the_next_good_result_ends_an_automatic_hold_and_no_other():
     hold(gate)
     assert gate.send(gate.context, lambda: None)
     assert gate.context.state.mode is Mode.RUNNING
-    gate.problem(Held(Reason.JUMP, 'too far'))
+    gate.problem(Hold(Reason.JUMP, 'too far'))
     assert not gate.send(gate.context, lambda: pytest.fail('it was sent'))
     assert gate.rearm() == ''
     assert gate.send(gate.context, lambda: None)
@@ -162,7 +162,7 @@ def test_a_problem_in_a_tick_holds_in_the_same_tick():
 
     def act(context):
         modes.append(context.state.mode)
-        return Held(Reason.STALE_JOINTS, 'silence') if context.state.is_moving else None
+        return Hold(Reason.STALE_JOINTS, 'silence') if context.state.is_moving else None
 
     assert gate.tick(act)
     assert modes == [Mode.RUNNING, Mode.HOLD]
@@ -270,7 +270,7 @@ class Button:
 
     def __call__(self):
         words, self.words = self.words, []
-        return [StopSample(word, b'button') for word in words]
+        return [EstopSample(word, b'button') for word in words]
 
 
 @pytest.fixture
@@ -327,19 +327,19 @@ def test_a_rearm_polls_first(pushed, button):
     """A press that has just come is not overlooked."""
     pushed.handle(Event.DEACTIVATE)
     button.words = [True]
-    assert 'still pressed' in pushed.rearm(StopView(((b'button', '/button'),)))
+    assert 'still pressed' in pushed.rearm(EstopTopicState(((b'button', '/button'),)))
 
 
 def test_a_press_outlives_its_publisher_until_the_rearm(pushed, button):
     """And the status says so."""
     button.words = [True]
     assert pushed.poll()
-    here = StopView(((b'button', '/button'),))
+    here = EstopTopicState(((b'button', '/button'),))
     assert 'pressed by /button' in pushed.rearm(here)
     assert not pushed.observe(here)
-    assert pushed.observe(StopView()) and 'gone' in pushed.context.detail
+    assert pushed.observe(EstopTopicState()) and 'gone' in pushed.context.detail
     assert pushed.context.state.mode is Mode.ESTOP and pushed.context.state.pressed
-    assert pushed.rearm(StopView()) == '' and pushed.context.is_open
+    assert pushed.rearm(EstopTopicState()) == '' and pushed.context.is_open
 
 
 def test_a_press_before_loading_stops_the_node_once_loaded(button, monkeypatch):
@@ -357,7 +357,7 @@ def test_a_press_before_loading_stops_the_node_once_loaded(button, monkeypatch):
 
 def test_a_stop_publisher_with_incompatible_qos_forbids_activation_and_holds(pushed):
     """Left by a rearm only, once that publisher is gone."""
-    mismatch = StopView(((b'deaf', '/deaf'),), '/deaf offers something else')
+    mismatch = EstopTopicState(((b'deaf', '/deaf'),), '/deaf offers something else')
     assert pushed.observe(mismatch)
     assert not pushed.observe(mismatch)
     assert pushed.context.state.reason is Reason.ESTOP_MISFIT and not pushed.context.is_open
@@ -365,9 +365,9 @@ def test_a_stop_publisher_with_incompatible_qos_forbids_activation_and_holds(pus
     pushed.handle(Event.DEACTIVATE)
     assert '/deaf' in pushed.activate()
     assert not pushed.context.state.active
-    pushed.observe(StopView())
+    pushed.observe(EstopTopicState())
     assert pushed.activate() == '' and pushed.context.state.mode is Mode.HOLD
-    assert pushed.rearm(StopView()) == '' and pushed.context.is_open
+    assert pushed.rearm(EstopTopicState()) == '' and pushed.context.is_open
 
 
 def test_a_required_emergency_stop_opens_the_gate(button, monkeypatch):
@@ -386,7 +386,7 @@ def test_a_fatal_error_is_a_fault_even_in_a_stale_inference():
     gate = open_gate()
     context = gate.context
     gate.instruct('task 2')
-    assert gate.problem(Held(Reason.DEVICE_ERROR, 'CUDA error'), context)
+    assert gate.problem(Hold(Reason.DEVICE_ERROR, 'CUDA error'), context)
     assert gate.context.state.mode is Mode.FAULT and not gate.context.state.active
     assert 'cleanup' in gate.rearm()
 
@@ -394,7 +394,7 @@ def test_a_fatal_error_is_a_fault_even_in_a_stale_inference():
 def test_the_latched_message_of_a_new_stop_publisher_is_awaited_before_the_first_command(
         pushed, button):
     """Discovery may be late; later on a new publisher does not disturb the motion."""
-    late = StopView(((b'button', '/button'),), latched=(b'button',))
+    late = EstopTopicState(((b'button', '/button'),), latched=(b'button',))
     assert pushed.observe(late)
     assert not pushed.send(pushed.context, lambda: pytest.fail('it was sent'))
     button.words = [True]

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from vla_ros.cli.eval import main
-from vla_ros.evaluation.comparison import Cells
 from vla_ros.evaluation.comparison import compare
 from vla_ros.evaluation.comparison import compare_rows
+from vla_ros.evaluation.comparison import ContingencyTable
 from vla_ros.evaluation.comparison import mcnemar_p
 from vla_ros.evaluation.comparison import paired_interval
 from vla_ros.evaluation.pair import shipped_folder
@@ -21,18 +21,19 @@ from vla_ros.evaluation.pair import shipped_folder
 # The first is an example of Newcombe's paper, the second one of M. W. Fagerland et al.,
 # "Recommended tests and confidence intervals for paired binomial proportions" (2014).
 @pytest.mark.parametrize('cells, low, high, p', [
-    (Cells(36, 12, 2, 0), 0.0569, 0.3404, 2 * (1 + 14 + 91) / 2**14),
-    (Cells(1, 1, 7, 12), -0.507, -0.026, 2 * (1 + 8) / 2**8)])
+    (ContingencyTable(36, 12, 2, 0), 0.0569, 0.3404, 2 * (1 + 14 + 91) / 2**14),
+    (ContingencyTable(1, 1, 7, 12), -0.507, -0.026, 2 * (1 + 8) / 2**8)])
 def test_interval_and_p_value_equal_published_ones(cells, low, high, p):
     assert paired_interval(cells) == pytest.approx((low, high), abs=1e-3)
     assert mcnemar_p(cells) == pytest.approx(p)
     # With the checkpoints swapped, the interval is mirrored.
-    mirrored = Cells(cells.both, cells.only_second, cells.only_first, cells.neither)
+    mirrored = ContingencyTable(cells.both, cells.only_second, cells.only_first, cells.neither)
     assert paired_interval(mirrored) == pytest.approx((-high, -low), abs=1e-3)
 
 
-@pytest.mark.parametrize('cells', [Cells(both=54), Cells(neither=3), Cells(only_first=1),
-                                   Cells(only_second=30), Cells(1, 1, 1, 1)])
+@pytest.mark.parametrize('cells', [
+    ContingencyTable(both=54), ContingencyTable(neither=3), ContingencyTable(only_first=1),
+    ContingencyTable(only_second=30), ContingencyTable(1, 1, 1, 1)])
 def test_extreme_counts_have_an_interval_around_the_difference(cells):
     low, high = paired_interval(cells)
     assert -1 <= low <= cells.difference <= high <= 1 and high - low > 0.05

@@ -24,7 +24,7 @@ from vla_ros.policy.base import ActionChunk
 from vla_ros.policy.base import PolicySpec
 from vla_ros.robot.hold import Reason
 from vla_ros.safety import emergency_stop
-from vla_ros.safety.emergency_stop import StopView
+from vla_ros.safety.emergency_stop import EstopTopicState
 
 DEADLINE = 20.0
 SPEC = PolicySpec('fake', 'key', (2, 2), 1, 0, 'cpu', 'float32', 'sdpa', 'best here', 'none')
@@ -47,11 +47,11 @@ class RosInterface:
     def now(self):
         return time.monotonic_ns()
 
-    def take_stop(self):
+    def take_estop(self):
         return ()
 
-    def find_stop_publishers(self):
-        return StopView()
+    def find_estop_publishers(self):
+        return EstopTopicState()
 
     def motion_time(self):
         return time.monotonic()

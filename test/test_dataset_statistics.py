@@ -132,4 +132,4 @@ def test_min_and_max_scale_actions_with_normalization_bounds(oft_checkpoint, tmp
     with pytest.raises(VlaError, match='normalization: bounds in a datasets_file'):
         load()
     policy = load(datasets_file=str(tmp_path / 'own.yaml'))
-    np.testing.assert_array_equal(policy.scales.action.low, entry['action']['min'])
+    np.testing.assert_array_equal(policy.statistics.action.low, entry['action']['min'])

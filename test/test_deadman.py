@@ -8,13 +8,13 @@ import math
 import pytest
 
 from vla_ros.control.command_gate import CommandGate
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety import emergency_stop
 from vla_ros.safety.deadman import Deadman
 from vla_ros.safety.deadman import DeadmanSample
 from vla_ros.safety.emergency_stop import EmergencyStop
-from vla_ros.safety.emergency_stop import StopSample
+from vla_ros.safety.emergency_stop import EstopSample
 from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Event
 from vla_ros.safety.state_machine import Mode
@@ -103,11 +103,11 @@ def taken(monkeypatch):
     monkeypatch.setattr(emergency_stop, 'SETTLE_TIME', 0.0)
     rig, presses = Rig(), []
 
-    def take_stop():
+    def take_estop():
         while presses:
-            yield StopSample(presses.pop(0))
+            yield EstopSample(presses.pop(0))
 
-    gate = CommandGate('task', stop=EmergencyStop(take_stop), deadman=rig.deadman)
+    gate = CommandGate('task', stop=EmergencyStop(take_estop), deadman=rig.deadman)
     for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
         gate.handle(event)
     gate.poll()
@@ -177,7 +177,7 @@ def test_a_press_of_the_deadman_in_a_stop_begins_no_takeover_later(taken):
 def test_an_invalid_command_holds_until_a_valid_one(taken):
     gate, rig, _ = taken
     take_over(gate, rig)
-    assert gate.problem(Held(Reason.TELEOPERATION, 'too far'), gate.context)
+    assert gate.problem(Hold(Reason.TELEOPERATION, 'too far'), gate.context)
     assert gate.context.state.is_held and gate.context.is_teleoperated
     assert gate.send(gate.context, lambda: None)
     assert gate.context.state.mode is Mode.RUNNING

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from vla_ros.demo.display import describe_turn
-from vla_ros.demo.display import LiveLine
+from vla_ros.demo.display import describe_attempt
+from vla_ros.demo.display import StatusLine
 from vla_ros.demo.display import summarize
+from vla_ros.demo.record import Attempt
 from vla_ros.demo.record import InferenceResult
 from vla_ros.demo.record import Record
-from vla_ros.demo.record import Turn
 from vla_ros.policy.base import Observation
 from vla_ros.policy.config import PolicyConfig
 from vla_ros.policy.load import load_policy
@@ -98,7 +98,8 @@ def test_the_checkpoint_is_cached_below_xdg_cache_home(monkeypatch, tmp_path):
 def make_record():
     """Return ten results, 0.1 s apart, of two instructions, the second of which fails."""
     return Record(
-        turns=[Turn('wave', True, 'red', 100.0, 0.5), Turn('stop', False, '', 100.5, 0.5)],
+        attempts=[Attempt('wave', True, 'red', 100.0, 0.5),
+                  Attempt('stop', False, '', 100.5, 0.5)],
         results=[InferenceResult(100.0 + 0.1 * i, 0.02 + 0.001 * i, 'wave' if i < 5 else 'stop',
                                  (i,), {}) for i in range(10)])
 
@@ -109,8 +110,8 @@ def test_a_record_gives_rate_ages_result_and_instruction_of_a_time():
     assert record.ages_ms((0, 50, 100)) == pytest.approx([20.0, 24.5, 29.0])
     assert record.result_at(99.0) is None
     assert record.result_at(100.35).tokens == (3,)
-    assert record.turn_at(100.2).instruction == 'wave'
-    assert record.turn_at(102.0) is None
+    assert record.attempt_at(100.2).instruction == 'wave'
+    assert record.attempt_at(102.0) is None
 
 
 def test_the_summary_holds_counts_rates_and_ages():
@@ -123,14 +124,14 @@ def test_the_summary_holds_counts_rates_and_ages():
 
 
 def test_a_failed_instruction_is_reported_with_the_block_that_was_moved():
-    assert describe_turn(Turn('push the red block', False, 'blue', 0.0, 3.0)).endswith(
+    assert describe_attempt(Attempt('push the red block', False, 'blue', 0.0, 3.0)).endswith(
         'it happened to the blue block')
-    assert 'given up after 15 s' in describe_turn(Turn('wave', False, '', 0.0, 15.0))
+    assert 'given up after 15 s' in describe_attempt(Attempt('wave', False, '', 0.0, 15.0))
 
 
 def test_output_to_a_file_rewrites_no_line():
     stream = io.StringIO()
-    line = LiveLine(stream)
+    line = StatusLine(stream)
     for text in ('a', 'b', 'c'):
         line.show(text)
     line.print('end')
@@ -141,7 +142,7 @@ def test_output_to_a_terminal_rewrites_one_line(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(stream, 'isatty', lambda: True)
     monkeypatch.setenv('COLUMNS', '10')
-    line = LiveLine(stream)
+    line = StatusLine(stream)
     line.show('0123456789abcdef')
     line.print('end')
     monkeypatch.setattr(line, '_last', 0.0)

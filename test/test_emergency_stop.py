@@ -10,15 +10,15 @@ import pytest
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.emergency_stop import ANONYMOUS_GUARD
 from vla_ros.safety.emergency_stop import EmergencyStop
+from vla_ros.safety.emergency_stop import EstopSample
+from vla_ros.safety.emergency_stop import EstopTopicState
 from vla_ros.safety.emergency_stop import LATCHED_TIME
 from vla_ros.safety.emergency_stop import SETTLE_TIME
-from vla_ros.safety.emergency_stop import StopSample
-from vla_ros.safety.emergency_stop import StopView
 from vla_ros.safety.state_machine import Event
 
 PRESSED, RELEASED, SETTLED = Event.ESTOP_PRESSED, Event.ESTOP_RELEASED, Event.ESTOP_SETTLED
-BOTH = StopView(((b'a', '/a'), (b'b', '/b')))
-ONLY_B = StopView(((b'b', '/b'),))
+BOTH = EstopTopicState(((b'a', '/a'), (b'b', '/b')))
+ONLY_B = EstopTopicState(((b'b', '/b'),))
 
 
 class Input:
@@ -38,18 +38,18 @@ class Input:
 
 
 def a(pressed, sequence=0):
-    return StopSample(pressed, b'a', sequence)
+    return EstopSample(pressed, b'a', sequence)
 
 
 def b(pressed, sequence=0):
-    return StopSample(pressed, b'b', sequence)
+    return EstopSample(pressed, b'b', sequence)
 
 
 @pytest.mark.parametrize('samples, events', [
     ([], ()), ([a(True)], (PRESSED,)), ([a(False)], (RELEASED,)),
     ([a(True), a(False)], (PRESSED, RELEASED)), ([a(True), b(False)], (PRESSED,)),
     ([b(False), a(True), a(False), b(False)], (PRESSED, RELEASED)),
-    ([StopSample(True, None)], (PRESSED, RELEASED))])
+    ([EstopSample(True, None)], (PRESSED, RELEASED))])
 def test_any_press_among_the_polled_messages_is_an_event(samples, events):
     assert Input().poll(*samples) == events
 
@@ -68,15 +68,15 @@ def test_each_publisher_releases_only_its_own_press():
 
 def test_publishers_without_gid_are_not_rearmed_while_one_of_several_is_pressed():
     """Messages of Humble and Jazzy do not identify their publisher."""
-    estop, others = Input(), StopView(((b'1', '/a'), (b'2', '/b')))
+    estop, others = Input(), EstopTopicState(((b'1', '/a'), (b'2', '/b')))
     for moment in range(1, 500):
         estop.time += 0.01
-        estop.poll(*([StopSample(True, stamp=moment)] if moment % 5 == 0 else []),
-                   *([StopSample(False, stamp=10**9 + moment)] if moment % 2 == 0 else []))
+        estop.poll(*([EstopSample(True, stamp=moment)] if moment % 5 == 0 else []),
+                   *([EstopSample(False, stamp=10**9 + moment)] if moment % 2 == 0 else []))
         assert moment < 5 or estop.stop.refuse_rearm(others)
-    estop.poll(StopSample(False, stamp=1000))
+    estop.poll(EstopSample(False, stamp=1000))
     assert 'have no identity here' in estop.stop.refuse_rearm(others)
-    assert estop.stop.refuse_rearm(StopView(((b'1', '/a'),))) == ''
+    assert estop.stop.refuse_rearm(EstopTopicState(((b'1', '/a'),))) == ''
     estop.time += ANONYMOUS_GUARD
     assert estop.stop.refuse_rearm(others) == ''
 
@@ -85,7 +85,7 @@ def test_publishers_without_gid_are_not_rearmed_while_one_of_several_is_pressed(
 def test_a_late_copy_of_a_press_changes_nothing(key):
     """The copy arrives through another subscription, after the release and the rearm."""
     estop = Input()
-    press, release = (StopSample(value, b'a', **{key: order})
+    press, release = (EstopSample(value, b'a', **{key: order})
                       for value, order in ((True, 1), (False, 2)))
     assert estop.poll(press, release) == (PRESSED, RELEASED)
     estop.stop.rearm(BOTH)
@@ -135,10 +135,10 @@ def test_only_a_rearm_forgets_a_publisher_that_died_while_pressed():
 
 def test_publishers_unknown_to_the_graph_do_not_count_as_gone():
     """With rmw_cyclonedds the pressing publisher may be one of those in the graph."""
-    estop, strangers = Input(), StopView(((b'x', '/a'), (b'y', '/b')))
+    estop, strangers = Input(), EstopTopicState(((b'x', '/a'), (b'y', '/b')))
     estop.poll(a(True, 1), b(False, 1))
-    assert 'still pressed:' in estop.stop.refuse_rearm(StopView(strangers.publishers[:1]))
-    assert estop.stop.refuse_rearm(StopView()) == ''
+    assert 'still pressed:' in estop.stop.refuse_rearm(EstopTopicState(strangers.publishers[:1]))
+    assert estop.stop.refuse_rearm(EstopTopicState()) == ''
 
 
 def test_without_a_publisher_the_input_settles_after_the_discovery_time():
@@ -154,7 +154,7 @@ def test_without_a_publisher_the_input_settles_after_the_discovery_time():
 def test_the_message_of_a_latched_publisher_is_awaited():
     """The wait is limited, as there may be no message."""
     estop, silent = Input(), Input()
-    view = StopView(BOTH.publishers, latched=(b'a',))
+    view = EstopTopicState(BOTH.publishers, latched=(b'a',))
     for one in (estop, silent):
         one.stop.observe(view)
         one.poll(b(False, 1))
@@ -182,7 +182,7 @@ def test_a_silent_emergency_stop_is_a_fault():
     estop.stop.rearm(ONLY_B)
     assert estop.stop.fault() is None
     estop.time += 0.6
-    assert 'no emergency stop sent a message' in estop.stop.refuse_rearm(StopView())
+    assert 'no emergency stop sent a message' in estop.stop.refuse_rearm(EstopTopicState())
     assert RELEASED not in estop.poll(b(False, 2))  # a copy, but a sign of life
     assert estop.stop.fault() is None
 
@@ -191,6 +191,6 @@ def test_publishers_that_come_and_go_are_not_kept():
     estop = Input()
     for number in range(100):
         gid = bytes([number])
-        estop.poll(StopSample(False, gid, 1))
-        estop.stop.observe(StopView(((gid, '/one'),)))
+        estop.poll(EstopSample(False, gid, 1))
+        estop.stop.observe(EstopTopicState(((gid, '/one'),)))
     assert len(estop.stop._publishers) == 1

@@ -24,7 +24,7 @@ from vla_ros.data.datasets import Gripper
 from vla_ros.errors import ParameterError
 from vla_ros.motion.action_space import ActionReader
 from vla_ros.motion.timing import Timing
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.action_limits import ActionLimitSettings
 
@@ -91,7 +91,7 @@ def test_no_output_violates_a_joint_limit(choices, steps):
             try:
                 start = executor.plan_start(now, now - 0.01 * random.integers(80))
                 executor.execute(executor.plan(actions, start))
-            except Held:
+            except Hold:
                 executor.hold(now)
         measured = positions[-1] + 0.1 if positions else None
         for _ in range(ticks):
@@ -115,7 +115,7 @@ def test_no_end_effector_action_violates_a_joint_limit(steps, frame):
         actions = 0.05 * min(scale, 1.0) * random.normal(size=(count, 7))
         try:
             executor.execute(plan(executor, actions, now))
-        except Held:
+        except Hold:
             executor.hold(now)
         for _ in range(ticks):
             times.append(now)
@@ -162,7 +162,7 @@ def test_an_action_beyond_a_limit_holds_with_a_reason_and_is_counted(space, acti
     executor, _, limits = make_executor(
         SMALL, joint_space(space), None, ActionLimitSettings('hold', 'hold', 'hold', jump=0.5))
     executor.start(np.zeros(3), 0.0)
-    with pytest.raises(Held) as caught:
+    with pytest.raises(Hold) as caught:
         plan(executor, np.array([action]), 0.0)
     assert caught.value.reason is reason
     assert sum(limits.violations.values()) == 1
@@ -174,9 +174,9 @@ def test_an_unreachable_pose_and_a_pose_outside_the_workspace_hold():
     executor, _, limits = make_executor(robot, BRIDGE, None, ActionLimitSettings(),
                                         robot.workspace)
     executor.start(HOME, 0.0)
-    with pytest.raises(Held, match='workspace'):
+    with pytest.raises(Hold, match='workspace'):
         plan(executor, np.array([[0.0, 0.0, -0.6, 0.0, 0.0, 0.0, 1.0]]), 0.0)
-    with pytest.raises(Held) as caught:
+    with pytest.raises(Hold) as caught:
         plan(executor, np.array([[0.44, 0.0, 0.6, 0.0, 0.0, 0.0, 1.0]]), 0.0)
     assert caught.value.reason is Reason.UNREACHABLE
     assert limits.violations == {'workspace': 1, 'unreachable': 1}
@@ -202,9 +202,9 @@ def test_the_next_delta_starts_from_a_clamped_unreachable_pose():
 def test_a_tracking_error_beyond_its_limit_holds():
     _, _, limits = make_executor(SMALL, joint_space('joint_delta'))
     limits.following(np.array([0.4, 0.0, 0.04]), np.zeros(3))
-    with pytest.raises(Held, match='a is 0.600 away'):
+    with pytest.raises(Hold, match='a is 0.600 away'):
         limits.following(np.array([0.6, 0.0, 0.0]), np.zeros(3))
-    with pytest.raises(Held):
+    with pytest.raises(Hold):
         limits.following(np.array([np.nan, 0.0, 0.0]), np.zeros(3))
 
 
@@ -214,13 +214,13 @@ def test_a_small_token_margin_holds():
     limits.margins(np.array([0.6, 2.0], np.float32))
     limits.margins(np.array([], np.float32))
     for weak in (0.4, np.nan):
-        with pytest.raises(Held, match='margin'):
+        with pytest.raises(Hold, match='margin'):
             limits.margins(np.array([3.0, weak], np.float32))
 
 
 def test_a_joint_measured_beyond_its_limits_is_an_error():
     executor, _, _ = make_executor(SMALL, joint_space('joint_delta'))
-    with pytest.raises(Held, match='move it back by hand'):
+    with pytest.raises(Hold, match='move it back by hand'):
         executor.start(np.array([1.6, 0.0, 0.0]), 0.0)
     executor.start(np.array([1.51, 0.0, 0.0]), 0.0)
     assert executor.sample(0.0).positions[0] == 1.5

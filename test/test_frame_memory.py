@@ -20,7 +20,7 @@ from vla_ros.control.status import NodeStatus  # noqa: E402
 from vla_ros.policy.config import PolicyConfig  # noqa: E402
 from vla_ros.policy.load import load_policy  # noqa: E402
 from vla_ros.safety import emergency_stop  # noqa: E402
-from vla_ros.safety.emergency_stop import StopView  # noqa: E402
+from vla_ros.safety.emergency_stop import EstopTopicState  # noqa: E402
 from vla_ros.util.demo_checkpoint import ensure_checkpoint  # noqa: E402
 
 WIDTH, HEIGHT = 640, 480
@@ -52,11 +52,11 @@ class RosInterface:
     def read_image(self, image):
         return to_rgb('bgr8', HEIGHT, WIDTH, 3 * WIDTH, image)
 
-    def take_stop(self):
+    def take_estop(self):
         return ()
 
-    def find_stop_publishers(self):
-        return StopView()
+    def find_estop_publishers(self):
+        return EstopTopicState()
 
     def publish_command(self, command, image, is_shadow):
         self.commands += 1

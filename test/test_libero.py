@@ -120,7 +120,7 @@ def test_paused_time_waits_for_the_result_and_its_command():
     assert not schedule.action_received(10)  # the result of the repeated image
     assert not schedule.must_wait(1.4, True)
     assert schedule.is_due(1.4)
-    schedule.pass_time(1)
+    schedule.advance_time(1)
     assert schedule.elapsed == 0.01
     assert schedule.must_wait(1.41, False)  # for the command of this tick
     assert not schedule.must_wait(1.41, True)
@@ -136,13 +136,13 @@ def test_paused_time_waits_for_the_result_and_its_command():
 
 def test_executed_actions_are_counted_by_their_duration_not_by_images():
     schedule = Schedule(True, 1.0, 5.0, 0.01)
-    schedule.pass_time(7)
+    schedule.advance_time(7)
     assert schedule.executed(5) == 0
     schedule.action_received(1)
     assert schedule.executed(5) == 0
-    schedule.pass_time(1)
+    schedule.advance_time(1)
     assert schedule.executed(5) == 1
-    schedule.pass_time(39)
+    schedule.advance_time(39)
     schedule.action_received(2)  # the next chunk of eight
     assert (schedule.executed(5), schedule.actions) == (8, 2)
     schedule.begin()

@@ -44,7 +44,7 @@ def drive(release, period, lead=0.0, latency=0.003, jitter=0.004):
         if now >= following - 1e-9:
             tick = round(following / period)
             if tick % max(1, round(0.2 / period)) == 0:
-                plan.head_for(random.uniform(LIMITS.lower, LIMITS.upper), now + lead, 0.3)
+                plan.set_target(random.uniform(LIMITS.lower, LIMITS.upper), now + lead, 0.3)
             pending.append((now + latency + random.uniform(0.0, jitter),
                             lookahead_points(plan, now + lead)))
             following += period
@@ -103,7 +103,7 @@ def test_a_blending_controller_without_a_lead_deviates_by_the_jitter():
 
 def test_a_lookahead_follows_the_plan_and_then_brakes_at_the_limits():
     plan = trajectory()
-    plan.head_for(np.array([1.5, -2.0]), 0.0, 5.0)
+    plan.set_target(np.array([1.5, -2.0]), 0.0, 5.0)
     ahead, braking = look_ahead(plan, 1.0, LOOKAHEAD)
     for time, row in zip(ahead.times, ahead.positions):
         if time <= LOOKAHEAD + 1e-9:
@@ -125,7 +125,7 @@ def test_a_lookahead_at_rest_has_the_same_duration():
 
 def test_interpolation_between_waypoints_equals_the_plan():
     plan = trajectory()
-    plan.head_for(np.array([1.2, -1.0]), 0.0, 0.0)
+    plan.set_target(np.array([1.2, -1.0]), 0.0, 0.0)
     controller = TrajectoryController(['a', 'b'], 'jazzy', np.zeros(2))
     assert controller.take(lookahead_points(plan, 0.1), 100.1) == ''
     for time in np.arange(0.1, 0.1 + LOOKAHEAD, UPDATE):

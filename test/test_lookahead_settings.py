@@ -76,18 +76,18 @@ def test_a_silenced_controller_gets_one_last_braking_message(change):
     running = State(Mode.RUNNING, active=True)
     arm.tick(running, 0.0)
     silent = replace(running, **change)
-    assert not arm.owes_stop(silent, 0.0)
+    assert not arm.must_stop(silent, 0.0)
     arm.execute(executor.plan(np.tile([0.1, 0.0, 0.5], (8, 1)), plan_start))
     for now in (0.01, 0.2):
         moving = arm.tick(running, now)
     assert moving.lookahead.times[-1] > 0.2 and not moving.is_last
-    assert arm.owes_stop(silent, 0.2) and not arm.owes_stop(running, 0.2)
+    assert arm.must_stop(silent, 0.2) and not arm.must_stop(running, 0.2)
     last = arm.tick(silent, 0.203)
     assert last.is_last and not last.is_shadow
     assert not last.lookahead.velocities[-1].any()
     # It moves no further than braking needs; the previous message would.
     assert last.lookahead.positions[-1][0] < moving.lookahead.positions[-1][0]
-    assert not arm.owes_stop(silent, 0.203)
+    assert not arm.must_stop(silent, 0.203)
     assert arm.tick(silent, 0.213) is None
 
 

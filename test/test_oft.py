@@ -80,7 +80,7 @@ def test_pixels_and_action_hidden_states_are_the_official_ones(oft_checkpoint, c
     assert_sample(pixels.reshape(1, -1, *pixels.shape[2:]), case['pixel_values'], 1e-6)
     state = None
     if case['proprio']:
-        state = policy.scales.proprio.normalize(observation.proprio)
+        state = policy.statistics.proprio.normalize(observation.proprio)
         np.testing.assert_allclose(state, case['proprio_normalized'], rtol=0, atol=1e-12)
     decoder.set_prompt((*case['input_ids'], 29871))
     decoder.observe(pixels, state)

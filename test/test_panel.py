@@ -305,8 +305,8 @@ def test_control_is_lost_by_silence_of_its_holder_only():
     control = Control(2.0)
     assert not control.drop_lost(99.0)
     control.take('a', 0.0)
-    control.heard('b', 5.0)
-    control.heard('a', 1.5)
+    control.keep_alive('b', 5.0)
+    control.keep_alive('a', 1.5)
     assert not control.drop_lost(3.5)
     assert control.drop_lost(3.6) and control.holder == ''
     assert control.refuse('a') == 'take control first'

@@ -24,7 +24,7 @@ class EndlessRunner(PlanRunner):
         self.is_in_episode = threading.Barrier(3)
         self.cleaned_up = []
 
-    def _work_off(self, domain, logs, environment):
+    def _run_queue(self, domain, logs, environment):
         try:
             self.is_in_episode.wait(20)
             pause = threading.Event()

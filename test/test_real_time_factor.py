@@ -22,7 +22,7 @@ class Run:
         self.now = self.elapsed = 0.0
         self.factor.due(self.now, self.elapsed)
 
-    def pass_time(self, seconds):
+    def advance_time(self, seconds):
         for _ in range(round(seconds * 1000)):
             self.now += 0.001
             self.elapsed += STEP * self.factor.due(self.now, self.elapsed)
@@ -31,7 +31,7 @@ class Run:
 @pytest.mark.parametrize('speed', [0.5, 1.0, 8.0])
 def test_simulated_time_follows_the_factor(speed):
     run = Run(speed, 0.0)
-    run.pass_time(2.0)
+    run.advance_time(2.0)
     assert run.elapsed == pytest.approx(2.0 * speed, abs=2 * STEP)
 
 
@@ -44,10 +44,10 @@ def test_after_a_pause_simulated_time_catches_up_only_in_part():
 def test_simulated_time_waits_for_a_result():
     run = Run(10.0, 0.15)
     run.factor.result(0.0)
-    run.pass_time(0.3)
+    run.advance_time(0.3)
     assert run.elapsed == pytest.approx(0.15)
     run.factor.result(0.1)
-    run.pass_time(0.1)
+    run.advance_time(0.1)
     assert run.elapsed == pytest.approx(0.25)
 
 
@@ -55,16 +55,16 @@ def test_a_result_of_an_older_image_is_ignored():
     run = Run(10.0, 0.15)
     run.factor.result(0.1)
     run.factor.result(0.0)
-    run.pass_time(0.3)
+    run.advance_time(0.3)
     assert run.elapsed == pytest.approx(0.25)
 
 
 def test_without_results_simulated_time_is_at_most_real_time():
     run = Run(10.0, 0.15)
-    run.pass_time(1.0)
+    run.advance_time(1.0)
     assert run.elapsed == pytest.approx(1.0, abs=2 * STEP)
     run.factor.result(run.elapsed)
-    run.pass_time(2.0)
+    run.advance_time(2.0)
     assert run.elapsed == pytest.approx(1.0 + 0.15 + 2.0 - 0.4, abs=0.1)
 
 

@@ -15,7 +15,7 @@ from vla_ros.control.task import TaskGoal
 from vla_ros.control.task_runner import TaskRefused
 from vla_ros.control.task_runner import TaskRunner
 from vla_ros.errors import ParameterError
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.state_machine import Event
 from vla_ros.safety.state_machine import Mode
@@ -117,7 +117,7 @@ def test_rest_during_a_hold_is_no_success(bench, reason):
     task = bench.runner.start(replace(GOAL, condition='rest', rest_time=1.0))
     bench.act()
     bench.wait(0.5, 0.02)
-    bench.gate.problem(Held(reason, 'for a while'))
+    bench.gate.problem(Hold(reason, 'for a while'))
     bench.wait(3.0, 0.0)
     assert not task.ended.is_set(), 'a hold is no rest'
     bench.act()
@@ -158,7 +158,7 @@ def stop(bench):
 
 
 def hold(bench):
-    bench.gate.problem(Held(Reason.OPERATOR, '~/hold was called'))
+    bench.gate.problem(Hold(Reason.OPERATOR, '~/hold was called'))
 
 
 def deactivate(bench):
@@ -190,7 +190,7 @@ def test_a_stop_hold_fault_or_new_instruction_ends_a_task(bench, event, outcome,
 def test_an_automatic_hold_does_not_end_a_task(bench):
     task = bench.runner.start(GOAL)
     bench.act()
-    bench.gate.problem(Held(Reason.STALE_IMAGE, 'too old'))
+    bench.gate.problem(Hold(Reason.STALE_IMAGE, 'too old'))
     bench.wait(1.0)
     bench.act()
     assert not task.ended.is_set()

@@ -22,7 +22,7 @@ from vla_ros.motion.teleop import TipVelocity
 from vla_ros.motion.timing import action_duration
 from vla_ros.motion.timing import Timing
 from vla_ros.robot.description import Workspace
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 
 pytest.importorskip('pinocchio', reason='pinocchio is not installed: pip install pin')
 ROBOT = arms.six_axis_arm()
@@ -126,7 +126,7 @@ def test_random_commands_and_changes_of_control_stay_within_every_limit():
                 else:
                     command = JointTarget((HAND,), (float(rng.uniform(0.0, 0.04)),))
                     executor.execute(planner.plan(command, executor.plan_start(now)))
-            except Held:
+            except Hold:
                 executor.hold(now)
             for _ in range(int(rng.integers(1, 12))):
                 now += TICK
@@ -163,7 +163,7 @@ def test_joints_stop_at_their_limits():
     (TipVelocity((0.0, 0.0, 50.0), STILL, ROBOT.base_frame), 'the workspace is')])
 def test_an_invalid_command_is_refused_in_one_line(command, reason):
     executor, planner, _ = teleoperated()
-    with pytest.raises(Held) as refused:
+    with pytest.raises(Hold) as refused:
         planner.plan(command, executor.plan_start(0.0))
     assert reason in str(refused.value) and '\n' not in str(refused.value)
 
@@ -174,7 +174,7 @@ def test_joints_do_not_take_the_tip_out_of_the_workspace(policy):
     box = Workspace(pose.position - 0.02, pose.position + 0.02)
     executor, planner, limits = teleoperated(box)
     limits.settings = replace(limits.settings, workspace=policy)
-    with pytest.raises(Held, match='workspace'):
+    with pytest.raises(Hold, match='workspace'):
         run(executor, planner, lambda now: joints_of(
             [executor.sample(now).positions[0] + 0.2, *HOME[1:6]]), 0.0, 2.0)
     assert limits.violations['workspace'] == 1

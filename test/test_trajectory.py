@@ -27,8 +27,8 @@ def random_positions(seed):
             edge = np.where(to_upper, LIMITS.upper, LIMITS.lower)
             near = np.clip(trajectory.state(now)[0] + random.normal(0.0, 0.2, len(edge)),
                            LIMITS.lower, LIMITS.upper)
-            trajectory.head_for(edge if random.random() < 0.6 else near, now,
-                                random.choice([0.0, 0.02, 0.2, 0.5, 2.0]))
+            trajectory.set_target(edge if random.random() < 0.6 else near, now,
+                                  random.choice([0.0, 0.02, 0.2, 0.5, 2.0]))
         for _ in range(random.integers(1, 60)):
             positions.append(trajectory.state(now)[0])
             now += TICK
@@ -47,7 +47,7 @@ def test_random_targets_and_braking_stay_within_every_limit():
 def test_a_plan_arrives_at_its_planned_time():
     start = np.zeros(7)
     trajectory = BoundedTrajectory(LIMITS, 6, start, 0.0)
-    trajectory.head_for(start + 0.03, 0.0, 2.0)
+    trajectory.set_target(start + 0.03, 0.0, 2.0)
     assert trajectory.is_moving(1.99)
     assert not trajectory.is_moving(2.01)
     assert trajectory.state(2.01)[0] == pytest.approx(start + 0.03)
@@ -62,14 +62,14 @@ def test_joints_at_their_target_do_not_move_when_it_is_repeated():
         for tick in range(600):
             now = tick * TICK
             if tick % 2 == 0:
-                trajectory.head_for(target, now, 0.2)
+                trajectory.set_target(target, now, 0.2)
             deviations.append(np.abs(trajectory.state(now)[0] - target).max())
         assert max(deviations[300:]) < 1e-6, f'seed {seed}'
 
 
 def test_braking_comes_to_rest_within_the_time_of_the_limits():
     trajectory = BoundedTrajectory(LIMITS, 6, np.zeros(7), 0.0)
-    trajectory.head_for(np.full(7, 0.04), 0.0, 0.0)
+    trajectory.set_target(np.full(7, 0.04), 0.0, 0.0)
     trajectory.brake(0.1)
     speeds = np.abs(trajectory.state(0.1)[1])
     # From a speed v with jerk j, and an acceleration that has the wrong sign at first.
@@ -82,8 +82,8 @@ def test_braking_comes_to_rest_within_the_time_of_the_limits():
 
 def test_a_target_beyond_a_limit_leaves_the_plan_unchanged():
     trajectory = BoundedTrajectory(LIMITS, 6, np.zeros(7), 0.0)
-    trajectory.head_for(LIMITS.upper, 0.0, 0.0)
+    trajectory.set_target(LIMITS.upper, 0.0, 0.0)
     before = trajectory.destination
-    trajectory.head_for(LIMITS.upper + 0.1, 0.2, 0.0)
+    trajectory.set_target(LIMITS.upper + 0.1, 0.2, 0.0)
     assert np.array_equal(trajectory.destination, before)
     assert (trajectory.state(9.0)[0] <= LIMITS.upper).all()

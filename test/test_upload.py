@@ -15,7 +15,7 @@ torch = pytest.importorskip('torch')
 
 from vla_ros.model.pixels import DevicePixels  # noqa: E402, I100
 from vla_ros.model.timings import HostTimings  # noqa: E402
-from vla_ros.model.upload import Uploads  # noqa: E402
+from vla_ros.model.upload import UploadSlots  # noqa: E402
 
 HALF = (0.5, 0.5, 0.5)
 PROCESSOR = ImageProcessor((TowerTransform((56, 56), (56, 56), 3, HALF, HALF),))
@@ -69,7 +69,7 @@ def test_a_frame_of_another_size_is_uploaded_during_its_inference(load, pixels):
 
 
 def test_the_slot_of_a_frame_in_inference_is_not_overwritten():
-    uploads = Uploads((64, 64, 3), CPU)
+    uploads = UploadSlots((64, 64, 3), CPU)
     newest = {}
     ending = threading.Event()
 

@@ -17,7 +17,7 @@ from vla_ros.bench.timing import summarize
 from vla_ros.bench.timing import summarize_stages
 from vla_ros.model.batch_engine import BatchEngine
 from vla_ros.model.batch_engine import BatchItem
-from vla_ros.model.engine import Decoded
+from vla_ros.model.engine import DecodedAction
 from vla_ros.model.engine import Engine
 from vla_ros.model.timings import choose_timings
 
@@ -54,7 +54,7 @@ def _measure(engine: BatchEngine, items: Sequence[BatchItem], expected: Sequence
              rounds: int) -> dict[str, Any]:
     timings = choose_timings(engine.network.device)
     runs: list[dict[str, float]] = []
-    decoded: list[Decoded] = []
+    decoded: list[DecodedAction] = []
     for number in range(rounds + WARMUP):
         timings.start()
         decoded = engine.run(items, timings)

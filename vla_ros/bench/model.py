@@ -20,15 +20,15 @@ from vla_ros.bench.handover import Handover
 from vla_ros.bench.machine import describe_machine
 from vla_ros.bench.model_report import plot
 from vla_ros.bench.model_report import table
+from vla_ros.bench.operation_counts import OperationCounts
 from vla_ros.bench.quantization import compare
 from vla_ros.bench.quantization import parse_quantizations
 from vla_ros.bench.shapes import random_policy
 from vla_ros.bench.shapes import SHAPES
 from vla_ros.bench.sizes import parse_size
+from vla_ros.bench.timing import run_interleaved
 from vla_ros.bench.timing import summarize
 from vla_ros.bench.timing import summarize_stages
-from vla_ros.bench.timing import take_turns
-from vla_ros.bench.work import Work
 from vla_ros.data.image_files import read_image
 from vla_ros.errors import ParameterError
 from vla_ros.errors import UnsupportedError
@@ -152,7 +152,7 @@ class Bench:
                     'rejected': self.rejected, 'rejected_first': self.rejected_first}
         self._chunks = {name: [] for name in variants}
         with Handover(self.policy) as handover:
-            spent = take_turns({**variants, 'wait': handover.wait}, rounds, _WARMUP)
+            spent = run_interleaved({**variants, 'wait': handover.wait}, rounds, _WARMUP)
         del spent['wait']
         waits = handover.waits_ms[_WARMUP:]
         result: dict[str, Any] = {name: summarize(times) for name, times in spent.items()}
@@ -239,11 +239,11 @@ class Bench:
         network = self.policy.engine.network
         weight = network.language_model.embed_tokens.weight
         machine = describe_machine(network.device, weight.dtype)
-        work = Work.of(network, network.patch_count + len(self._ids))
+        counts = OperationCounts.of(network, network.patch_count + len(self._ids))
         count = len(self._tokens)
         medians = summarize_stages([chunk.timings_ms for chunk in self._chunks['engine']])
-        floor = work.floor_ms(machine['copy_gb_per_s'] * 1e9,
-                              machine['matmul_tflop_per_s'] * 1e12, count)
+        floor = counts.floor_ms(machine['copy_gb_per_s'] * 1e9,
+                                machine['matmul_tflop_per_s'] * 1e12, count)
         seconds = {stage: medians[stage]['p50_ms'] / 1e3
                    for stage in ('vision', 'prefill', 'decode')}
         return {
@@ -251,10 +251,10 @@ class Bench:
             'over_floor': {name: round(result[name]['p50_ms'] / floor[name], 2)
                            for name in floor},
             'achieved': {
-                'vision_tflop_per_s': round(work.vision / seconds['vision'] / 1e12, 4),
-                'prefill_tflop_per_s': round(work.prefill / seconds['prefill'] / 1e12, 4),
+                'vision_tflop_per_s': round(counts.vision / seconds['vision'] / 1e12, 4),
+                'prefill_tflop_per_s': round(counts.prefill / seconds['prefill'] / 1e12, 4),
                 'decode_gb_per_s': round(
-                    (count - 1) * work.decode / seconds['decode'] / 1e9, 2)}}
+                    (count - 1) * counts.decode / seconds['decode'] / 1e9, 2)}}
 
 
 def _summarize(chunks: Sequence[ActionChunk],

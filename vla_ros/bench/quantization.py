@@ -61,7 +61,7 @@ def compare(reference: OpenVlaPolicy, names: Sequence[str],
             policies[name] = load(name)
         except UnsupportedError as error:
             reasons[name] = str(error)
-    spent, results = _infer_in_turns(policies, observations, max(rounds, len(observations)))
+    spent, results = _infer_interleaved(policies, observations, max(rounds, len(observations)))
     full = float(np.median(spent[names[0]]))
     rows: list[dict[str, Any]] = []
     for name in names:
@@ -76,7 +76,7 @@ def compare(reference: OpenVlaPolicy, names: Sequence[str],
     return rows
 
 
-def _infer_in_turns(
+def _infer_interleaved(
         policies: Mapping[str, OpenVlaPolicy], observations: Sequence[Observation],
         rounds: int) -> tuple[dict[str, list[float]], dict[str, list[ActionChunk]]]:
     """Give the milliseconds and the results of each policy, without those of the warm-up."""

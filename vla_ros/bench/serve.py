@@ -77,8 +77,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with _server(arguments) as url:
         # As a robot would: what is no vla_serve is named in one line.
         spec = load_policy(PolicyConfig(policy='remote', url=url, deadline_s=30.0)).spec
-        load = Load(url, _bodies(spec, (height, width), 1 / arguments.rate), arguments.rate,
-                    arguments.seconds)
+        load = LoadTest(url, _bodies(spec, (height, width), 1 / arguments.rate), arguments.rate,
+                        arguments.seconds)
         load.measure(1, 2.0)  # warm-up
         rows = [load.measure(count) for count in robots]
         alone = load.measure(1)
@@ -114,7 +114,7 @@ def table(result: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
-class Load:
+class LoadTest:
     """
     Robots that ask a server in an open loop.
 

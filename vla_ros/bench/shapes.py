@@ -19,7 +19,7 @@ from vla_ros.model.openvla import OpenVlaPolicy
 from vla_ros.model.out_of_memory import explain_memory
 from vla_ros.model.prepare import choose_machine
 from vla_ros.model.prepare import find_statistics
-from vla_ros.model.prepare import Prepared
+from vla_ros.model.prepare import LoadedCheckpoint
 from vla_ros.model.quantize import quantize
 from vla_ros.model.tokenizer import PromptTokenizer
 from vla_ros.model.weights import build_network
@@ -82,10 +82,10 @@ def random_policy(shape: str, config: PolicyConfig) -> OpenVlaPolicy:
             machine.device, machine.dtype)
         _fill(network)
         quantize(network, config.quantization, machine.device)
-        prepared = Prepared(checkpoint, machine, dataset, network, tokenizer,
-                            apply_adapters(network, {}, None))
+        loaded = LoadedCheckpoint(checkpoint, machine, dataset, network, tokenizer,
+                                  apply_adapters(network, {}, None))
         statistics = ActionStatistics.from_dataset(dataset.statistics)
-        policy = OpenVlaPolicy(prepared.spec(config, (1, statistics.dim)), prepared, statistics,
+        policy = OpenVlaPolicy(loaded.spec(config, (1, statistics.dim)), loaded, statistics,
                                config)
         policy.warm_up()
     return policy

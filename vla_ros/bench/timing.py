@@ -11,8 +11,8 @@ import time
 import numpy as np
 
 
-def take_turns(variants: Mapping[str, Callable[[], object]], rounds: int,
-               warmup: int) -> dict[str, list[float]]:
+def run_interleaved(variants: Mapping[str, Callable[[], object]], rounds: int,
+                    warmup: int) -> dict[str, list[float]]:
     """
     Run each variant once a round.
 

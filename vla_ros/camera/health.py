@@ -16,7 +16,7 @@ _RAW = 'sensor_msgs/msg/Image'
 
 
 @dataclass(frozen=True)
-class CameraView:
+class CameraState:
     """
     What the node sees of its camera.
 
@@ -39,7 +39,7 @@ class CameraView:
     middleware: str = ''
 
 
-def diagnose(view: CameraView) -> str:
+def diagnose(view: CameraState) -> str:
     """Give one line: why no image arrives and what to do; empty if nothing is wrong."""
     if view.silence < PATIENCE:
         return ''
@@ -58,7 +58,7 @@ def diagnose(view: CameraView) -> str:
             + _remedy(view))
 
 
-def _wrong_type(view: CameraView) -> str:
+def _wrong_type(view: CameraState) -> str:
     types = ', '.join(view.other_types)
     remedy = 'image.source:=compressed' if _COMPRESSED in view.other_types else 'another topic'
     if view.source == 'compressed' and _RAW in view.other_types:
@@ -66,7 +66,7 @@ def _wrong_type(view: CameraView) -> str:
     return f'{view.topic} carries {types}: use {remedy}'
 
 
-def _remedy(view: CameraView) -> str:
+def _remedy(view: CameraState) -> str:
     if 'fastrtps' in view.middleware:
         return ('does it send? If so, Fast DDS loses images of more than 0.5 MB unless the camera '
                 'driver was started with a larger segment: eval "$(vla_transport --print-env '

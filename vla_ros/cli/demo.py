@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f'model: {pair.checkpoint}', flush=True)
     episodes = EPISODES[:arguments.instructions]
     record = run_session(Session(pair, episodes, arguments.out), cache_folder() / 'demo-log')
-    failed = sum(not turn.succeeded for turn in record.turns)
+    failed = sum(not attempt.succeeded for attempt in record.attempts)
     return 1 if failed > _MAY_FAIL else 0
 
 

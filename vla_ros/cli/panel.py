@@ -17,7 +17,7 @@ from vla_ros.errors import VlaError
 from vla_ros.server.panel.robot import Robot
 from vla_ros.util.command_line import run_tool
 from vla_ros.util.packages import missing_package
-from vla_ros.util.signals import signals_noted
+from vla_ros.util.signals import signals_collected
 
 TOKEN_VARIABLE = 'VLA_PANEL_TOKEN'
 #: Characters of the shortest token.
@@ -42,7 +42,7 @@ def _run(argv: Sequence[str] | None) -> int:
                          'Its stop is a software stop, not a certified emergency stop.',
                          PARAMETERS)
     _add_options(parser)
-    with signals_noted() as noted:
+    with signals_collected() as noted:
         arguments = start_ros(parser, ['vla_panel', *(sys.argv[1:] if argv is None else argv)])
         try:
             serve = prepare(arguments, os.environ.get(TOKEN_VARIABLE))

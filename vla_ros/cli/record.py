@@ -19,7 +19,7 @@ from vla_ros.recording.terminal import Terminal
 from vla_ros.ros.arguments import node_parser
 from vla_ros.ros.arguments import start_ros
 from vla_ros.ros.spinning import spinning
-from vla_ros.util.signals import signals_noted
+from vla_ros.util.signals import signals_collected
 from vla_ros.util.single_keys import single_keys
 
 _PURPOSE = ('Record episodes, one MCAP bag each, by keys, by words on stdin (start, stop, '
@@ -29,7 +29,7 @@ _PURPOSE = ('Record episodes, one MCAP bag each, by keys, by words on stdin (sta
 
 def main() -> int:
     """Record until it is interrupted."""
-    with signals_noted() as signals, ExitStack() as cleanup:
+    with signals_collected() as signals, ExitStack() as cleanup:
         cleanup.callback(rclpy.try_shutdown)
         try:
             parser = node_parser('vla_record', _PURPOSE, PARAMETERS)

@@ -20,7 +20,7 @@ from vla_ros.teleop.keyboard import HELP
 from vla_ros.teleop.node import DEVICES
 from vla_ros.teleop.node import PARAMETERS
 from vla_ros.teleop.node import TeleopNode
-from vla_ros.util.signals import signals_noted
+from vla_ros.util.signals import signals_collected
 from vla_ros.util.single_keys import single_keys
 
 _PURPOSE = ('Take the arm of a vla_inference_node over, whose teleop.enabled is true. keyboard: '
@@ -31,7 +31,7 @@ _PURPOSE = ('Take the arm of a vla_inference_node over, whose teleop.enabled is 
 
 def main() -> int:
     """Drive until it is interrupted."""
-    with signals_noted() as signals, ExitStack() as cleanup:
+    with signals_collected() as signals, ExitStack() as cleanup:
         cleanup.callback(rclpy.try_shutdown)
         try:
             parser = node_parser('vla_teleop', _PURPOSE, PARAMETERS)

@@ -12,11 +12,11 @@ import time
 from typing import Any
 from typing import TypeVar
 
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.deadman import Deadman
 from vla_ros.safety.emergency_stop import EmergencyStop
-from vla_ros.safety.emergency_stop import StopView
+from vla_ros.safety.emergency_stop import EstopTopicState
 from vla_ros.safety.state_machine import advance
 from vla_ros.safety.state_machine import ControlMode
 from vla_ros.safety.state_machine import Event
@@ -127,7 +127,7 @@ class CommandGate:
         with self._lock:
             return self._poll()
 
-    def observe(self, view: StopView) -> bool:
+    def observe(self, view: EstopTopicState) -> bool:
         """
         Note the emergency stop's publishers; hold for one whose QoS are incompatible.
 
@@ -202,7 +202,7 @@ class CommandGate:
             if self._context.version == version:
                 self._renew(instruction='', version=version + 1)
 
-    def rearm(self, view: StopView = StopView()) -> str:
+    def rearm(self, view: EstopTopicState = EstopTopicState()) -> str:
         """
         End an emergency stop or a hold, or take the arm out of the shadow.
 
@@ -267,21 +267,21 @@ class CommandGate:
             self._advance(Event.RESUME)
             return ''
 
-    def problem(self, held: Held, context: CommandContext | None = None) -> bool:
+    def problem(self, hold: Hold, context: CommandContext | None = None) -> bool:
         """
         Hold the arm.
 
-        :param held: why; if the reason is fatal, it is a fault.
+        :param hold: why; if the reason is fatal, it is a fault.
         :param context: of the inference step that had the problem; if that is stale the problem
             is, too, unless it is a fault.
         :returns: whether it was a change.
         """
         with self._lock:
-            if context is not None and not held.reason.fatal \
+            if context is not None and not hold.reason.fatal \
                     and context.epoch != self._context.epoch:
                 return False
-            event = Event.FAIL if held.reason.fatal else Event.PROBLEM
-            return self._advance(event, held.reason, held.detail)
+            event = Event.FAIL if hold.reason.fatal else Event.PROBLEM
+            return self._advance(event, hold.reason, hold.detail)
 
     def send(self, context: CommandContext, act: Callable[[], None]) -> bool:
         """
@@ -308,7 +308,7 @@ class CommandGate:
         with self._lock:
             return get(self._context)
 
-    def tick(self, act: Callable[[CommandContext], Held | None]) -> bool:
+    def tick(self, act: Callable[[CommandContext], Hold | None]) -> bool:
         """
         Send what is due.
 
@@ -319,8 +319,8 @@ class CommandGate:
         with self._lock:
             before = self._context
             self._poll()
-            held = act(self._context)
-            if held is not None and self._advance(Event.PROBLEM, held.reason, held.detail):
+            hold = act(self._context)
+            if hold is not None and self._advance(Event.PROBLEM, hold.reason, hold.detail):
                 act(self._context)
             return self._context is not before
 
@@ -335,9 +335,9 @@ class CommandGate:
         is_changed = False
         for event in self._stop.poll():
             is_changed |= self._advance(event)
-        held = self._stop.fault()
-        if held is not None:
-            is_changed |= self._advance(Event.PROBLEM, held.reason, held.detail)
+        hold = self._stop.fault()
+        if hold is not None:
+            is_changed |= self._advance(Event.PROBLEM, hold.reason, hold.detail)
         for event in self._deadman.poll():
             is_changed |= self._advance(event)
         if self._context.state.control is not ControlMode.TAKEOVER:

@@ -35,12 +35,12 @@ from vla_ros.errors import DeviceLostError
 from vla_ros.policy.base import Policy
 from vla_ros.policy.base import PolicySpec
 from vla_ros.policy.config import PolicyConfig
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.black_box import BlackBox
 from vla_ros.safety.black_box import BlackBoxSettings
 from vla_ros.safety.black_box import JOINT_STATES
-from vla_ros.safety.causes import held_by
+from vla_ros.safety.causes import hold_of
 from vla_ros.safety.deadman import Deadman
 from vla_ros.safety.emergency_stop import EmergencyStop
 from vla_ros.safety.state_machine import Event
@@ -71,7 +71,7 @@ class Controller:
         self._config = config
         self._ros = ros
         self._status = status
-        stop = EmergencyStop(ros.take_stop, config.require_estop, config.estop_timeout)
+        stop = EmergencyStop(ros.take_estop, config.require_estop, config.estop_timeout)
         deadman = None if not config.teleop_enabled else Deadman(
             ros.take_deadman, config.teleop_timeout, config.teleop_resumes)
         self._gate = CommandGate(config.instruction, config.dry_start, config.shadow, stop,
@@ -156,7 +156,7 @@ class Controller:
         self._status.loading('', 100.0, spec)
         self._gate.handle(Event.LOADED)
         if self._ended:  # meanwhile
-            self._gate.problem(Held(Reason.CAMERA_ENDED, self._ended))
+            self._gate.problem(Hold(Reason.CAMERA_ENDED, self._ended))
         self.publish_changes()
         return spec
 
@@ -243,7 +243,7 @@ class Controller:
 
     def observe_stop(self) -> None:
         """Check the emergency stop's publishers; one with incompatible QoS holds the arm."""
-        view = self._ros.find_stop_publishers()
+        view = self._ros.find_estop_publishers()
         if self._status.stop_problem(view.mismatch) and view.mismatch:
             _logger.error('an emergency stop cannot be received: %s', view.mismatch)
         self._gate.observe(view)
@@ -254,12 +254,12 @@ class Controller:
         self._ended = (f'the thread of the camera has ended: {describe(error)}; end the node and '
                        'start it again')
         _logger.critical('%s', self._ended, exc_info=error)
-        self._gate.problem(Held(Reason.CAMERA_ENDED, self._ended))
+        self._gate.problem(Hold(Reason.CAMERA_ENDED, self._ended))
         self.publish_changes()
 
     def hold(self, reason: Reason, detail: str) -> None:
         """Hold the arm for a reason from outside: an operator, the middleware."""
-        if self._gate.problem(Held(reason, detail)):
+        if self._gate.problem(Hold(reason, detail)):
             self.publish_changes()
 
     def tick(self) -> None:
@@ -286,7 +286,7 @@ class Controller:
 
         :returns: why not; empty if it was done.
         """
-        return self._publish_after(self._gate.rearm(self._ros.find_stop_publishers()))
+        return self._publish_after(self._gate.rearm(self._ros.find_estop_publishers()))
 
     def set_shadow(self, is_shadow: bool) -> str:
         """Hold the arm; re-armed it goes on in shadow, or out of it. Give why not, or nothing."""
@@ -325,16 +325,16 @@ class Controller:
         try:
             return prefetch(rgb)
         except Exception as error:  # the frame itself is good, and goes on
-            self._gate.problem(held_by(error))
+            self._gate.problem(hold_of(error))
             _logger.error('a frame was not prefetched: %s', describe(error))
             return None
 
     def _worker_failed(self, error: BaseException) -> None:
-        held = held_by(error)
+        hold = hold_of(error)
         if not isinstance(error, Exception):
-            held = Held(Reason.WORKER_ENDED, f'{describe(error)}; clean the node up and configure '
+            hold = Hold(Reason.WORKER_ENDED, f'{describe(error)}; clean the node up and configure '
                         'it again')
-        if self._gate.problem(held):
+        if self._gate.problem(hold):
             self.publish_changes()
 
     def _report(self, fraction: float, activity: str) -> None:
@@ -361,7 +361,7 @@ class Controller:
             self._motion.send(self._inference.infer(policy, frame, context))
         except Exception as error:  # whatever it is: nothing moves, and the next frame is tried
             self._status.failed()
-            self._gate.problem(held_by(error), context)
+            self._gate.problem(hold_of(error), context)
             _logger.error('no command: %s', describe(error))
             if isinstance(error, DeviceLostError):
                 raise  # the worker ends: no later frame can be inferred from

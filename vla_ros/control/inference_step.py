@@ -31,7 +31,7 @@ class InferenceStep:
         """
         Give the policy's result for a frame.
 
-        :raises Held: the image is frozen.
+        :raises Hold: the image is frozen.
         :raises VlaError: the image cannot be read, an input is missing, or the policy fails.
         """
         if context.epoch != self._epoch:

@@ -14,7 +14,7 @@ from vla_ros.control.ros_interface import Frame
 from vla_ros.control.ros_interface import RosInterface
 from vla_ros.motion.arm import Arm
 from vla_ros.motion.measurements import Measurements
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.frames import ClockCheck
 from vla_ros.safety.frames import FrozenImage
@@ -59,37 +59,37 @@ class InputChecks:
         Check that the camera sends new images; in the worker's thread.
 
         :param rgb: uint8 (H, W, 3), the frame's pixels.
-        :raises Held: the image is frozen.
+        :raises Hold: the image is frozen.
         """
         joints = None if self._arm is None else self._arm.measured
         problem = self._frozen.check(self._ros.stamp_of(frame.image), rgb, frame.arrived, joints)
         if problem:
-            raise Held(Reason.FROZEN_IMAGE, problem)
+            raise Hold(Reason.FROZEN_IMAGE, problem)
 
     def check_age(self, frame: Frame) -> None:
         """
         Check that an image, after its inference, and the joint states are young enough.
 
-        :raises Held: they are not.
+        :raises Hold: they are not.
         """
         age = self.age(frame)
         if 0.0 < self._config.max_age < age and not self.is_raw:
-            raise Held(Reason.STALE_IMAGE, f'the image was {age:.3f} s old when its inference '
+            raise Hold(Reason.STALE_IMAGE, f'the image was {age:.3f} s old when its inference '
                                            f'ended, max_age is {self._config.max_age:g} s')
-        held = self.find_stale_joints()
-        if held is not None and not self.measurements.missing(self._needed_joints()):
-            raise held  # else a better sentence follows, which says who is missing
+        hold = self.find_stale_joints()
+        if hold is not None and not self.measurements.missing(self._needed_joints()):
+            raise hold  # else a better sentence follows, which says who is missing
 
     def find_jump(self) -> str:
         """Give what is wrong with the clock since the last call; empty if nothing is."""
         return self._clock.check(self._ros.now() / 1e9, time.monotonic(),
                                  self._ros.is_simulated())
 
-    def find_stale_input(self) -> Held | None:
+    def find_stale_input(self) -> Hold | None:
         """Give why the arm may not move on: the newest image or joint states are too old."""
         age = self.age(self._newest) if self._newest is not None else 0.0
         if 0.0 < self._config.max_age < age:
-            return Held(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '
+            return Hold(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '
                                             f'{self._config.max_age:g} s')
         return self.find_stale_joints()
 
@@ -132,11 +132,11 @@ class InputChecks:
         # Without a stamp, or with one of the future, what counts is when it arrived.
         return max(since_taken, time.monotonic() - frame.arrived)
 
-    def find_stale_joints(self) -> Held | None:
+    def find_stale_joints(self) -> Hold | None:
         """Give why the arm may not move: its joint states are too old."""
         age = self.measurements.age(self._needed_joints(), time.monotonic())
         if 0.0 < self._config.joint_timeout < age:
-            return Held(Reason.STALE_JOINTS, f'the newest joint states are {age:.3f} s old, '
+            return Hold(Reason.STALE_JOINTS, f'the newest joint states are {age:.3f} s old, '
                         f'joint_states.timeout is {self._config.joint_timeout:g} s')
         return None
 

@@ -27,7 +27,7 @@ from vla_ros.motion.executor import ActionTrajectory
 from vla_ros.motion.teleop import JointTarget
 from vla_ros.motion.teleop import TipVelocity
 from vla_ros.policy.base import PolicySpec
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety import black_box
 from vla_ros.safety.black_box import BlackBox
@@ -101,7 +101,7 @@ class MotionOutput:
         """
         Send a result: publish its command, or execute its trajectory, unless it is stale.
 
-        :raises Held: an input is too old, or an action limit holds the arm.
+        :raises Hold: an input is too old, or an action limit holds the arm.
         :raises CommandError: the actions are no commands.
         """
         self._status.inferred()
@@ -130,16 +130,16 @@ class MotionOutput:
 
         :param context: of its arrival.
         :returns: whether it was executed; else the takeover has ended meanwhile.
-        :raises Held: it cannot be used, joint states are too old, or a limit holds the arm.
+        :raises Hold: it cannot be used, joint states are too old, or a limit holds the arm.
         """
         arm = self._arm
         assert arm is not None and arm.teleop is not None, 'build has refused anything else'
         if context.epoch != self._teleop_epoch:
             arm.teleop.restart()
             self._teleop_epoch = context.epoch
-        held = self._inputs.find_stale_joints()
-        if held is not None:
-            raise held
+        hold = self._inputs.find_stale_joints()
+        if hold is not None:
+            raise hold
         now = self._motion_time()
         trajectory = arm.teleop.plan(command, self._gate.read(lambda _: arm.plan_start(now)))
 
@@ -167,7 +167,7 @@ class MotionOutput:
         """
         state = self._gate.context.state
         if self._arm is not None and not self._is_closed \
-                and self._arm.owes_stop(state, self._motion_time()):
+                and self._arm.must_stop(state, self._motion_time()):
             return 0.0  # at once: a controller would go on with what it has
         if self._ros.is_simulated() or not state.is_moving:
             return math.inf
@@ -199,14 +199,14 @@ class MotionOutput:
         self._executed = frame
         arm.execute(trajectory)
 
-    def _step(self, jump: str, context: CommandContext) -> Held | None:
+    def _step(self, jump: str, context: CommandContext) -> Hold | None:
         """Send what is due; called under the gate's lock."""
-        held = self._handle_jump(jump, context.state)
-        if held is None and context.state.is_moving:
-            held = (self._find_silence() if context.state.is_teleoperated else
+        hold = self._handle_jump(jump, context.state)
+        if hold is None and context.state.is_moving:
+            hold = (self._find_silence() if context.state.is_teleoperated else
                     self._inputs.find_stale_input())
-        if held is not None:
-            return held
+        if hold is not None:
+            return hold
         if self._is_closed:
             return None
         if self._arm is None:
@@ -216,8 +216,8 @@ class MotionOutput:
         now, stamp = self._motion_time(), self._ros.now()
         try:
             command = self._arm.tick(context.state, now)
-        except Held as held:
-            return held
+        except Hold as hold:
+            return hold
         if command is not None and self._gate.may_send():
             frame = self._executed if context.state.is_moving else None
             self._ros.publish_motion(command, frame and frame.image,
@@ -226,15 +226,15 @@ class MotionOutput:
             self._note_command(command)
         return None
 
-    def _find_silence(self) -> Held | None:
+    def _find_silence(self) -> Hold | None:
         """Give why a takeover may not move the arm on; it needs no image."""
         silence = time.monotonic() - self._teleoperated
         if silence >= self._config.teleop_timeout:
-            return Held(Reason.TELEOPERATION, f'no command for {silence:.3f} s, teleop.timeout is '
+            return Hold(Reason.TELEOPERATION, f'no command for {silence:.3f} s, teleop.timeout is '
                                               f'{self._config.teleop_timeout:g} s')
         return self._inputs.find_stale_joints()
 
-    def _handle_jump(self, jump: str, state: State) -> Held | None:
+    def _handle_jump(self, jump: str, state: State) -> Hold | None:
         if not jump:
             return None
         if self._arm is not None:
@@ -243,7 +243,7 @@ class MotionOutput:
         # this gives the true reason.
         is_news = state.is_moving or (state.mode is Mode.HOLD
                                       and state.reason is not Reason.CLOCK_JUMPED)
-        return Held(Reason.CLOCK_JUMPED, jump) if is_news else None
+        return Hold(Reason.CLOCK_JUMPED, jump) if is_news else None
 
     def _hold_directly(self, context: CommandContext) -> None:
         """Keep joints where they were measured, or commanded if they were not measured."""

@@ -18,8 +18,8 @@ from vla_ros.control.status import Status
 from vla_ros.motion.arm import ArmCommand
 from vla_ros.policy.base import ActionChunk
 from vla_ros.safety.deadman import DeadmanSample
-from vla_ros.safety.emergency_stop import StopSample
-from vla_ros.safety.emergency_stop import StopView
+from vla_ros.safety.emergency_stop import EstopSample
+from vla_ros.safety.emergency_stop import EstopTopicState
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class RosInterface(Protocol):
     def view_image(self, image: Any) -> np.ndarray | None:
         """Give the same if it takes no work, or None; raise nothing."""
 
-    def take_stop(self) -> Iterable[StopSample]:
+    def take_estop(self) -> Iterable[EstopSample]:
         """Take the messages of the emergency stop that have come since."""
 
     def take_deadman(self) -> Iterable[DeadmanSample]:
         """Take the messages of the deadman that have come since; where one is enabled."""
 
-    def find_stop_publishers(self) -> StopView:
+    def find_estop_publishers(self) -> EstopTopicState:
         """Give the emergency stop's publishers of this moment."""
 
     def motion_time(self) -> float:

@@ -11,9 +11,9 @@ from vla_ros.control.command_gate import CommandGate
 from vla_ros.control.motion_output import MotionOutput
 from vla_ros.motion.teleop import JointTarget
 from vla_ros.motion.teleop import TipVelocity
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
-from vla_ros.safety.causes import held_by
+from vla_ros.safety.causes import hold_of
 
 _logger = logging.getLogger(__name__)
 
@@ -54,14 +54,14 @@ class Teleoperation:
             self._check_stamp(type(command), stamp)
             self._motion.teleoperate(command, context)
         except Exception as error:  # whatever it is: nothing moves, and the next one is tried
-            self._hold(held_by(error), context)
+            self._hold(hold_of(error), context)
         self._publish_changes()
 
     def refuse(self, problem: str) -> None:
         """Hold the arm, if it is taken over, because it is not known whose commands these are."""
         context = self._gate.context
         if context.is_teleoperated:
-            self._hold(Held(Reason.TELEOPERATION, problem), context)
+            self._hold(Hold(Reason.TELEOPERATION, problem), context)
             self._publish_changes()
 
     def _check_stamp(self, kind: type, stamp: int) -> None:
@@ -70,12 +70,12 @@ class Teleoperation:
         age = (self._now() - stamp) / 1e9
         before, self._stamps[kind] = self._stamps.get(kind, 0), stamp
         if abs(age) > self._timeout:
-            raise Held(Reason.TELEOPERATION, f'the stamp of a command is {age:.3f} s old, '
+            raise Hold(Reason.TELEOPERATION, f'the stamp of a command is {age:.3f} s old, '
                        f'teleop.timeout is {self._timeout:g} s: set the clock, or leave it zero')
         if stamp < before:
-            raise Held(Reason.TELEOPERATION, f'a command stamped {(before - stamp) / 1e9:.3f} s '
+            raise Hold(Reason.TELEOPERATION, f'a command stamped {(before - stamp) / 1e9:.3f} s '
                        'before the one that came before it')
 
-    def _hold(self, held: Held, context: CommandContext) -> None:
-        if self._gate.problem(held, context):
-            _logger.error('a command of the teleoperator is refused: %s', held)
+    def _hold(self, hold: Hold, context: CommandContext) -> None:
+        if self._gate.problem(hold, context):
+            _logger.error('a command of the teleoperator is refused: %s', hold)

@@ -142,11 +142,11 @@ class DatasetDescription:
         if self.missing:
             raise DatasetError(
                 f'unnorm_key {self.key!r}: no public source gives {", ".join(self.missing)}, so '
-                f'no arm may move by it; {describe_by_hand(self.key)}')
+                f'no arm may move by it; {advise_description(self.key)}')
         return self
 
 
-def describe_by_hand(key: str) -> str:
+def advise_description(key: str) -> str:
     """Say how a user describes a dataset, as the end of an error's sentence."""
     return ('describe it in a YAML file of your own, named as datasets_file, with a line like '
             f'this: {_EXAMPLE.format(key=key)} (period_s: seconds between actions; space: '
@@ -179,7 +179,7 @@ def find_dataset(key: str, own_file: str | Path | None = None) -> DatasetDescrip
     datasets = load_datasets(own_file)
     if key not in datasets:
         raise DatasetError(f'unnorm_key {key!r}: not a dataset whose actions are known, so no arm '
-                           f'may move by it; {describe_by_hand(key)}')
+                           f'may move by it; {advise_description(key)}')
     return datasets[key]
 
 

@@ -28,11 +28,11 @@ from vla_ros.data.lerobot_checks import check_statistics
 from vla_ros.data.lerobot_checks import list_numbers
 from vla_ros.data.lerobot_checks import read_statistics
 from vla_ros.data.lerobot_format import COUNTERS
-from vla_ros.data.lerobot_format import need_pyarrow
+from vla_ros.data.lerobot_format import require_pyarrow
 from vla_ros.data.lerobot_metadata import DatasetError
 from vla_ros.data.lerobot_metadata import read_metadata
 from vla_ros.data.lerobot_writer import INTERVENTION
-from vla_ros.data.video import need_av
+from vla_ros.data.video import require_av
 from vla_ros.data.video import VideoError
 from vla_ros.data.video import VideoReader
 
@@ -80,7 +80,7 @@ class LeRobotDataset:
             together.
         :raises UnsupportedError: pyarrow is missing, or PyAV for videos.
         """
-        self._parquet = need_pyarrow()
+        self._parquet = require_pyarrow()
         self.folder = folder
         self.metadata = read_metadata(folder, self._parquet)
         check_statistics(folder, self.metadata)
@@ -103,7 +103,7 @@ class LeRobotDataset:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make it in a worker process."""
         self.__dict__.update(state)
-        self._lock, self._parquet = threading.Lock(), need_pyarrow()
+        self._lock, self._parquet = threading.Lock(), require_pyarrow()
 
     @property
     def name(self) -> str:
@@ -352,7 +352,7 @@ class LeRobotDataset:
             raise DatasetError(self.folder, f'camera {camera!r} is not one of '
                                             f'{", ".join(cameras) or "none: it has no images"}')
         if any(map(self._is_video, cameras)):
-            need_av()
+            require_av()
         return chosen
 
 

@@ -23,7 +23,7 @@ CHUNK_FILES = 1000
 DATA_MB, VIDEO_MB = 100, 200
 
 
-def need_pyarrow() -> Any:
+def require_pyarrow() -> Any:
     """
     Give pyarrow's module ``parquet``.
 
@@ -94,7 +94,8 @@ def write_tasks(path: Path, tasks: Mapping[str, int]) -> None:
          'metadata': None}],
         'creator': {'library': 'pyarrow', 'version': pyarrow.__version__},
         'pandas_version': '2.0.0'}
-    need_pyarrow().write_table(table.replace_schema_metadata({'pandas': json.dumps(index)}), path)
+    table = table.replace_schema_metadata({'pandas': json.dumps(index)})
+    require_pyarrow().write_table(table, path)
 
 
 def write_info(folder: Path, features: Mapping[str, Any], fps: float, robot_type: str | None, *,

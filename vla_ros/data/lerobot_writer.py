@@ -18,7 +18,7 @@ from vla_ros.data.lerobot_format import CHUNK_FILES
 from vla_ros.data.lerobot_format import counter_features
 from vla_ros.data.lerobot_format import DATA_MB
 from vla_ros.data.lerobot_format import image_feature
-from vla_ros.data.lerobot_format import need_pyarrow
+from vla_ros.data.lerobot_format import require_pyarrow
 from vla_ros.data.lerobot_format import vector_feature
 from vla_ros.data.lerobot_format import VIDEO_MB
 from vla_ros.data.lerobot_format import write_info
@@ -95,7 +95,7 @@ class LeRobotWriter:
 
         :raises UnsupportedError: pyarrow or PyAV is missing.
         """
-        self._parquet = need_pyarrow()
+        self._parquet = require_pyarrow()
         self._folder = folder
         self._layout = layout
         self._tasks: dict[str, int] = {}

@@ -31,7 +31,7 @@ class VideoError(VlaError):
     """A video that cannot be read."""
 
 
-def need_av() -> Any:
+def require_av() -> Any:
     """
     Give the module ``av``.
 
@@ -47,7 +47,7 @@ def need_av() -> Any:
 
 
 @contextmanager
-def _kept_scheduling() -> Iterator[None]:
+def _preserved_scheduling() -> Iterator[None]:
     """
     Restore the scheduling of this process's threads.
 
@@ -83,7 +83,7 @@ class VideoWriter:
         :raises ParameterError: the codec cannot hold such images.
         :raises UnsupportedError: PyAV is missing, or cannot encode such images.
         """
-        av = need_av()
+        av = require_av()
         height, width = size
         encoder, options = _ENCODERS[codec]
         if codec == 'av1' and min(size) < 64:
@@ -106,7 +106,7 @@ class VideoWriter:
             self._stream.pix_fmt = self.pixel_format
             # This starts the encoder's threads and writes the file's header. Without it the file
             # would not exist before the first packet, which comes frames later.
-            with _kept_scheduling():
+            with _preserved_scheduling():
                 self._container.start_encoding()
         except Exception as error:  # FFmpeg's own errors
             self._container.close()
@@ -178,7 +178,7 @@ class _OpenVideo:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._container = need_av().open(str(path))
+        self._container = require_av().open(str(path))
         if not self._container.streams.video:
             raise VideoError(f'{path}: it holds no video')
         self._stream = self._container.streams.video[0]

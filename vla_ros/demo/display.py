@@ -8,11 +8,11 @@ import shutil
 import time
 from typing import TextIO
 
+from vla_ros.demo.record import Attempt
 from vla_ros.demo.record import Record
-from vla_ros.demo.record import Turn
 
 
-class LiveLine:
+class StatusLine:
     """A line that is rewritten in place; away from a terminal, one line a second."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -61,13 +61,13 @@ def describe_state(instruction: str, seconds: float, node: Mapping[str, str],
             f'age {1e3 * float(age):3.0f} ms  {done} of {played} done')
 
 
-def describe_turn(turn: Turn) -> str:
+def describe_attempt(attempt: Attempt) -> str:
     """Say how one instruction went."""
-    if turn.succeeded:
-        return f'  done      {turn.instruction} ({turn.seconds:.1f} s)'
-    reason = (f'it happened to the {turn.decided} block' if turn.decided
-              else f'given up after {turn.seconds:.0f} s')
-    return f'  not done  {turn.instruction}: {reason}'
+    if attempt.succeeded:
+        return f'  done      {attempt.instruction} ({attempt.seconds:.1f} s)'
+    reason = (f'it happened to the {attempt.decided} block' if attempt.decided
+              else f'given up after {attempt.seconds:.0f} s')
+    return f'  not done  {attempt.instruction}: {reason}'
 
 
 def summarize(record: Record, node: Mapping[str, str], wall: float, middleware: str) -> str:
@@ -78,10 +78,11 @@ def summarize(record: Record, node: Mapping[str, str], wall: float, middleware: 
     :param wall: seconds that it took.
     """
     p50, p99 = record.ages_ms((50, 99))
-    simulated = sum(turn.seconds for turn in record.turns)
+    succeeded = sum(attempt.succeeded for attempt in record.attempts)
+    simulated = sum(attempt.seconds for attempt in record.attempts)
     return '\n'.join([
         '',
-        f'vla_demo: {sum(turn.succeeded for turn in record.turns)} of {len(record.turns)} '
+        f'vla_demo: {succeeded} of {len(record.attempts)} '
         f'instructions fulfilled, {simulated:.0f} s of the arm in {wall:.0f} s',
         f'  results     {len(record.results)} ({record.rate():.1f} Hz)',
         f'  age         p50 {p50:.0f} ms, p99 {p99:.0f} ms, from the image to its command',

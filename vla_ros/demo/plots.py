@@ -45,7 +45,7 @@ def plot_ages(record: Record) -> str:
 def plot_joints(record: Record) -> str:
     """Draw where the joints were, and where they were sent, from the first instruction on."""
     # Before that the arm only waits.
-    begin = record.turns[0].began if record.turns else 0.0
+    begin = record.attempts[0].began if record.attempts else 0.0
     joints, commands = ([row for row in rows if row[0] >= begin]
                         for rows in (record.joints, record.commands))
     if len(joints) < 2:

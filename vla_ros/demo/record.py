@@ -27,7 +27,7 @@ class InferenceResult:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Attempt:
     """
     One instruction, and how it went.
 
@@ -53,7 +53,7 @@ class Record:
     :param commands: likewise, of the commands.
     """
 
-    turns: list[Turn] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
     results: list[InferenceResult] = field(default_factory=list)
     frames: list[tuple[float, bytes]] = field(default_factory=list)
     joints: list[tuple[float, tuple[float, ...]]] = field(default_factory=list)
@@ -64,10 +64,10 @@ class Record:
         """Give the result in force at a time."""
         return next((result for result in reversed(self.results) if result.time <= time), None)
 
-    def turn_at(self, time: float) -> Turn | None:
+    def attempt_at(self, time: float) -> Attempt | None:
         """Give the instruction that was being carried out at a time."""
-        return next((turn for turn in self.turns
-                     if turn.began <= time <= turn.began + turn.seconds), None)
+        return next((attempt for attempt in self.attempts
+                     if attempt.began <= time <= attempt.began + attempt.seconds), None)
 
     def ages_ms(self, percentiles: tuple[float, ...]) -> list[float]:
         """Percentiles of the ages in milliseconds, NaN where there is no result."""
@@ -77,5 +77,5 @@ class Record:
 
     def rate(self) -> float:
         """Results per second, simulated, while instructions were carried out."""
-        seconds = sum(turn.seconds for turn in self.turns)
+        seconds = sum(attempt.seconds for attempt in self.attempts)
         return len(self.results) / seconds if seconds else 0.0

@@ -48,14 +48,15 @@ def write_report(path: Path, record: Record, summary: str) -> None:
 
 def _table(record: Record) -> str:
     rows = []
-    for turn in record.turns:
+    for attempt in record.attempts:
         results = [result for result in record.results
-                   if turn.began <= result.time <= turn.began + turn.seconds]
-        rate = f'{len(results) / turn.seconds:.1f}' if turn.seconds else ''
-        outcome = ('<td class="yes">done</td>' if turn.succeeded else
-                   f'<td class="no">not done: {escape(turn.decided or "nothing happened")}</td>')
-        rows.append(f'<tr><td>{escape(turn.instruction)}</td>{outcome}'
-                    f'<td>{turn.seconds:.1f}</td><td>{len(results)}</td><td>{rate}</td></tr>')
+                   if attempt.began <= result.time <= attempt.began + attempt.seconds]
+        rate = f'{len(results) / attempt.seconds:.1f}' if attempt.seconds else ''
+        outcome = ('<td class="yes">done</td>' if attempt.succeeded else
+                   f'<td class="no">not done: {escape(attempt.decided or "nothing happened")}'
+                   '</td>')
+        rows.append(f'<tr><td>{escape(attempt.instruction)}</td>{outcome}'
+                    f'<td>{attempt.seconds:.1f}</td><td>{len(results)}</td><td>{rate}</td></tr>')
     return ('<table><tr><th>instruction</th><th>outcome</th><th>seconds</th><th>results</th>'
             f'<th>Hz</th></tr>{"".join(rows)}</table>')
 
@@ -63,13 +64,13 @@ def _table(record: Record) -> str:
 def _animation(record: Record) -> str:
     frames, due = [], -np.inf
     for time, jpeg in record.frames:
-        turn = record.turn_at(time)
-        if time < due or turn is None:
+        attempt = record.attempt_at(time)
+        if time < due or attempt is None:
             continue
         due = time + _FRAME_PERIOD - 1e-6
         result = record.result_at(time)
         tokens = '  '.join(map(str, result.tokens)) if result else ''
-        frames.append(_frame(jpeg, f'{turn.instruction}   {time - turn.began:4.1f} s',
+        frames.append(_frame(jpeg, f'{attempt.instruction}   {time - attempt.began:4.1f} s',
                              f'tokens  {tokens}'))
     if not frames:
         return '<p>No image was recorded.</p>'

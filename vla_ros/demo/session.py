@@ -12,16 +12,16 @@ import time
 
 import rclpy
 
+from vla_ros.demo.display import describe_attempt
 from vla_ros.demo.display import describe_state
-from vla_ros.demo.display import describe_turn
-from vla_ros.demo.display import LiveLine
+from vla_ros.demo.display import StatusLine
 from vla_ros.demo.display import summarize
 from vla_ros.demo.mcap_file import McapFile
 from vla_ros.demo.outputs import check_own
 from vla_ros.demo.outputs import MCAP_MARK
 from vla_ros.demo.outputs import REPORT_MARK
+from vla_ros.demo.record import Attempt
 from vla_ros.demo.record import Record
-from vla_ros.demo.record import Turn
 from vla_ros.demo.recorder import Recorder
 from vla_ros.demo.report import write_report
 from vla_ros.errors import VlaError
@@ -30,7 +30,7 @@ from vla_ros.evaluation.evaluator import make_evaluator
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import running
 from vla_ros.util.processes import Processes
-from vla_ros.util.signals import signals_noted
+from vla_ros.util.signals import signals_collected
 from vla_ros.worlds.tasks import Task
 
 #: Seed of the scene and task of each of the demo's episodes.
@@ -77,23 +77,23 @@ def run_session(session: Session, log_folder: Path) -> Record:
     check_own(mcap, MCAP_MARK)
     check_own(report, REPORT_MARK)
     domain = int(os.environ.get('ROS_DOMAIN_ID') or 0)
-    line = LiveLine(sys.stdout)
-    with signals_noted() as signals, McapFile(mcap) as file:
+    line = StatusLine(sys.stdout)
+    with signals_collected() as signals, McapFile(mcap) as file:
         started = (Processes(log_folder, os.environ) if session.pair is None
                    else running(session.pair, log_folder, os.environ))
         with started as processes, make_evaluator(Evaluator, processes, domain) as evaluator:
             recorder = Recorder(evaluator, file)
 
-            def turn() -> None:
+            def show() -> None:
                 if signals:
                     sys.exit(128 + signals[0])
                 line.show(f'waiting for the node: {_loading(recorder.diagnostics)}')
 
-            evaluator.on_wait = turn
+            evaluator.on_wait = show
             evaluator.wait_for_pair()
             began = time.monotonic()
             for seed, task in session.episodes:
-                _run_turn(evaluator, recorder, line, seed, task, signals)
+                _run_attempt(evaluator, recorder, line, seed, task, signals)
             wall = time.monotonic() - began
         middleware = f'{rclpy.get_rmw_implementation_identifier()}, ROS domain {domain}'
         summary = summarize(recorder.record, recorder.diagnostics, wall, middleware)
@@ -105,31 +105,31 @@ def run_session(session: Session, log_folder: Path) -> Record:
     return recorder.record
 
 
-def _run_turn(evaluator: Evaluator, recorder: Recorder, line: LiveLine, seed: int, task: Task,
-              signals: list[int]) -> None:
+def _run_attempt(evaluator: Evaluator, recorder: Recorder, line: StatusLine, seed: int,
+                 task: Task, signals: list[int]) -> None:
     """Arrange a scene, give the instruction and record the episode."""
     record = recorder.record
 
-    def turn() -> None:
+    def show() -> None:
         if signals:
             sys.exit(128 + signals[0])
         # At each spin: discovery of another publisher can take seconds.
         _check_alone(evaluator)
-        done = sum(turn.succeeded for turn in record.turns)
+        done = sum(attempt.succeeded for attempt in record.attempts)
         line.show(describe_state(task.instruction, recorder.now - began, recorder.diagnostics,
-                                 done, len(record.turns)))
+                                 done, len(record.attempts)))
 
     began = recorder.now
     line.print(f'instruction: {task.instruction!r}')
-    evaluator.on_wait = turn
+    evaluator.on_wait = show
     episode = evaluator.run(seed, task)
     end = recorder.now
     while recorder.now < end + _RECORD_AFTER:
         evaluator.spin(0.05)
-    result = Turn(task.instruction, episode.succeeded, episode.decided, end - episode.seconds,
-                  episode.seconds)
-    record.turns.append(result)
-    line.print(describe_turn(result))
+    result = Attempt(task.instruction, episode.succeeded, episode.decided, end - episode.seconds,
+                     episode.seconds)
+    record.attempts.append(result)
+    line.print(describe_attempt(result))
 
 
 def _check_alone(evaluator: Evaluator) -> None:

@@ -17,7 +17,7 @@ Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Cells:
+class ContingencyTable:
     """
     Counts of paired episodes: how often both, one or none of two checkpoints succeeded.
 
@@ -30,7 +30,7 @@ class Cells:
     neither: int = 0
 
     @classmethod
-    def count(cls, outcomes: Iterable[tuple[bool, bool]]) -> 'Cells':
+    def count(cls, outcomes: Iterable[tuple[bool, bool]]) -> 'ContingencyTable':
         """Count pairs of successes: of the first checkpoint, of the second one."""
         found = list(outcomes)
         return cls(*(found.count(pair) for pair in (
@@ -47,7 +47,7 @@ class Cells:
         return (self.only_first - self.only_second) / self.episodes
 
 
-def paired_interval(cells: Cells, z: float = 1.96) -> tuple[float, float]:
+def paired_interval(cells: ContingencyTable, z: float = 1.96) -> tuple[float, float]:
     """
     Give the interval of the difference of two success rates, by default with 95 % confidence.
 
@@ -70,7 +70,7 @@ def paired_interval(cells: Cells, z: float = 1.96) -> tuple[float, float]:
             cells.difference + combine(high_1 - rate_1, rate_2 - low_2))
 
 
-def _correlation(cells: Cells) -> float:
+def _correlation(cells: ContingencyTable) -> float:
     """Give phi of the four cells; a positive one with Newcombe's correction for continuity."""
     count = cells.episodes
     first, second = cells.both + cells.only_first, cells.both + cells.only_second
@@ -81,7 +81,7 @@ def _correlation(cells: Cells) -> float:
     return (max(agreement - count / 2, 0.0) if agreement > 0 else agreement) / scale
 
 
-def mcnemar_p(cells: Cells) -> float:
+def mcnemar_p(cells: ContingencyTable) -> float:
     """
     Give the two-sided p-value of "both are equally good": the exact test of McNemar.
 
@@ -126,7 +126,7 @@ def compare_rows(result: Mapping[str, Any]) -> list[str]:
 
 
 def _row(task: str, outcomes: Sequence[tuple[bool, bool]]) -> dict[str, Any]:
-    cells = Cells.count(outcomes)
+    cells = ContingencyTable.count(outcomes)
     low, high = paired_interval(cells)
     return {'task': task, 'episodes': cells.episodes, 'difference': round(cells.difference, 4),
             'interval': [round(low, 4), round(high, 4)], 'p': mcnemar_p(cells), **vars(cells)}

@@ -31,7 +31,7 @@ class EpisodeRunner(PlanRunner[tuple[int, Task], Episode]):
         self.holds: Counter[str] = Counter()
         self._pair = pair
 
-    def _work_off(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
+    def _run_queue(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
         with running(self._pair, logs, environment) as processes, \
                 make_evaluator(Evaluator, processes, domain) as evaluator:
             evaluator.on_wait = self._check

@@ -72,7 +72,7 @@ class PlanRunner(ABC, Generic[Item, Result]):
             raise self._failures[0]
 
     @abstractmethod
-    def _work_off(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
+    def _run_queue(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
         """Start processes on a ROS domain and run items until :meth:`_next` gives none."""
 
     def _next(self) -> Item | None:
@@ -103,7 +103,7 @@ class PlanRunner(ABC, Generic[Item, Result]):
               ended: 'SimpleQueue[int | None]') -> None:
         try:
             logs.mkdir(parents=True)
-            self._work_off(domain, logs, {**environment, 'ROS_DOMAIN_ID': str(domain)})
+            self._run_queue(domain, logs, {**environment, 'ROS_DOMAIN_ID': str(domain)})
         except BaseException as failure:  # whatever it is: raised by run, in the main thread
             self._failures.append(failure)
         finally:

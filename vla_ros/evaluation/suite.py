@@ -63,7 +63,7 @@ class SuiteRunner(PlanRunner[tuple[TaskName, list[int]], SuiteEpisode]):
         super().__init__(plan, report)
         self._pair = pair
 
-    def _work_off(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
+    def _run_queue(self, domain: int, logs: Path, environment: Mapping[str, str]) -> None:
         item = self._next()
         if item is None:
             return

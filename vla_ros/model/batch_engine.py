@@ -18,7 +18,7 @@ from vla_ros.model.batch_passes import write_prompts
 from vla_ros.model.captured_graphs import BucketGraphs
 from vla_ros.model.captured_graphs import GraphCache
 from vla_ros.model.device_errors import device_errors
-from vla_ros.model.engine import Decoded
+from vla_ros.model.engine import DecodedAction
 from vla_ros.model.graph_capture import choose_recorder
 from vla_ros.model.graph_capture import Recorder
 from vla_ros.model.network import OpenVlaNetwork
@@ -96,7 +96,7 @@ class BatchEngine:
             self._graphs[captured].prepare(length)
 
     @torch.inference_mode()
-    def run(self, items: Sequence[BatchItem], timings: Timings) -> list[Decoded]:
+    def run(self, items: Sequence[BatchItem], timings: Timings) -> list[DecodedAction]:
         """
         Decode all sequences, in passes that they share.
 
@@ -107,7 +107,7 @@ class BatchEngine:
         with device_errors(self.network.device):
             return self._run(items, timings)
 
-    def _run(self, items: Sequence[BatchItem], timings: Timings) -> list[Decoded]:
+    def _run(self, items: Sequence[BatchItem], timings: Timings) -> list[DecodedAction]:
         length = self.network.patch_count + max(len(item.prompt) for item in items)
         size = self._reserve(len(items), length)
         assert self._buffers is not None
@@ -134,7 +134,7 @@ class BatchEngine:
         tokens = buffers.tokens[:len(items), :self.count].tolist()
         margins = buffers.margins[:len(items), :self.count].cpu().numpy().copy()
         timings.finish('read-back')
-        return [Decoded(ids, margin, len(draft), self.count - int(count) if draft else 0)
+        return [DecodedAction(ids, margin, len(draft), self.count - int(count) if draft else 0)
                 for ids, margin, draft, count in zip(tokens, margins, drafts, passes)]
 
     def _finish_drafts(self, graphs: BucketGraphs, buffers: BatchBuffers, used: int,

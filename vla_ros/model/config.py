@@ -12,14 +12,14 @@ import reprlib
 from typing import Any
 
 from vla_ros.errors import CheckpointError
-from vla_ros.model.values import check_whole
+from vla_ros.model.values import check_integer
+from vla_ros.model.values import ConfigValueError
 from vla_ros.model.values import flag
+from vla_ros.model.values import integer
 from vla_ros.model.values import mapping
 from vla_ros.model.values import number
 from vla_ros.model.values import strings
 from vla_ros.model.values import text
-from vla_ros.model.values import ValueProblem
-from vla_ros.model.values import whole
 from vla_ros.util.files import FileError
 from vla_ros.util.files import read_json_object
 
@@ -175,8 +175,8 @@ def read_config(folder: Path) -> OpenVlaConfig:
             '"openvla" checkpoints are supported')
     try:
         language_model = _read_llama(mapping(raw, 'text_config'))
-        bins = whole(raw, 'n_action_bins', 256, 2, 2**16)
-        padding = whole(raw, 'pad_to_multiple_of', 64, 0, 2**16)
+        bins = integer(raw, 'n_action_bins', 256, 2, 2**16)
+        padding = integer(raw, 'pad_to_multiple_of', 64, 0, 2**16)
         if language_model.vocab_size - padding < bins:
             raise ValueError(
                 f'text_config.vocab_size {language_model.vocab_size} less pad_to_multiple_of '
@@ -227,7 +227,7 @@ def _read_llama(raw: Mapping[str, Any]) -> LlamaConfig:
     theta = number(rope, 'rope_theta', 10000.0, 1.0, 1e12, f'{prefix}rope_parameters.')
 
     def count(name: str, default: int | None, least: int, most: int) -> Any:
-        return whole(raw, name, default, least, most, prefix)
+        return integer(raw, name, default, least, most, prefix)
 
     config = LlamaConfig(
         vocab_size=count('vocab_size', 32000, 2, 2**22),
@@ -261,7 +261,7 @@ def _check_heads(config: LlamaConfig, raw: Mapping[str, Any]) -> None:
                          f'num_key_value_heads {config.kv_heads}')
     for name in ('bos_token_id', 'eos_token_id'):
         if raw.get(name) is not None:
-            check_whole(getattr(config, name), f'text_config.{name}', 0, config.vocab_size - 1)
+            check_integer(getattr(config, name), f'text_config.{name}', 0, config.vocab_size - 1)
 
 
 def _read_towers(raw: Mapping[str, Any]) -> tuple[VitConfig, ...]:
@@ -275,7 +275,7 @@ def _read_towers(raw: Mapping[str, Any]) -> tuple[VitConfig, ...]:
             f'({", ".join(VISION_BACKBONES)}); give timm_model_ids, image_sizes and '
             'timm_model_args')
     if not isinstance(sizes, list):
-        raise ValueProblem('image_sizes', sizes, 'a list of whole numbers')
+        raise ConfigValueError('image_sizes', sizes, 'a list of whole numbers')
     activations = strings(raw, 'timm_override_act_layers', published[2] or [None] * len(names))
     fused = flag(raw, 'use_fused_vision_backbone',
                  backbone.startswith(('dinoclip', 'dinosiglip')))
@@ -284,7 +284,7 @@ def _read_towers(raw: Mapping[str, Any]) -> tuple[VitConfig, ...]:
         raise ValueError(f'a vision backbone of {count} towers needs as many timm_model_ids, '
                          'image_sizes and timm_override_act_layers')
     described = mapping(raw, 'timm_model_args')
-    return tuple(_read_tower(name, check_whole(size, 'image_sizes', 1, 2**13), activation,
+    return tuple(_read_tower(name, check_integer(size, 'image_sizes', 1, 2**13), activation,
                              described)
                  for name, size, activation in list(zip(names, sizes, activations))[:count])
 
@@ -292,7 +292,7 @@ def _read_towers(raw: Mapping[str, Any]) -> tuple[VitConfig, ...]:
 def _read_tower(name: str | None, image_size: int, activation: str | None,
                 described: Mapping[str, Any]) -> VitConfig:
     if name is None:
-        raise ValueProblem('timm_model_ids', [name], 'a list of strings')
+        raise ConfigValueError('timm_model_ids', [name], 'a list of strings')
     prefix = f'timm_model_args of {name!r}: '
     args = mapping(described, name, 'timm_model_args.') or \
         PUBLISHED_TOWERS.get(name.split('.')[0])
@@ -307,17 +307,17 @@ def _read_tower(name: str | None, image_size: int, activation: str | None,
                          f'known are {", ".join(sorted(known))}')
     config = VitConfig(
         image_size=image_size,
-        patch_size=whole(args, 'patch_size', 16, 1, 2**10, prefix),
-        embed_dim=whole(args, 'embed_dim', 768, 1, 2**15, prefix),
+        patch_size=integer(args, 'patch_size', 16, 1, 2**10, prefix),
+        embed_dim=integer(args, 'embed_dim', 768, 1, 2**15, prefix),
         # The last block is never run: there must be one before it.
-        depth=whole(args, 'depth', 12, 2, 512, prefix),
-        num_heads=whole(args, 'num_heads', 12, 1, 2**10, prefix),
+        depth=integer(args, 'depth', 12, 2, 512, prefix),
+        num_heads=integer(args, 'num_heads', 12, 1, 2**10, prefix),
         mlp_ratio=number(args, 'mlp_ratio', 4.0, 1e-3, 1e3, prefix),
         qkv_bias=flag(args, 'qkv_bias', True, prefix),
         init_values=number(args, 'init_values', None, -1e6, 1e6, prefix),
         class_token=flag(args, 'class_token', True, prefix),
         no_embed_class=flag(args, 'no_embed_class', False, prefix),
-        reg_tokens=whole(args, 'reg_tokens', 0, 0, 2**10, prefix),
+        reg_tokens=integer(args, 'reg_tokens', 0, 0, 2**10, prefix),
         pre_norm=flag(args, 'pre_norm', False, prefix),
         act_layer=activation if activation is not None else text(args, 'act_layer', 'gelu',
                                                                  prefix),

@@ -28,7 +28,7 @@ from vla_ros.model.timings import Timings
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedAction:
     """
     The result of an inference.
 
@@ -136,7 +136,7 @@ class Engine:
         self.history = AcceptanceHistory()
 
     @torch.inference_mode()
-    def run(self, timings: Timings) -> Decoded:
+    def run(self, timings: Timings) -> DecodedAction:
         """
         Decode the tokens of :attr:`pixels` and the prompt.
 
@@ -146,7 +146,7 @@ class Engine:
         with device_errors(self.network.device):
             return self._run(timings)
 
-    def run_apart(self, input_ids: tuple[int, ...], timings: Timings) -> Decoded:
+    def run_apart(self, input_ids: tuple[int, ...], timings: Timings) -> DecodedAction:
         """
         Decode the tokens of :attr:`pixels` and another prompt, without a draft.
 
@@ -162,7 +162,7 @@ class Engine:
                 self.set_prompt(prompt)
             self.draft(draft)
 
-    def _run(self, timings: Timings) -> Decoded:
+    def _run(self, timings: Timings) -> DecodedAction:
         graphs = self._graphs.find(self._length)
         draft = self._draft
         is_drafted = bool(draft) and self.history.should_draft
@@ -185,8 +185,8 @@ class Engine:
             self.history.update(draft, token_ids, accepted)
         # The tokens stay on the device as the draft of the next run.
         self._draft = token_ids[:-1]
-        return Decoded(token_ids, margins[:self.count].copy(), len(draft) if is_drafted else 0,
-                       accepted)
+        return DecodedAction(token_ids, margins[:self.count].copy(),
+                             len(draft) if is_drafted else 0, accepted)
 
     def _finish_draft(self, graphs: BucketGraphs, timings: Timings) -> int:
         """

@@ -29,10 +29,10 @@ from vla_ros.errors import ParameterError
 from vla_ros.model.config import read_json
 from vla_ros.model.module_files import read_module_file
 from vla_ros.model.network import OpenVlaNetwork
+from vla_ros.model.values import ConfigValueError
 from vla_ros.model.values import flag
 from vla_ros.model.values import mapping
 from vla_ros.model.values import number
-from vla_ros.model.values import ValueProblem
 from vla_ros.model.weights import Target
 from vla_ros.model.weights import targets
 from vla_ros.model.weights import unused_keys
@@ -110,7 +110,7 @@ def read_adapter(folder: Path) -> Adapter:
             raise CheckpointError(folder, f'{module}: lora_A and lora_B do not make a pair')
         try:
             scale = _scale(config, module, pair['A'].shape[0])
-        except ValueProblem as error:
+        except ConfigValueError as error:
             raise CheckpointError(folder, f'adapter_config.json: {error}') from None
         pairs[f'{module}.weight'] = Pair(pair['A'], pair['B'], scale)
     if not any(pair.down.any() and pair.up.any() for pair in pairs.values()):
@@ -151,14 +151,14 @@ def _scale(config: Mapping, module: str, rank: int) -> float:
         try:
             matched = re.match(rf'(.*\.)?({pattern})$', module)
         except re.error as error:
-            raise ValueProblem('alpha_pattern', pattern, f'a regular expression ({error})') \
+            raise ConfigValueError('alpha_pattern', pattern, f'a regular expression ({error})') \
                 from None
         if matched:
             name = f'alpha_pattern.{pattern}'
             alpha = number(patterns, pattern, alpha, -_MOST_ALPHA, _MOST_ALPHA, 'alpha_pattern.')
             break
     if alpha == 0:
-        raise ValueProblem(name, alpha, 'a number other than zero: nothing would be changed')
+        raise ConfigValueError(name, alpha, 'a number other than zero: nothing would be changed')
     return alpha / (math.sqrt(rank) if flag(config, 'use_rslora', False) else rank)
 
 

@@ -18,16 +18,16 @@ from vla_ros.errors import ParameterError
 from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.film import load_film
 from vla_ros.model.oft_modules import check_adapters
-from vla_ros.model.oft_modules import find_scales
+from vla_ros.model.oft_modules import ChunkStatistics
+from vla_ros.model.oft_modules import find_chunk_statistics
 from vla_ros.model.oft_modules import load_modules
 from vla_ros.model.oft_modules import OftModules
-from vla_ros.model.oft_modules import Scales
 from vla_ros.model.oft_passes import OftBuffers
 from vla_ros.model.parallel_decoder import ParallelDecoder
 from vla_ros.model.prepare import find_statistics
+from vla_ros.model.prepare import LoadedCheckpoint
 from vla_ros.model.prepare import Machine
 from vla_ros.model.prepare import prepare
-from vla_ros.model.prepare import Prepared
 from vla_ros.model.timings import choose_timings
 from vla_ros.model.tokenizer import PromptReader
 from vla_ros.policy.base import ActionChunk
@@ -52,39 +52,39 @@ def load_oft(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
     if 'vision_backbone' in files:
         check_adapters(config.adapters, files['vision_backbone'])
     modules = load_modules(config, checkpoint, files, machine)
-    scales = find_scales(config, checkpoint, dataset, modules)
-    prepared = prepare(config, checkpoint, machine, dataset, bidirectional=True)
+    statistics = find_chunk_statistics(config, checkpoint, dataset, modules)
+    loaded = prepare(config, checkpoint, machine, dataset, bidirectional=True)
     if 'vision_backbone' in files:
-        network = prepared.network
+        network = loaded.network
         network.vision_backbone = load_film(
             network.vision_backbone, files['vision_backbone'],
             network.config.language_model.hidden_size, machine.device, machine.dtype)
-    spec = prepared.spec(config, (scales.chunk_length, scales.action.dim),
-                         scales.proprio.dim if scales.proprio else 0)
-    return OftPolicy(spec, prepared, modules, scales, config)
+    spec = loaded.spec(config, (statistics.chunk_length, statistics.action.dim),
+                       statistics.proprio.dim if statistics.proprio else 0)
+    return OftPolicy(spec, loaded, modules, statistics, config)
 
 
 class OftPolicy:
     """Parallel decoding of a whole chunk."""
 
-    def __init__(self, spec: PolicySpec, prepared: Prepared, modules: OftModules, scales: Scales,
-                 config: PolicyConfig) -> None:
-        model = prepared.checkpoint.config
+    def __init__(self, spec: PolicySpec, loaded: LoadedCheckpoint, modules: OftModules,
+                 statistics: ChunkStatistics, config: PolicyConfig) -> None:
+        model = loaded.checkpoint.config
         self.spec = spec
         self.kind = modules.kind
-        self.scales = scales
-        self.decoder = ParallelDecoder(prepared.network, modules, spec.action_shape,
+        self.statistics = statistics
+        self.decoder = ParallelDecoder(loaded.network, modules, spec.action_shape,
                                        spec.image_count)
         self.action_tokenizer = ActionTokenizer(model.vocab_size, model.n_action_bins)
-        self._process_image = prepared.checkpoint.image_processor
-        self._clock = choose_timings(prepared.network.device)
+        self._process_image = loaded.checkpoint.image_processor
+        self._clock = choose_timings(loaded.network.device)
         # OFT was trained with one template only.
         template = 'openvla' if config.prompt == 'auto' else config.prompt
         assert template in TEMPLATES or template == 'raw'
-        self._read_prompt = PromptReader(prepared.tokenizer, template, self._check_length)
+        self._read_prompt = PromptReader(loaded.tokenizer, template, self._check_length)
         self._clip_invalid = config.clip_invalid
-        self._adapters = prepared.adapters
-        self._period_s = prepared.dataset.period_s
+        self._adapters = loaded.adapters
+        self._period_s = loaded.dataset.period_s
 
     def infer(self, observation: Observation) -> ActionChunk:
         """Infer from one observation; see :meth:`vla_ros.policy.base.Policy.infer`."""
@@ -98,8 +98,8 @@ class OftPolicy:
         decoder = self.decoder
         decoder.set_prompt(read.model_ids)
         state = None
-        if self.scales.proprio is not None and observation.proprio is not None:
-            state = self.scales.proprio.normalize(observation.proprio)
+        if self.statistics.proprio is not None and observation.proprio is not None:
+            state = self.statistics.proprio.normalize(observation.proprio)
         decoder.observe(pixels, state)
         clock.finish('vision')
         if self.kind == 'diffusion':
@@ -128,7 +128,7 @@ class OftPolicy:
         """Run every kernel once, on black images, whatever comes out."""
         side = self._process_image.towers[0].crop
         black: np.ndarray = np.zeros((*side, 3), np.uint8)
-        state = None if self.scales.proprio is None else self.scales.proprio.low
+        state = None if self.statistics.proprio is None else self.statistics.proprio.low
         try:
             self.infer(Observation((black,) * self.spec.image_count, 'warm up', state))
         except InvalidAction:
@@ -148,7 +148,7 @@ class OftPolicy:
                                 input_ids)
         if margins is None:
             margins = np.empty(0, np.float32)
-        return ActionChunk(self.scales.action.unnormalize(normalized), normalized, token_ids,
+        return ActionChunk(self.statistics.action.unnormalize(normalized), normalized, token_ids,
                            bins, margins, prompt, input_ids, {}, self._period_s)
 
     def _read_tokens(self, predicted: OftBuffers, prompt: str,

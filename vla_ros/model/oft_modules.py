@@ -51,7 +51,7 @@ class OftModules:
 
 
 @dataclass(frozen=True)
-class Scales:
+class ChunkStatistics:
     """Sizes and statistics of a chunk and of the state that goes with it."""
 
     chunk_length: int
@@ -113,8 +113,8 @@ def load_modules(config: PolicyConfig, checkpoint: Checkpoint, files: Mapping[st
     return OftModules(kind, head, proprio, noisy_action)
 
 
-def find_scales(config: PolicyConfig, checkpoint: Checkpoint, dataset: Dataset,
-                modules: OftModules) -> Scales:
+def find_chunk_statistics(config: PolicyConfig, checkpoint: Checkpoint, dataset: Dataset,
+                          modules: OftModules) -> ChunkStatistics:
     """
     Find chunk length and statistics; see :mod:`vla_ros.data.platforms`.
 
@@ -139,7 +139,7 @@ def find_scales(config: PolicyConfig, checkpoint: Checkpoint, dataset: Dataset,
                 f'{modules.proprio.fc1.in_features} numbers, the statistics of '
                 f'{dataset.unnorm_key} have {proprio.dim}')
     length = chunk_length(config.chunk_length, platform, action.dim, proprio_dim)
-    return Scales(length, action, proprio)
+    return ChunkStatistics(length, action, proprio)
 
 
 def _proprio_dim(dataset: Dataset, modules: OftModules) -> int | None:

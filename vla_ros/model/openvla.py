@@ -24,14 +24,14 @@ from vla_ros.model.batch_engine import BatchEngine
 from vla_ros.model.batch_engine import BatchItem
 from vla_ros.model.batch_pixels import BatchPixels
 from vla_ros.model.checkpoint import Checkpoint
-from vla_ros.model.engine import Decoded
+from vla_ros.model.engine import DecodedAction
 from vla_ros.model.engine import Engine
 from vla_ros.model.network import OpenVlaNetwork
 from vla_ros.model.pixels import choose_pixel_loader
 from vla_ros.model.prepare import find_statistics
+from vla_ros.model.prepare import LoadedCheckpoint
 from vla_ros.model.prepare import Machine
 from vla_ros.model.prepare import prepare
-from vla_ros.model.prepare import Prepared
 from vla_ros.model.residual import load_residual_head
 from vla_ros.model.residual import refine
 from vla_ros.model.residual import ResidualHead
@@ -68,22 +68,22 @@ def load_openvla(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine,
         raise ParameterError('image_count', config.image_count, '1: this checkpoint is not OFT')
     dataset = find_statistics(config, checkpoint)
     statistics = dataset.scale()
-    prepared = prepare(config, checkpoint, machine, dataset)
+    loaded = prepare(config, checkpoint, machine, dataset)
     residual = None
     if 'residual_head' in parts:
         residual = load_residual_head(
             parts['residual_head'], checkpoint.config.language_model.hidden_size, statistics.dim,
             machine.device)
-    spec = prepared.spec(config, (1, statistics.dim))
-    return OpenVlaPolicy(spec, prepared, statistics, config, residual)
+    spec = loaded.spec(config, (1, statistics.dim))
+    return OpenVlaPolicy(spec, loaded, statistics, config, residual)
 
 
 class OpenVlaPolicy:
     """Greedy decoding of exactly as many tokens as an action has dimensions."""
 
-    def __init__(self, spec: PolicySpec, prepared: Prepared, statistics: ActionStatistics,
+    def __init__(self, spec: PolicySpec, loaded: LoadedCheckpoint, statistics: ActionStatistics,
                  config: PolicyConfig, residual: ResidualHead | None = None) -> None:
-        checkpoint, network = prepared.checkpoint, prepared.network
+        checkpoint, network = loaded.checkpoint, loaded.network
         model = checkpoint.config
         self.spec = spec
         self.statistics = statistics
@@ -97,14 +97,14 @@ class OpenVlaPolicy:
         self._load_pixels = choose_pixel_loader(self.image_processor, self.engine.pixels)
         self.prefetch = self._load_pixels.prefetch
         self._clock = choose_timings(network.device)
-        self._tokenizer = prepared.tokenizer
-        self._adapters = prepared.adapters
+        self._tokenizer = loaded.tokenizer
+        self._adapters = loaded.adapters
         self._norm_stats = checkpoint.norm_stats
         self._residual = residual
-        self._period_s = prepared.dataset.period_s
+        self._period_s = loaded.dataset.period_s
         template = config.prompt if config.prompt != 'auto' else choose_template(
             checkpoint.name, model.llm_backbone_id)
-        self._read_prompt = PromptReader(prepared.tokenizer, template, self._check_length)
+        self._read_prompt = PromptReader(loaded.tokenizer, template, self._check_length)
         self._clip_invalid = config.clip_invalid
         self._end_of_sequence = model.language_model.eos_token_id
 
@@ -204,7 +204,7 @@ class OpenVlaPolicy:
         check_image(observation.images[0])
         return self._read_prompt(observation.instruction)
 
-    def _interpret(self, prompt: Prompt, decoded: Decoded, states: Tensor,
+    def _interpret(self, prompt: Prompt, decoded: DecodedAction, states: Tensor,
                    clock: Timings) -> ActionChunk:
         """
         Turn tokens into an action.

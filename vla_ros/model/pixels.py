@@ -24,7 +24,7 @@ from vla_ros.model.graph_capture import Recorder
 from vla_ros.model.timings import Timings
 from vla_ros.model.upload import PrefetchedFrame
 from vla_ros.model.upload import Slot
-from vla_ros.model.upload import Uploads
+from vla_ros.model.upload import UploadSlots
 
 _logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class FrameSize:
     def __init__(self, processor: ImageProcessor, shape: tuple[int, ...], pixels: Tensor,
                  geometries: dict[tuple, Geometry], recorder: Recorder) -> None:
         """Allocate memory for frames, and record the preprocessing of each slot."""
-        self.uploads = Uploads(shape, pixels.device)
+        self.uploads = UploadSlots(shape, pixels.device)
         self._geometries = geometries
         self._towers = [
             (tower.geometry, torch.from_numpy(tower.table.ravel()).to(pixels)) for tower in

@@ -97,7 +97,7 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class LoadedCheckpoint:
     """A checkpoint whose network is loaded and ready to run."""
 
     checkpoint: Checkpoint
@@ -149,7 +149,7 @@ def find_statistics(config: PolicyConfig, checkpoint: Checkpoint) -> Dataset:
 
 
 def prepare(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine, dataset: Dataset,
-            bidirectional: bool = False) -> Prepared:
+            bidirectional: bool = False) -> LoadedCheckpoint:
     """
     Load the weights.
 
@@ -165,7 +165,7 @@ def prepare(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine, data
             f'has a vocab_size of {vocabulary}: they belong to different models')
     attend = machine.attention.attend
     if bidirectional:
-        attend = everywhere(attend)
+        attend = attend_bidirectionally(attend)
     network = build_network(lambda: OpenVlaNetwork(checkpoint.config, attend),
                             loading_device(config.quantization, machine.device), machine.dtype,
                             checkpoint.folder)
@@ -173,10 +173,10 @@ def prepare(config: PolicyConfig, checkpoint: Checkpoint, machine: Machine, data
     load_weights(network, checkpoint.folder, config.progress)
     applied = apply_adapters(network, adapters, config.adapter)
     quantize(network, config.quantization, machine.device)
-    return Prepared(checkpoint, machine, dataset, network, tokenizer, applied)
+    return LoadedCheckpoint(checkpoint, machine, dataset, network, tokenizer, applied)
 
 
-def everywhere(attend: Attend) -> Attend:
+def attend_bidirectionally(attend: Attend) -> Attend:
     """Wrap an attention so that no position is hidden from any other."""
     return lambda query, key, value, causal: attend(query, key, value, False)
 

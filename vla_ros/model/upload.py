@@ -87,7 +87,7 @@ class PrefetchedFrame:
     number: int
 
 
-class Uploads:
+class UploadSlots:
     """
     The slots of one frame size: written by the receiving thread, read by the inferring one.
 

@@ -13,37 +13,37 @@ import reprlib
 from typing import Any
 
 
-class ValueProblem(ValueError):
+class ConfigValueError(ValueError):
     """A value that cannot be used; its sentence has name, value and what is allowed."""
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
         super().__init__(f'{name}: got {reprlib.repr(value)}, it must be {allowed}')
 
 
-def whole(raw: Mapping[str, Any], name: str, default: Any, least: int, most: int,
-          prefix: str = '') -> Any:
+def integer(raw: Mapping[str, Any], name: str, default: Any, least: int, most: int,
+            prefix: str = '') -> Any:
     """
     Read a whole number.
 
     :param default: of an absent key; None where there need not be one.
     :param prefix: what stands before the name in an error.
-    :raises ValueProblem: it is something else, or out of range.
+    :raises ConfigValueError: it is something else, or out of range.
     """
     value = _value(raw, name, default)
     if value is default:
         return value
-    return check_whole(value, prefix + name, least, most)
+    return check_integer(value, prefix + name, least, most)
 
 
-def check_whole(value: Any, name: str, least: int, most: int) -> int:
+def check_integer(value: Any, name: str, least: int, most: int) -> int:
     """
     Accept a whole number.
 
-    :raises ValueProblem: it is something else, or out of range.
+    :raises ConfigValueError: it is something else, or out of range.
     """
     is_whole = isinstance(value, float) and value.is_integer() or type(value) is int
     if not is_whole or not least <= value <= most:
-        raise ValueProblem(name, value, f'a whole number from {least} to {most}')
+        raise ConfigValueError(name, value, f'a whole number from {least} to {most}')
     return int(value)
 
 
@@ -52,13 +52,13 @@ def number(raw: Mapping[str, Any], name: str, default: Any, least: float, most: 
     """
     Read a finite number; see :func:`whole`.
 
-    :raises ValueProblem: it is something else, or out of range.
+    :raises ConfigValueError: it is something else, or out of range.
     """
     value = _value(raw, name, default)
     if value is default:
         return value
     if type(value) not in (int, float) or not least <= value <= most:  # NaN is in no range
-        raise ValueProblem(prefix + name, value, f'a number from {least:g} to {most:g}')
+        raise ConfigValueError(prefix + name, value, f'a number from {least:g} to {most:g}')
     return float(value)
 
 
@@ -66,11 +66,11 @@ def flag(raw: Mapping[str, Any], name: str, default: Any, prefix: str = '') -> A
     """
     Read a truth value; see :func:`whole`.
 
-    :raises ValueProblem: it is something else.
+    :raises ConfigValueError: it is something else.
     """
     value = _value(raw, name, default)
     if value is not default and not isinstance(value, bool):
-        raise ValueProblem(prefix + name, value, 'true or false')
+        raise ConfigValueError(prefix + name, value, 'true or false')
     return value
 
 
@@ -78,11 +78,11 @@ def text(raw: Mapping[str, Any], name: str, default: Any, prefix: str = '') -> A
     """
     Read a string; see :func:`whole`.
 
-    :raises ValueProblem: it is something else.
+    :raises ConfigValueError: it is something else.
     """
     value = _value(raw, name, default)
     if value is not default and not isinstance(value, str):
-        raise ValueProblem(prefix + name, value, 'a string')
+        raise ConfigValueError(prefix + name, value, 'a string')
     return value
 
 
@@ -90,11 +90,11 @@ def mapping(raw: Mapping[str, Any], name: str, prefix: str = '') -> Mapping[str,
     """
     Read a JSON object; an absent one is empty.
 
-    :raises ValueProblem: it is something else.
+    :raises ConfigValueError: it is something else.
     """
     value = _value(raw, name, {})
     if not isinstance(value, dict):
-        raise ValueProblem(prefix + name, value, 'an object')
+        raise ConfigValueError(prefix + name, value, 'an object')
     return value
 
 
@@ -102,12 +102,12 @@ def strings(raw: Mapping[str, Any], name: str, default: Sequence[Any]) -> Sequen
     """
     Read a list of strings, in which null may stand; an absent or empty one has its default.
 
-    :raises ValueProblem: it is something else.
+    :raises ConfigValueError: it is something else.
     """
     value = _value(raw, name, []) or default
     if not isinstance(value, list) or not all(item is None or isinstance(item, str)
                                               for item in value):
-        raise ValueProblem(name, value, 'a list of strings')
+        raise ConfigValueError(name, value, 'a list of strings')
     return value
 
 

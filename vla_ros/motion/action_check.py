@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ActionCheck(Protocol):
-    """Accepts an action, clamps it, or holds the arm; every method raises ``Held`` for a hold."""
+    """Accepts an action, clamps it, or holds the arm; every method raises ``Hold`` for a hold."""
 
     @property
     def counts(self) -> tuple[tuple[str, int], ...]:

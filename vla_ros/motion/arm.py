@@ -23,7 +23,7 @@ from vla_ros.motion.measurements import Measurements
 from vla_ros.motion.teleop import TeleopPlanner
 from vla_ros.policy.base import ActionChunk
 from vla_ros.robot.description import Robot
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 
 
@@ -70,7 +70,7 @@ class ArmState(Protocol):
         """Whether the arm is kept where it is."""
 
     @property
-    def keeps_grip(self) -> bool:
+    def holds_gripper(self) -> bool:
         """Whether grippers stay at their command when the arm rests."""
 
     @property
@@ -130,12 +130,12 @@ class Arm:
         Give what new actions start from.
 
         :param observed: seconds at which their image was taken; None for now.
-        :raises Held: it is not known where the arm is, or it is beyond its limits.
+        :raises Hold: it is not known where the arm is, or it is beyond its limits.
         """
         if not self._executor.is_started:
             missing = self.measurements.missing(self.joints)
             if missing:
-                raise Held(Reason.STALE_JOINTS, f'no measured position of {", ".join(missing)}: '
+                raise Hold(Reason.STALE_JOINTS, f'no measured position of {", ".join(missing)}: '
                                                 'joint_states must give every joint of the arm')
             self._executor.start(self._measured(), now)
         return self._executor.plan_start(now, observed)
@@ -144,7 +144,7 @@ class Arm:
         """
         Plan the actions of a result in time, within every limit.
 
-        :raises Held: a limit holds the arm.
+        :raises Hold: a limit holds the arm.
         """
         self.check.margins(chunk.margins)
         return self._executor.plan(chunk.actions, plan_start)
@@ -158,18 +158,18 @@ class Arm:
         self._executor.reset()
         self._moves_until = -math.inf
 
-    def owes_stop(self, state: ArmState, now: float) -> bool:
+    def must_stop(self, state: ArmState, now: float) -> bool:
         """Whether nothing may move any more, and a controller still moves."""
-        return now < self._moves_until and self._is_silenced(state)
+        return now < self._moves_until and self._must_not_move(state)
 
     def tick(self, state: ArmState, now: float) -> ArmCommand | None:
         """
         Give the command that is due now; None for nothing.
 
-        :raises Held: the arm does not follow.
+        :raises Hold: the arm does not follow.
         """
         self._executor.catch_up(now)
-        if self._is_silenced(state):
+        if self._must_not_move(state):
             # In an emergency stop the arm's motion is unknown: it has to be measured anew.
             last = self._last_command(state, now)
             self.forget()
@@ -188,13 +188,13 @@ class Arm:
         return self._command(self._executor.sample(
             now, self._find_rest(state, now) if is_known else None), now)
 
-    def _is_silenced(self, state: ArmState) -> bool:
+    def _must_not_move(self, state: ArmState) -> bool:
         is_switched = state.shadow != self._was_shadow
         return is_switched or state.is_silent
 
     def _last_command(self, state: ArmState, now: float) -> ArmCommand | None:
         """Give the command that stops a controller which would go on by itself."""
-        if not self._executor.is_started or not self.owes_stop(state, now):
+        if not self._executor.is_started or not self.must_stop(state, now):
             return None
         self._executor.hold(now)
         command = replace(self._command(self._executor.sample(now), now), is_last=True)
@@ -209,7 +209,7 @@ class Arm:
     def _find_rest(self, state: ArmState, now: float) -> np.ndarray:
         """Give where a held arm rests, float64 (N,): where it is."""
         rest = self._measured()
-        if state.keeps_grip:
+        if state.holds_gripper:
             # A gripper that holds something is measured further open than it is commanded to be.
             hands = slice(len(self.joints), None)
             rest[hands] = self._executor.plan_start(now).waypoint.joints[hands]
@@ -220,7 +220,7 @@ class Arm:
             return
         try:
             self._executor.start(self._measured(), now)
-        except Held:
+        except Hold:
             return  # beyond its limits: there is no position that might be commanded
 
     def _measured(self) -> np.ndarray:

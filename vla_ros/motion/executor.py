@@ -24,7 +24,7 @@ from vla_ros.motion.lookahead import Lookahead
 from vla_ros.motion.timing import Timing
 from vla_ros.motion.trajectory import BoundedTrajectory
 from vla_ros.robot.description import Robot
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 
 #: How far beyond a limit a joint may be measured, rad or m: encoders and calibrations err.
@@ -188,14 +188,14 @@ class TrajectoryExecutor:
         Begin at rest.
 
         :param positions: float64 (N,), measured.
-        :raises Held: a joint is beyond its limits by more than a measurement's error.
+        :raises Hold: a joint is beyond its limits by more than a measurement's error.
         """
         limits = self._robot.limits
         inside = np.clip(positions, limits.lower, limits.upper)
         beyond = np.abs(inside - positions)
         if not (beyond <= _MEASUREMENT).all():
             most = int(np.nan_to_num(beyond, nan=np.inf).argmax())
-            raise Held(Reason.LIMIT, f'{limits.names[most]} was measured at {positions[most]:.4f},'
+            raise Hold(Reason.LIMIT, f'{limits.names[most]} was measured at {positions[most]:.4f},'
                                      f' beyond its limits {limits.lower[most]:g} and '
                                      f'{limits.upper[most]:g}: move it back by hand')
         self._trajectory = BoundedTrajectory(limits, len(self._robot.joints), inside, now)
@@ -237,7 +237,7 @@ class TrajectoryExecutor:
         May run while :meth:`sample` does, in another thread.
 
         :param actions: float64 (T, D), un-normalised.
-        :raises Held: a limit holds the arm, or a pose is unreachable.
+        :raises Hold: a limit holds the arm, or a pose is unreachable.
         """
         self._check.finite(actions)
         speeds = plan_start.speeds
@@ -249,7 +249,7 @@ class TrajectoryExecutor:
         for action in self._repeated(actions):
             try:
                 end = self._end(action, waypoints[-1], speeds, left)
-            except Held:
+            except Hold:
                 if len(rows) >= wanted:
                     break  # only a repetition fails: the result itself is complete
                 raise
@@ -293,13 +293,13 @@ class TrajectoryExecutor:
         if self._plan is not None:
             index = self._plan.index(now)
             if index != self._current and index < len(self._plan.actions):
-                trajectory.head_for(self._plan.waypoints[index + 1].joints, now,
-                                    self._plan.end(index) - now + self._timing.smoothing)
+                trajectory.set_target(self._plan.waypoints[index + 1].joints, now,
+                                      self._plan.end(index) - now + self._timing.smoothing)
             self._current = index
         elif not self._is_settled and not trajectory.is_moving(now) and measured is not None:
             # Once only: an arm that sags under its weight would be followed all the way down.
             limits = self._robot.limits
-            trajectory.head_for(np.clip(measured, limits.lower, limits.upper), now, _SETTLE)
+            trajectory.set_target(np.clip(measured, limits.lower, limits.upper), now, _SETTLE)
             self._is_settled = True
         moving = trajectory.is_moving(now)
         return Setpoint(*trajectory.state(now), moving)

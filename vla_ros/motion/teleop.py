@@ -18,7 +18,7 @@ from vla_ros.motion.executor import Waypoint
 from vla_ros.motion.kinematics import Kinematics
 from vla_ros.motion.kinematics import Unreachable
 from vla_ros.robot.description import Robot
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 
 #: A trajectory of a teleoperator holds one action, which has no numbers of a policy.
@@ -88,7 +88,7 @@ class TeleopPlanner:
         """
         Plan a command, within every limit; nothing moves by that.
 
-        :raises Held: it cannot be read, is too far away, or a limit holds the arm.
+        :raises Hold: it cannot be read, is too far away, or a limit holds the arm.
         """
         motion = (self._read_velocity(command) if isinstance(command, TipVelocity) else
                   self._read_target(command))
@@ -175,5 +175,5 @@ class TeleopPlanner:
         return Pose(pose.position + pose.rotation @ step, pose.rotation @ turn)
 
 
-def _held(problem: str) -> Held:
-    return Held(Reason.TELEOPERATION, problem)
+def _held(problem: str) -> Hold:
+    return Hold(Reason.TELEOPERATION, problem)

@@ -93,7 +93,7 @@ class BoundedTrajectory:
             self._plan = None
         return self._plan is not None
 
-    def head_for(self, positions: np.ndarray, now: float, duration: float) -> None:
+    def set_target(self, positions: np.ndarray, now: float, duration: float) -> None:
         """
         Move to rest at positions, float64 (N,) within the limits.
 
@@ -120,7 +120,7 @@ class BoundedTrajectory:
         self._input.minimum_duration = None
         if not self._adopt(now) and self._stop is not None:
             # Braking ends beyond a position limit: end at the limit.
-            self.head_for(np.clip(self._stop, self._limits.lower, self._limits.upper), now, 0.0)
+            self.set_target(np.clip(self._stop, self._limits.lower, self._limits.upper), now, 0.0)
 
     def _aim(self, now: float) -> None:
         self.is_moving(now)

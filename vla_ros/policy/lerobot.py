@@ -30,7 +30,7 @@ from vla_ros.policy.lerobot_session import LeRobotSession
 from vla_ros.policy.observation_keys import ObservationKeys
 from vla_ros.policy.observation_keys import shorten
 from vla_ros.policy.remote import RemoteError
-from vla_ros.policy.zenoh_link import LateError
+from vla_ros.policy.zenoh_link import ReplyTimeoutError
 
 _logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class LeRobotPolicy(KeyedPolicy):
 
     def _name(self, error: VlaError) -> RemoteError:
         """Say which server it was, and of a late one after how long."""
-        if not isinstance(error, LateError):
+        if not isinstance(error, ReplyTimeoutError):
             return self._error(error)
         detail = '' if str(error) == 'no reply' else f': {error}'
         return self._error(f'no reply within {self._deadline:g} s{detail}')

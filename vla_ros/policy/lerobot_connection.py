@@ -16,7 +16,7 @@ from vla_ros.errors import VlaError
 from vla_ros.policy.lerobot_session import BusyError
 from vla_ros.policy.lerobot_session import LeRobotSession
 from vla_ros.policy.remote import RemoteError
-from vla_ros.policy.zenoh_link import LateError
+from vla_ros.policy.zenoh_link import ReplyTimeoutError
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Connection:
         Do something with the session, within the deadline as a whole.
 
         :param work: is given the session and when its time is over, by ``time.monotonic()``.
-        :raises LateError: it took too long; unless it hangs, the session is kept.
+        :raises ReplyTimeoutError: it took too long; unless it hangs, the session is kept.
         :raises BusyError: the server is at work; the session is kept, too.
         :raises RemoteError: it failed; the session is given back.
         """
@@ -84,11 +84,11 @@ class Connection:
         except Empty:
             self._session = attempt.leave()
             self.drop()
-            raise LateError('no reply') from None
+            raise ReplyTimeoutError('no reply') from None
         self._session = attempt.session
         if not isinstance(outcome, Exception):
             return outcome
-        if not isinstance(outcome, (LateError, BusyError)) or not self._session.is_open:
+        if not isinstance(outcome, (ReplyTimeoutError, BusyError)) or not self._session.is_open:
             self.drop()
         if isinstance(outcome, VlaError):
             raise outcome

@@ -23,8 +23,8 @@ from vla_ros.policy.lerobot_contract import read_contract
 from vla_ros.policy.observation_keys import shorten
 from vla_ros.policy.remote import RemoteError
 from vla_ros.policy.zenoh_link import Inbox
-from vla_ros.policy.zenoh_link import LateError
 from vla_ros.policy.zenoh_link import Link
+from vla_ros.policy.zenoh_link import ReplyTimeoutError
 
 _ROOT = 'lerobot/inference/v1/deployments'
 # What a reply repeats of the observation that it is about.
@@ -71,7 +71,7 @@ class LeRobotSession:
         """
         Connect, compare what the server declares, and be admitted.
 
-        :raises LateError: it has not happened by then.
+        :raises ReplyTimeoutError: it has not happened by then.
         :raises RemoteError: nobody is there, or the server refuses or lies.
         :raises BusyError: the server has another client.
         """
@@ -90,7 +90,7 @@ class LeRobotSession:
         Exchange an observation for the body of its reply.
 
         :param features: each input, as the protocol's messages have it.
-        :raises LateError: no reply came; the session is still good.
+        :raises ReplyTimeoutError: no reply came; the session is still good.
         :raises BusyError: likewise; the server is at work on an earlier one.
         :raises RemoteError: the session is lost.
         """
@@ -99,7 +99,7 @@ class LeRobotSession:
             self._control('reset', end)
             self._needs_reset = False
         if time.monotonic() > end:
-            raise LateError('no reply')
+            raise ReplyTimeoutError('no reply')
         self._sequence += 1
         body = {'sequence': self._sequence, 'artifact_identity': self.contract.artifact,
                 'observation_id': uuid4().hex, 'capture_time': time.monotonic(), 'task': task,
@@ -186,11 +186,11 @@ class LeRobotSession:
         while True:
             try:
                 reply = unpack_message(self._inbox.take(end))
-            except LateError:
+            except ReplyTimeoutError:
                 if not others:
                     raise
-                raise LateError(f'{others} replies to other requests and none to this one') \
-                    from None
+                raise ReplyTimeoutError(
+                    f'{others} replies to other requests and none to this one') from None
             if reply.request == request.request:
                 _check(reply, request, 'action', ('instance', 'session', 'generation'))
                 return reply

@@ -23,7 +23,7 @@ _MAX_REPLY, _MAX_MESSAGE = 2**20, 2**24
 _MOST_WAITING = 8
 
 
-class LateError(RemoteError):
+class ReplyTimeoutError(RemoteError):
     """Nothing came before the deadline; what comes later is told apart by its request."""
 
 
@@ -58,7 +58,7 @@ class Inbox:
         """
         Wait for a message until a time of ``time.monotonic()``.
 
-        :raises LateError: none came.
+        :raises ReplyTimeoutError: none came.
         :raises RemoteError: it has ended.
         """
         with self._changed:
@@ -67,7 +67,7 @@ class Inbox:
             if self._problem:
                 raise RemoteError(self._problem)
             if not self._contents or time.monotonic() > end:
-                raise LateError('no reply')
+                raise ReplyTimeoutError('no reply')
             return self._contents.popleft()
 
     def take_all(self) -> list[bytes]:
@@ -120,7 +120,7 @@ class Link:
         """
         Ask everybody who answers under a key.
 
-        :raises LateError: nobody is there, or one has not replied.
+        :raises ReplyTimeoutError: nobody is there, or one has not replied.
         """
         inbox, done = Inbox(), threading.Event()
 
@@ -138,7 +138,7 @@ class Link:
                 payload=message, timeout=wait + 1.0, target=self._zenoh.QueryTarget.ALL,
                 consolidation=self._zenoh.ConsolidationMode.NONE)
         if not done.wait(wait):
-            raise LateError('no reply')
+            raise ReplyTimeoutError('no reply')
         return inbox.take_all()
 
     def subscribe(self, key: str, take: Callable[[Any], None]) -> None:
@@ -169,7 +169,7 @@ class Link:
         """
         Give a function that publishes to somebody who listens.
 
-        :raises LateError: nobody does.
+        :raises ReplyTimeoutError: nobody does.
         """
         with self._errors('publisher'):
             # Of a slow connection the deadline decides, not a message that Zenoh drops.
@@ -202,7 +202,7 @@ class Link:
         """
         Wait until somebody has declared the other end of a key.
 
-        :raises LateError: nobody has.
+        :raises ReplyTimeoutError: nobody has.
         """
         matched = threading.Event()
 
@@ -215,4 +215,4 @@ class Link:
         status = declared.matching_status
         if not getattr(status, 'matching', status) \
                 and not matched.wait(max(0.0, end - time.monotonic())):
-            raise LateError(problem)
+            raise ReplyTimeoutError(problem)

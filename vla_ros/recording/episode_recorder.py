@@ -69,7 +69,7 @@ class EpisodeRecorder:
         self._thread: threading.Thread | None = None
         self._is_open = False
         self._began = math.nan
-        self._verdict: dict[str, str] = {}
+        self._outcome: dict[str, str] = {}
         self._lock = threading.Lock()
         #: Of the episode, and before the first one of what has come so far.
         self.counters = self._new_counters()
@@ -121,7 +121,7 @@ class EpisodeRecorder:
             with self._changed:
                 self.counters = self._new_counters()
                 self._queue.clear()
-                self._waiting, self._verdict = 0, {}
+                self._waiting, self._outcome = 0, {}
                 self._began = time.monotonic()
                 self._is_open = True
             self._thread = threading.Thread(target=self._run, name='vla_bag_writer', daemon=True)
@@ -195,13 +195,13 @@ class EpisodeRecorder:
         return {topic: TopicCounter(kind, self._late_after)
                 for topic, kind in self._types.items()}
 
-    def _close(self, verdict: Mapping[str, str]) -> None:
+    def _close(self, outcome: Mapping[str, str]) -> None:
         with self._changed:
             if self._is_open:
                 # Messages that come while the rest is written are no part of the episode.
                 self._counted = {name: copy(one) for name, one in self.counters.items()}
             self._is_open = False
-            self._verdict = {**verdict, **self._verdict}
+            self._outcome = {**outcome, **self._outcome}
             self._changed.notify()
 
     def _join(self) -> None:
@@ -220,12 +220,12 @@ class EpisodeRecorder:
             reason = f'{type(error).__name__}: {error}'
         if reason:
             self._close({'outcome': 'unmarked', 'ended_by': reason})
-        ended_by = self._verdict.get('ended_by', '')
+        ended_by = self._outcome.get('ended_by', '')
         try:
             written = bag.finish()
             counts = {name: counter.facts(written[name])
                       for name, counter in self._counted.items()}
-            bag.close({**self._verdict, 'counts': json.dumps(counts)})
+            bag.close({**self._outcome, 'counts': json.dumps(counts)})
         except OSError as error:
             _logger.error('the bag %s could not be finished: %s', bag.folder, error.strerror)
             self.last = None

@@ -31,7 +31,7 @@ svg { border: 1px solid #ddd; background: #fafafa; }
 
 def lines_of(report: Report) -> list[str]:
     """Give a report as lines of text."""
-    lines = [f'{report.name}: {verdict(report)}']
+    lines = [f'{report.name}: {summary(report)}']
     lines += [f'  {name}: {text}' for name, text in report.facts.items() if text.strip()]
     if report.streams:
         lines.append(f'  {"stream":<34}{"count":>8}{"Hz":>9}{"gap s":>8}{"equal":>7}'
@@ -49,7 +49,7 @@ def lines_of(report: Report) -> list[str]:
     return lines
 
 
-def verdict(report: Report) -> str:
+def summary(report: Report) -> str:
     """Say in a word or two what came out."""
     errors = sum(finding.level == ERROR for finding in report.findings)
     if errors:
@@ -72,7 +72,7 @@ def write_page(path: Path, reports: Sequence[Report]) -> None:
 
 def _sections(report: Report) -> Iterator[str]:
     kind = 'error' if report.is_bad else 'warning' if report.findings else 'good'
-    yield f'<h2>{escape(report.name)}: <span class="{kind}">{verdict(report)}</span></h2>'
+    yield f'<h2>{escape(report.name)}: <span class="{kind}">{summary(report)}</span></h2>'
     if report.findings:
         yield '<ul>' + ''.join(
             f'<li class="{one.level}"><b>{escape(one.name)}</b>: {escape(one.text)}</li>'

@@ -56,7 +56,7 @@ class Reason(str, Enum):
         return self.value
 
 
-class Held(VlaError):
+class Hold(VlaError):
     """Something that stops the arm, with the reason for the state machine."""
 
     def __init__(self, reason: Reason, detail: str) -> None:

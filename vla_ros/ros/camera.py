@@ -25,7 +25,7 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
     from rclpy.qos_event import UnsupportedEventTypeError
 
-from vla_ros.camera.health import CameraView
+from vla_ros.camera.health import CameraState
 from vla_ros.camera.health import diagnose
 from vla_ros.camera.health import image_topic
 from vla_ros.camera.iceoryx2 import FrameReceiver
@@ -114,11 +114,11 @@ class Camera:
         """Say why no image arrives; empty if images do, or may come any moment."""
         return diagnose(self.state())
 
-    def state(self) -> CameraView:
+    def state(self) -> CameraState:
         """Check the connection."""
         silence = time.monotonic() - self._last
         if self._source == 'iceoryx2':
-            return CameraView(self._source, self._topic, silence=silence)
+            return CameraState(self._source, self._topic, silence=silence)
         publishers = self._node.get_publishers_info_by_topic(self._topic)
         wanted = _TYPE_NAMES[self._source]
         cameras = tuple(sorted({f'{one.node_namespace.rstrip("/")}/{one.node_name}'
@@ -129,8 +129,8 @@ class Camera:
             self._last, silence = time.monotonic(), 0.0
         self._has_camera = bool(cameras)
         with self._lock:
-            return CameraView(self._source, self._topic, cameras, others, self._mismatch,
-                              self._lost, silence, rclpy.get_rmw_implementation_identifier())
+            return CameraState(self._source, self._topic, cameras, others, self._mismatch,
+                               self._lost, silence, rclpy.get_rmw_implementation_identifier())
 
     def facts(self) -> list[tuple[str, object]]:
         """Give what was counted, for the diagnostics."""

@@ -24,8 +24,8 @@ from vla_ros.errors import ParameterError
 from vla_ros.ros.motion_loop import LoopGroup
 from vla_ros.ros.qos import ESTOP_DEPTH
 from vla_ros.ros.qos import ESTOP_PROFILES
-from vla_ros.safety.emergency_stop import StopSample
-from vla_ros.safety.emergency_stop import StopView
+from vla_ros.safety.emergency_stop import EstopSample
+from vla_ros.safety.emergency_stop import EstopTopicState
 
 #: The emergency stop of one robot.
 OWN_TOPIC = 'arm/estop'
@@ -65,17 +65,17 @@ class EstopInputs:
         for one in self._inputs:
             one.on_mismatch = call
 
-    def take(self) -> Iterator[StopSample]:
+    def take(self) -> Iterator[EstopSample]:
         """Take what has come since; see :meth:`EstopInput.take`."""
         for one in self._inputs:
             yield from one.take()
 
-    def find_publishers(self) -> StopView:
+    def find_publishers(self) -> EstopTopicState:
         """Return the publishers of all topics."""
         views = [one.find_publishers() for one in self._inputs]
-        return StopView(sum((view.publishers for view in views), ()),
-                        '; '.join(filter(None, (view.mismatch for view in views))),
-                        sum((view.latched for view in views), ()))
+        return EstopTopicState(sum((view.publishers for view in views), ()),
+                               '; '.join(filter(None, (view.mismatch for view in views))),
+                               sum((view.latched for view in views), ()))
 
 
 class EstopInput:
@@ -109,7 +109,7 @@ class EstopInput:
                                      callback_group=LoopGroup(), event_callbacks=callbacks)
             for profile, callbacks in zip(ESTOP_PROFILES, events))
 
-    def take(self) -> Iterator[StopSample]:
+    def take(self) -> Iterator[EstopSample]:
         """Take what has come since; what comes meanwhile is left to the next call."""
         for subscription in self.subscriptions:
             for _ in range(ESTOP_DEPTH):
@@ -119,13 +119,13 @@ class EstopInput:
                     self._node.get_logger().error(
                         f'a message on {self._topic} cannot be read, which counts as a press: '
                         f'{error}', throttle_duration_sec=1.0)
-                    yield StopSample(True, None)
+                    yield EstopSample(True, None)
                     break
                 if taken is None:
                     break
                 yield _sample(*taken)
 
-    def find_publishers(self) -> StopView:
+    def find_publishers(self) -> EstopTopicState:
         """Give the topic's publishers, and which of them this node cannot receive."""
         found = self._node.get_publishers_info_by_topic(self._topic)
         with self._lock:
@@ -136,7 +136,7 @@ class EstopInput:
         publishers = tuple((_gid(one.endpoint_gid), _name(one)) for one in fitting)
         latched = tuple(_gid(one.endpoint_gid) for one in fitting
                         if one.qos_profile.durability is QoSDurabilityPolicy.TRANSIENT_LOCAL)
-        return StopView(publishers, '; '.join(mismatches), latched)
+        return EstopTopicState(publishers, '; '.join(mismatches), latched)
 
     def _find_unconnected(self, publishers: list[Any]) -> list[str]:
         count = getattr(self.subscriptions[0], 'get_publisher_count', None)  # Humble has none
@@ -164,12 +164,12 @@ class EstopInput:
         self.on_mismatch()
 
 
-def _sample(message: Bool, info: Any) -> StopSample:
+def _sample(message: Bool, info: Any) -> EstopSample:
     # Humble gives the stamp alone, Jazzy no gid, CycloneDDS no number.
     gid = info.get('publisher_gid') or {}
-    return StopSample(bool(message.data), _gid(gid.get('data', b'')),
-                      int(info.get('publication_sequence_number') or 0),
-                      max(0, int(info.get('source_timestamp') or 0)))
+    return EstopSample(bool(message.data), _gid(gid.get('data', b'')),
+                       int(info.get('publication_sequence_number') or 0),
+                       max(0, int(info.get('source_timestamp') or 0)))
 
 
 def _gid(gid: Any) -> bytes:

@@ -38,8 +38,8 @@ from vla_ros.ros.qos import LATCHED
 from vla_ros.ros.qos import RELIABLE
 from vla_ros.ros.teleop_input import TeleopInput
 from vla_ros.safety.deadman import DeadmanSample
-from vla_ros.safety.emergency_stop import StopSample
-from vla_ros.safety.emergency_stop import StopView
+from vla_ros.safety.emergency_stop import EstopSample
+from vla_ros.safety.emergency_stop import EstopTopicState
 
 #: Seconds to wait for the topic robot_description.
 _DESCRIPTION_TIMEOUT = 10.0
@@ -106,7 +106,7 @@ class NodeInterface:
         """Give the same as a view of the message, or None where pixels have to be converted."""
         return self._camera.view(image)
 
-    def take_stop(self) -> Iterable[StopSample]:
+    def take_estop(self) -> Iterable[EstopSample]:
         """Take the messages of the emergency stop that have come since."""
         return self.estop.take()
 
@@ -121,7 +121,7 @@ class NodeInterface:
         return [*self.estop.subscriptions,
                 *([] if self.teleop is None else [self.teleop.subscription])]
 
-    def find_stop_publishers(self) -> StopView:
+    def find_estop_publishers(self) -> EstopTopicState:
         """Give the emergency stop's publishers of this moment."""
         return self.estop.find_publishers()
 

@@ -103,11 +103,11 @@ class TeleopInput:
         holder = controller.teleoperator
         if holder is None:
             return
-        verdict = self._senders.judge(topic, gid_of(info), holder)
-        if verdict.problem and verdict.is_foreign:
-            self._node.get_logger().warning(verdict.problem, throttle_duration_sec=5.0)
-        elif verdict.problem:
-            controller.teleoperation.refuse(verdict.problem)
+        check = self._senders.check(topic, gid_of(info), holder)
+        if check.problem and check.is_foreign:
+            self._node.get_logger().warning(check.problem, throttle_duration_sec=5.0)
+        elif check.problem:
+            controller.teleoperation.refuse(check.problem)
         else:
             controller.teleoperation.take(command, messages.nanoseconds(header.stamp))
 

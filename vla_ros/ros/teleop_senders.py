@@ -17,7 +17,7 @@ _GID_BYTES, _PROCESS_BYTES = 16, 12
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SenderCheck:
     """
     What becomes of a command.
 
@@ -46,9 +46,9 @@ class TeleopSenders:
         """
         self._node = node
         self._deadman = node.resolve_topic_name(deadman)
-        self._known: dict[str, tuple[bytes, bytes, float, Verdict]] = {}
+        self._known: dict[str, tuple[bytes, bytes, float, SenderCheck]] = {}
 
-    def judge(self, topic: str, sender: bytes, holder: bytes) -> Verdict:
+    def check(self, topic: str, sender: bytes, holder: bytes) -> SenderCheck:
         """
         Say whether a command counts.
 
@@ -60,27 +60,28 @@ class TeleopSenders:
         known = self._known.get(topic)
         if known is not None and known[:2] == (sender, holder) and now < known[2]:
             return known[3]
-        verdict = self._compare(self._node.resolve_topic_name(topic), sender, holder)
-        self._known[topic] = sender, holder, now + _VALID, verdict
-        return verdict
+        check = self._compare(self._node.resolve_topic_name(topic), sender, holder)
+        self._known[topic] = sender, holder, now + _VALID, check
+        return check
 
-    def _compare(self, topic: str, sender: bytes, holder: bytes) -> Verdict:
+    def _compare(self, topic: str, sender: bytes, holder: bytes) -> SenderCheck:
         commanding = self._publishers(topic)
         holding = self._publishers(self._deadman)
         if len(commanding) <= 1 and len(holding) <= 1:
-            return Verdict()
+            return SenderCheck()
         names = dict(commanding + holding)
         if sender not in names or holder not in names:
-            return Verdict(f'{topic} and {self._deadman} have {len(commanding)} and '
-                           f'{len(holding)} publishers, and this middleware does not say who has '
-                           'sent: end all but one of each')
+            return SenderCheck(
+                f'{topic} and {self._deadman} have {len(commanding)} and {len(holding)} '
+                'publishers, and this middleware does not say who has sent: end all but one of '
+                'each')
         alike = [gid for gid, name in commanding if name == names[holder]]
         is_same = sender in alike and (
             len(alike) == 1 or sender[:_PROCESS_BYTES] == holder[:_PROCESS_BYTES])
         if is_same:
-            return Verdict()
-        return Verdict(f'commands of {names[sender]} on {topic} are refused: {names[holder]} '
-                       'holds the deadman; of several publishers that node alone counts', True)
+            return SenderCheck()
+        return SenderCheck(f'commands of {names[sender]} on {topic} are refused: {names[holder]} '
+                           'holds the deadman; of several publishers that node alone counts', True)
 
     def _publishers(self, topic: str) -> list[tuple[bytes, str]]:
         return [(bytes(one.endpoint_gid)[:_GID_BYTES],

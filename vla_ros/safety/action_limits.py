@@ -13,7 +13,7 @@ import numpy as np
 
 from vla_ros.errors import ParameterError
 from vla_ros.robot.description import Workspace
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.robot.limits import Limits
 
@@ -84,11 +84,11 @@ class ActionLimits:
         """
         Check how sure the model was of its tokens, float32 (T·D,); empty for a continuous head.
 
-        :raises Held: it was not sure enough of one.
+        :raises Hold: it was not sure enough of one.
         """
         if margins.size and not float(margins.min()) >= self.settings.margin:
             self.violations['margin'] += 1
-            raise Held(Reason.INVALID_TOKENS,
+            raise Hold(Reason.INVALID_TOKENS,
                        f'margin {float(margins.min()):.3f} of a token is below '
                        f'action_limits.margin {self.settings.margin:g}')
 
@@ -96,29 +96,29 @@ class ActionLimits:
         """
         Check that actions are numbers, float64 (T, D).
 
-        :raises Held: one is not.
+        :raises Hold: one is not.
         """
         if not np.isfinite(actions).all():
             self.violations['finite'] += 1
-            raise Held(Reason.NOT_FINITE, f'an action is not finite: {actions.tolist()}')
+            raise Hold(Reason.NOT_FINITE, f'an action is not finite: {actions.tolist()}')
 
     def unreachable(self, nearest: np.ndarray | None, detail: str) -> np.ndarray:
         """
         Give what the arm's joints do instead of a pose that they do not reach.
 
         :param nearest: float64 (J,), the nearest that they do; None if there is nothing like it.
-        :raises Held: there is not, or that is to hold.
+        :raises Hold: there is not, or that is to hold.
         """
         self.violations['unreachable'] += 1
         if nearest is None or self.settings.unreachable == 'hold':
-            raise Held(Reason.UNREACHABLE, detail)
+            raise Hold(Reason.UNREACHABLE, detail)
         return nearest
 
     def tip(self, position: np.ndarray) -> np.ndarray:
         """
         Keep the tip's position, float64 (3,) in the base frame, in the workspace.
 
-        :raises Held: it leaves it, and that is to hold.
+        :raises Hold: it leaves it, and that is to hold.
         """
         if self.workspace is None:
             return position
@@ -133,13 +133,13 @@ class ActionLimits:
         """
         Check that the arm follows its commands, float64 (N,) each.
 
-        :raises Held: it stays behind.
+        :raises Hold: it stays behind.
         """
         distances = np.abs(commanded - measured)[:self.arm_joints]
         most = int(distances.argmax())
         if not distances[most] <= self.settings.following:
             self.violations['following'] += 1
-            raise Held(Reason.LIMIT, f'{self.limits.names[most]} is {distances[most]:.3f} away '
+            raise Hold(Reason.LIMIT, f'{self.limits.names[most]} is {distances[most]:.3f} away '
                                      f'from its command, action_limits.following is '
                                      f'{self.settings.following:g}: something is in the way')
 
@@ -153,7 +153,7 @@ class ActionLimits:
         :param speeds: float64 (N,), mean speeds of the action before it.
         :param duration: seconds that it is given.
         :returns: float64 (N,), the target or a nearer one.
-        :raises Held: a limit that holds is violated.
+        :raises Hold: a limit that holds is violated.
         """
         self._jump(target, start)
         target = self._position(target)
@@ -165,7 +165,7 @@ class ActionLimits:
         most = int(distances.argmax())
         if distances[most] > self.settings.jump:
             self.violations['jump'] += 1
-            raise Held(Reason.JUMP, f'{self.limits.names[most]} would jump by '
+            raise Hold(Reason.JUMP, f'{self.limits.names[most]} would jump by '
                                     f'{distances[most]:.3f}, action_limits.jump is '
                                     f'{self.settings.jump:g}')
 
@@ -219,7 +219,7 @@ class ActionLimits:
     def _violate(self, name: str, policy: str, detail: str) -> None:
         self.violations[name] += 1
         if policy == 'hold':
-            raise Held(Reason.LIMIT, detail)
+            raise Hold(Reason.LIMIT, detail)
 
 
 def _text(vector: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from vla_ros.errors import InvalidAction
 from vla_ros.errors import MissingInput
 from vla_ros.errors import NotFinite
 from vla_ros.errors import NotMeasured
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 
 _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
@@ -27,20 +27,20 @@ _DEVICE_TEXTS = ('CUDA error', 'cuda runtime error', 'CUDA driver error', 'Trito
                  'device-side assert', 'illegal memory access', 'unspecified launch failure')
 
 
-def held_by(error: BaseException) -> Held:
+def hold_of(error: BaseException) -> Hold:
     """Give the hold that an error leads to, or the fault."""
-    if isinstance(error, Held):
+    if isinstance(error, Hold):
         return error
     for kind, reason in _REASONS:
         if isinstance(error, kind):
-            return Held(reason, describe(error))
+            return Hold(reason, describe(error))
     for cause in _chain(error):
         if _is_memory(cause):
-            return Held(Reason.OUT_OF_MEMORY, describe(error))
+            return Hold(Reason.OUT_OF_MEMORY, describe(error))
         if _is_device(cause):
-            return Held(Reason.DEVICE_ERROR, f'{describe(error)}; such an error stays in the '
+            return Hold(Reason.DEVICE_ERROR, f'{describe(error)}; such an error stays in the '
                         'process: end the node and start it again')
-    return Held(Reason.POLICY_ERROR, describe(error))
+    return Hold(Reason.POLICY_ERROR, describe(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

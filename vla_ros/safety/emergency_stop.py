@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from dataclasses import field
 import time
 
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.robot.hold import Reason
 from vla_ros.safety.state_machine import Event
 
@@ -32,7 +32,7 @@ _REMEMBERED = 4096
 
 
 @dataclass(frozen=True)
-class StopSample:
+class EstopSample:
     """
     One message of an emergency stop.
 
@@ -49,7 +49,7 @@ class StopSample:
 
 
 @dataclass(frozen=True)
-class StopView:
+class EstopTopicState:
     """
     What the graph shows of the emergency stop's topic.
 
@@ -74,7 +74,7 @@ class _Publisher:
     samples: deque[tuple[int, int]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     known: set[tuple[int, int]] = field(default_factory=set)
 
-    def is_copy(self, sample: StopSample) -> bool:
+    def is_copy(self, sample: EstopSample) -> bool:
         """Give whether a sample has come before; if not, remember it."""
         key = (sample.sequence, sample.stamp)
         if key == (0, 0):
@@ -96,7 +96,7 @@ class EmergencyStop:
     only its own press. The same sample may come several times, through several subscriptions.
     """
 
-    def __init__(self, take: Callable[[], Iterable[StopSample]], is_required: bool = False,
+    def __init__(self, take: Callable[[], Iterable[EstopSample]], is_required: bool = False,
                  timeout: float = 0.0, now: Callable[[], float] = time.monotonic) -> None:
         """
         Start with nothing received.
@@ -148,16 +148,16 @@ class EmergencyStop:
             events = (*events, Event.ESTOP_SETTLED)
         return events
 
-    def fault(self) -> Held | None:
+    def fault(self) -> Hold | None:
         """Say what is wrong with the input, so that the arm must be held."""
         if self._mismatch:
-            return Held(Reason.ESTOP_MISFIT, self._mismatch)
+            return Hold(Reason.ESTOP_MISFIT, self._mismatch)
         if self._timeout > 0.0 and self._silent(self._now()):
-            return Held(Reason.ESTOP_SILENT, 'an emergency stop has sent nothing for more than '
+            return Hold(Reason.ESTOP_SILENT, 'an emergency stop has sent nothing for more than '
                                              f'safety.estop_timeout, {self._timeout:g} s')
         return None
 
-    def observe(self, view: StopView) -> None:
+    def observe(self, view: EstopTopicState) -> None:
         """Note what the graph shows; to be called again and again while publishers come and go."""
         now = self._now()
         self._mismatch = view.mismatch
@@ -174,13 +174,13 @@ class EmergencyStop:
             self._is_settled = False
         return is_expecting
 
-    def is_orphaned(self, view: StopView) -> bool:
+    def is_orphaned(self, view: EstopTopicState) -> bool:
         """Give whether it is pressed, and every publisher that has pressed it is gone."""
         gone = self._gone(view)
         return self.is_pressed and all(gid in gone for gid, one in self._publishers.items()
                                        if one.is_pressed)
 
-    def refuse_rearm(self, view: StopView) -> str:
+    def refuse_rearm(self, view: EstopTopicState) -> str:
         """Say why the arm must not be re-armed; empty if it may."""
         self.observe(view)
         now, gone, names = self._now(), self._gone(view), dict(view.publishers)
@@ -204,11 +204,11 @@ class EmergencyStop:
                 f' sent a message in the last {self._timeout:g} s (safety.estop_timeout)')
         return ''
 
-    def rearm(self, view: StopView) -> None:
+    def rearm(self, view: EstopTopicState) -> None:
         """Forget publishers that are gone, and with them what they have pressed."""
         self._forget(view, lambda _: True)
 
-    def _note(self, sample: StopSample, now: float) -> bool:
+    def _note(self, sample: EstopSample, now: float) -> bool:
         """Take a sample in; give whether it is the first copy of it."""
         if sample.publisher is None:
             return True
@@ -239,7 +239,7 @@ class EmergencyStop:
     def _silent(self, now: float) -> set[bytes]:
         return {gid for gid, one in self._publishers.items() if now - one.received > self._timeout}
 
-    def _gone(self, view: StopView) -> set[bytes]:
+    def _gone(self, view: EstopTopicState) -> set[bytes]:
         """
         Give the publishers that have left the graph.
 
@@ -255,7 +255,7 @@ class EmergencyStop:
         sending = len(self._publishers) - len(silent)
         return silent if sending >= len(view.publishers) else set()
 
-    def _forget(self, view: StopView, choose: Callable[[_Publisher], bool]) -> None:
+    def _forget(self, view: EstopTopicState, choose: Callable[[_Publisher], bool]) -> None:
         for gid in self._gone(view):
             if choose(self._publishers[gid]):
                 del self._publishers[gid]

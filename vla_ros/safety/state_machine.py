@@ -99,7 +99,7 @@ class State:
         return self.control is ControlMode.TAKEOVER and self._may_move
 
     @property
-    def keeps_grip(self) -> bool:
+    def holds_gripper(self) -> bool:
         """Whether grippers stay at their command when the arm rests, as a hand-over needs."""
         return self.control is not ControlMode.AUTONOMOUS
 
@@ -155,7 +155,7 @@ def refuse_rearm(state: State) -> str:
     return ''
 
 
-def _anew(state: State) -> State:
+def _restarted(state: State) -> State:
     """Begin anew; what is known of the emergency stop stays."""
     return State(pressed=state.pressed, stopped=state.stopped, awaiting=state.awaiting)
 
@@ -163,7 +163,7 @@ def _anew(state: State) -> State:
 def _configure(state: State, reason: Reason | None, dry_start: bool) -> State:
     if state.is_loaded or state.mode is Mode.LOADING:
         return state
-    return replace(_anew(state), mode=Mode.LOADING)
+    return replace(_restarted(state), mode=Mode.LOADING)
 
 
 def _loaded(state: State, reason: Reason | None, dry_start: bool) -> State:
@@ -176,11 +176,11 @@ def _loaded(state: State, reason: Reason | None, dry_start: bool) -> State:
 def _load_failed(state: State, reason: Reason | None, dry_start: bool) -> State:
     if state.mode is not Mode.LOADING:
         return state
-    return replace(_anew(state), mode=Mode.FAULT, reason=Reason.NOT_LOADED)
+    return replace(_restarted(state), mode=Mode.FAULT, reason=Reason.NOT_LOADED)
 
 
 def _cleanup(state: State, reason: Reason | None, dry_start: bool) -> State:
-    return _anew(state)
+    return _restarted(state)
 
 
 def _activate(state: State, reason: Reason | None, dry_start: bool) -> State:

@@ -40,7 +40,7 @@ from vla_ros.sim.camera_driver import CameraDriver
 from vla_ros.sim.real_time_factor import FASTEST
 from vla_ros.sim.real_time_factor import RealTimeFactor
 from vla_ros.util.packages import missing_package
-from vla_ros.util.signals import signals_noted
+from vla_ros.util.signals import signals_collected
 from vla_ros.worlds.libero.environment import replace_process
 from vla_ros.worlds.robot import JOINTS
 from vla_ros.worlds.robot import Robot
@@ -134,9 +134,9 @@ class SimNode(Node):
         self._world.reset(draw_scene(seed, colors))
         # The node is still being activated.
         self._real_time.result(self._elapsed + _GRACE)
-        self._judge_from_now()
+        self._restart_detection()
 
-    def _judge_from_now(self) -> None:
+    def _restart_detection(self) -> None:
         self._judged_since = self._elapsed
         self._detector = (SuccessDetector(self._task, self._world.state())
                           if self._task else None)
@@ -199,7 +199,7 @@ class SimNode(Node):
             return
         if task != self._task:
             self._task = task
-            self._judge_from_now()
+            self._restart_detection()
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Arrange the scene of the parameter ``seed``."""
@@ -285,7 +285,7 @@ def main(make: Callable[..., SimNode] = SimNode) -> int:
                         "joint commands, or the benchmark's own controller")
     if any(word == '--world' or word.startswith('--world=') for word in sys.argv[1:]):
         return _run_world(sys.argv[1:])
-    with signals_noted() as signals, ExitStack() as cleanup:
+    with signals_collected() as signals, ExitStack() as cleanup:
         cleanup.callback(rclpy.try_shutdown)
         try:
             own = start_ros(parser)

@@ -14,7 +14,7 @@ from vla_ros.control.motion_setup import build_arm
 from vla_ros.control.parameters import NodeConfig
 from vla_ros.policy.base import ActionChunk
 from vla_ros.policy.base import PolicySpec
-from vla_ros.robot.hold import Held
+from vla_ros.robot.hold import Hold
 from vla_ros.util.share import find_share
 from vla_ros.worlds.robot import JOINTS
 from vla_ros.worlds.world import World
@@ -30,7 +30,7 @@ class _State:
 
     is_moving: bool
     shadow: bool = False
-    keeps_grip: bool = True
+    holds_gripper: bool = True
     is_silent: bool = False
 
     @property
@@ -70,7 +70,7 @@ class NodeArm:
         chunk = ActionChunk(action[None], action[None], (), (), empty, '', (), {})
         try:
             trajectory = self._arm.plan(chunk, self._arm.plan_start(now))
-        except Held:
+        except Hold:
             self.hold()
             return
         self._arm.execute(trajectory)
@@ -86,7 +86,7 @@ class NodeArm:
             command = None
             try:
                 command = self._arm.tick(self._state, self._world.time)
-            except Held:
+            except Hold:
                 self.hold()  # time passes all the same
             if command is not None:
                 self._world.command(command.setpoint.positions)

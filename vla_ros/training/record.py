@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vla_ros.data.lerobot_format import need_pyarrow
+from vla_ros.data.lerobot_format import require_pyarrow
 from vla_ros.data.lerobot_metadata import DatasetError
 from vla_ros.data.lerobot_writer import DatasetLayout
 from vla_ros.data.lerobot_writer import EpisodeNumbers
@@ -77,7 +77,7 @@ def record(folder: Path, episodes: int, seed: int, report: Callable[[int], None]
     :raises DatasetError: the folder is not empty.
     :raises UnsupportedError: pyarrow is missing.
     """
-    need_pyarrow()
+    require_pyarrow()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DatasetError(folder, 'it must be a new or an empty folder, so that nothing in it is '
                            'overwritten')

@@ -62,7 +62,7 @@ def _check_middleware(check: MiddlewareCheck, environment: Mapping[str, str]) ->
 
 def _check_shared_memory(check: SharedMemoryCheck, environment: Mapping[str, str]) -> str:
     remove_orphans()
-    problem = lack_of_shared_memory(check.needed)
+    problem = shared_memory_shortage(check.needed)
     if not problem:
         return ''
     # Small images arrive nevertheless, so this is no reason not to start.
@@ -75,7 +75,7 @@ MORE_SHARED_MEMORY = ('in a container run with --shm-size=1g, else sudo mount -o
                       'remount,size=2g /dev/shm, or give a smaller frame:=WIDTHxHEIGHT')
 
 
-def lack_of_shared_memory(needed: int) -> str:
+def shared_memory_shortage(needed: int) -> str:
     """Say that there is too little shared memory, for a number of bytes; empty if there is not."""
     try:
         free = shutil.disk_usage(SHARED_MEMORY).free

@@ -13,8 +13,8 @@ import subprocess
 import threading
 
 from vla_ros.errors import UnsupportedError
-from vla_ros.transport.checks import lack_of_shared_memory
 from vla_ros.transport.checks import MORE_SHARED_MEMORY
+from vla_ros.transport.checks import shared_memory_shortage
 from vla_ros.transport.orphans import is_locked
 from vla_ros.transport.plan import Process
 
@@ -100,7 +100,7 @@ def launch_roudi(process: Process, environment: Mapping[str, str]) -> Daemon | N
     if shutil.which(process.command[0], path=environment.get('PATH')) is None:
         raise UnsupportedError('RouDi', f'{process.command[0]} is not on the PATH', 'install it: '
                                f'sudo apt install {process.package}, or use transport:=fastrtps')
-    problem = lack_of_shared_memory(process.memory)
+    problem = shared_memory_shortage(process.memory)
     if problem:
         raise UnsupportedError('RouDi', f'its pools {problem}', MORE_SHARED_MEMORY)
     return Daemon(process.command, environment)

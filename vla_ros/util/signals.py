@@ -18,7 +18,7 @@ _TURN = 0.1
 
 
 @contextmanager
-def signals_noted() -> Iterator[list[int]]:
+def signals_collected() -> Iterator[list[int]]:
     """
     Collect the signals that ask the process to end; for the main thread.
 
@@ -32,7 +32,7 @@ def signals_noted() -> Iterator[list[int]]:
 
 @contextmanager
 def signals_queued(queue: 'SimpleQueue[Any]') -> Iterator[None]:
-    """Put None into a queue for each of these signals, as :func:`signals_noted` collects them."""
+    """Put None into a queue for each signal that :func:`signals_collected` would collect."""
     # Its put is made to be called from handlers.
     with _handled(lambda *_: queue.put(None)):
         yield

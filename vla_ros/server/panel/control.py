@@ -38,7 +38,7 @@ class Control:
         self.holder = ''
         return Outcome(True)
 
-    def heard(self, viewer: str, now: float) -> None:
+    def keep_alive(self, viewer: str, now: float) -> None:
         """Note a message of a viewer."""
         if viewer == self.holder:
             self._heard = now

@@ -120,7 +120,7 @@ class Panel:
             message = await viewer.receive()
             if message is None:
                 return
-            self._control.heard(viewer.name, time.monotonic())
+            self._control.keep_alive(viewer.name, time.monotonic())
             if message.kind == 'seen':
                 viewer.seen(message.text)
             elif message.kind == 'stop':

@@ -29,7 +29,7 @@ from vla_ros.ros.qos import ESTOP_PROFILES
 from vla_ros.ros.qos import RELIABLE
 from vla_ros.sim.libero.publishers import Publishers
 from vla_ros.sim.libero.schedule import Schedule
-from vla_ros.util.signals import signals_noted
+from vla_ros.util.signals import signals_collected
 from vla_ros.worlds.libero.robot import JOINTS
 from vla_ros.worlds.libero.suites import ACTION_PERIOD
 from vla_ros.worlds.libero.suites import INITIAL_STATES
@@ -122,7 +122,7 @@ class LiberoNode(Node):
         else:
             self._follow()
             self._world.step(JOINT_PERIOD)
-            self._pass_time(1)
+            self._advance_time(1)
         if not self._succeeded_after and self._schedule.actions and self._world.is_success():
             self._succeeded_after = self._schedule.executed(_TICKS)
 
@@ -133,11 +133,11 @@ class LiberoNode(Node):
             self._world.act(self._action)
             if not self._actions:
                 self._action = None
-        self._pass_time(_TICKS)
+        self._advance_time(_TICKS)
 
-    def _pass_time(self, ticks: int) -> None:
+    def _advance_time(self, ticks: int) -> None:
         """Publish the clock and joint states, and an image where one is due."""
-        self._schedule.pass_time(ticks)
+        self._schedule.advance_time(ticks)
         self._tick += ticks
         self._outputs.joint_states(self._world, self._schedule.elapsed, clock=True)
         if self._tick % (_TICKS * self.get_parameter('steps').value) == 0:
@@ -186,7 +186,7 @@ class LiberoNode(Node):
         self._tick = self._succeeded_after = 0
         self._outputs.forget()
         self._schedule.begin()
-        self._pass_time(0)
+        self._advance_time(0)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Arrange what the parameters ``world`` and ``state`` name; give the instruction."""
@@ -217,7 +217,7 @@ def main() -> int:
     parser = node_parser('vla_sim', 'The Panda of the LIBERO benchmark.', PARAMETERS)
     parser.add_argument('--world', required=True, metavar='SUITE/TASK')
     parser.add_argument('--controller', choices=CONTROLLERS, default='joint')
-    with signals_noted() as signals, ExitStack() as cleanup:
+    with signals_collected() as signals, ExitStack() as cleanup:
         cleanup.callback(rclpy.try_shutdown)
         try:
             own = start_ros(parser, _with_world(sys.argv))

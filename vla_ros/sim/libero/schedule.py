@@ -53,7 +53,7 @@ class Schedule:
         self._last_image = self._last_action = -1
         self._has_commands = False
 
-    def pass_time(self, ticks: int) -> None:
+    def advance_time(self, ticks: int) -> None:
         """Advance simulated time by some ticks."""
         self._ticks += ticks
         self._due_steps -= ticks

@@ -126,7 +126,7 @@ class Expert:
 
     def _carry(self, now: WorldState) -> tuple[np.ndarray, bool]:
         away = now.place - now.object
-        if self._has_lost(now):
+        if self._has_dropped(now):
             self._enter('approach')
         elif np.hypot(*away[:2]) < 0.01 or self._is_stuck(now):
             self._enter('lower')
@@ -135,7 +135,7 @@ class Expert:
     def _lower(self, now: WorldState) -> tuple[np.ndarray, bool]:
         away = now.place - now.object
         is_there = now.object[2] < now.release + 0.006
-        if self._has_lost(now):
+        if self._has_dropped(now):
             self._enter('approach')
         elif is_there or self._is_stuck(now):
             self._enter('open')
@@ -158,7 +158,7 @@ class Expert:
         """Tell whether the arm has come to the end of its reach, or something is in the way."""
         return self._count > 25 and float(np.abs(now.tip - self._last).max()) < 0.0005
 
-    def _has_lost(self, now: WorldState) -> bool:
+    def _has_dropped(self, now: WorldState) -> bool:
         return float(np.linalg.norm(now.object - now.tip)) > 0.17
 
 

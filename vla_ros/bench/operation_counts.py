@@ -11,7 +11,7 @@ from vla_ros.model.network import OpenVlaNetwork
 
 
 @dataclass(frozen=True)
-class Work:
+class OperationCounts:
     """
     Operations of the stages that compute, bytes of the stage that reads.
 
@@ -25,7 +25,7 @@ class Work:
     decode: float
 
     @classmethod
-    def of(cls, network: OpenVlaNetwork, length: int) -> 'Work':
+    def of(cls, network: OpenVlaNetwork, length: int) -> 'OperationCounts':
         """
         Count the matrix products; what else there is hardly counts.
 
