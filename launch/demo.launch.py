@@ -18,8 +18,8 @@ from launch_ros.substitutions import ExecutableInPackage
 from launch_ros.substitutions import FindPackageShare
 
 from vla_ros.policy.choices import DEVICES
-from vla_ros.transport.local_environment import ANSWER_WITHIN
 from vla_ros.transport.local_environment import demo_environment
+from vla_ros.transport.local_environment import RESULT_WITHIN
 
 SHARE = FindPackageShare('vla_ros')
 
@@ -27,7 +27,7 @@ SHARE = FindPackageShare('vla_ros')
 def generate_launch_description():
     simulator = Node(
         package='vla_ros', executable='vla_sim', output='screen',
-        parameters=[{'publish_clock': True, 'answer_within': ANSWER_WITHIN}],
+        parameters=[{'publish_clock': True, 'result_within': RESULT_WITHIN}],
         on_exit=Shutdown(reason='the simulator has ended'))
     inference = IncludeLaunchDescription(
         PathJoinSubstitution([SHARE, 'launch', 'vla_inference.launch.py']),

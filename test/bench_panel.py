@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def measure_stop(trials: int) -> tuple[dict, bool]:
-    """Press and release the stop many times while the arm moves and pictures are shown."""
+    """Press and release the stop many times while the arm moves and images are shown."""
     pressed: list[int] = []
     commands: list[int] = []
     delays = []
@@ -139,7 +139,7 @@ def watch(port: int) -> None:
         while True:
             client.receive()
 
-    clients[0].wait(lambda message: message['type'] == 'picture')
+    clients[0].wait(lambda message: message['type'] == 'image')
     for client in clients[:-1]:
         threading.Thread(target=look, args=(client,), daemon=True).start()
     print('watching', flush=True)

@@ -77,7 +77,7 @@ def main():
             print(json.dumps({
                 'seconds': round(passed, 2), 'camera_hz': round(len(images) / passed, 2),
                 'sim_cores': round(used[0], 3), 'node_cores': round(used[1], 3),
-                'answers_hz': round(len(evaluator.ages) / passed, 2), 'cores': os.cpu_count()}))
+                'results_hz': round(len(evaluator.ages) / passed, 2), 'cores': os.cpu_count()}))
 
 
 if __name__ == '__main__':

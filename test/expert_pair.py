@@ -10,11 +10,11 @@ from vla_ros.evaluation.pair import Pair
 
 _HERE = Path(__file__).parent
 #: Simulated seconds; more than twice the duration of an inference of the expert.
-_ANSWER_WITHIN = 0.3
+_RESULT_WITHIN = 0.3
 
 
-def expert_pair(speed, answer_within=_ANSWER_WITHIN):
+def expert_pair(speed, result_within=_RESULT_WITHIN):
     """Return a pair with a real-time factor of at most ``speed``."""
-    return Pair('expert', speed, answer_within,
+    return Pair('expert', speed, result_within,
                 node=(sys.executable, str(_HERE / 'expert_node.py')),
                 sim=(sys.executable, str(_HERE / 'state_sim.py')))

@@ -54,7 +54,7 @@ def read(value):
     return np.frombuffer(value['data'], value['dtype']).reshape(value['shape'])
 
 
-def answer(request, kind, body, **changes):
+def response(request, kind, body, **changes):
     """Write a reply, which repeats what the request says about itself."""
     return {**request, 'message_type': kind, 'body': body, **changes}
 
@@ -67,7 +67,7 @@ def action(request, actions=None, changes=None, **body):
     :param changes: of the message around the body.
     """
     seen = request['body']
-    return {**answer(request, 'action', {
+    return {**response(request, 'action', {
         **{key: seen[key] for key in ('artifact_identity', 'observation_id', 'capture_time',
                                       'task', 'task_version')},
         'canonical_actions': tensor(np.full((50, 6), 90.0, np.float32))
@@ -76,7 +76,7 @@ def action(request, actions=None, changes=None, **body):
 
 
 def error(request, code, text):
-    return answer(request, 'error', {'code': code, 'message': text})
+    return response(request, 'error', {'code': code, 'message': text})
 
 
 class Server:
@@ -155,7 +155,7 @@ class Server:
 
     def _describe(self, request):
         assert request['message_type'] == 'describe'
-        return answer(request, 'descriptor', self.describe(), instance_id=self.instance)
+        return response(request, 'descriptor', self.describe(), instance_id=self.instance)
 
     def _open(self, request):
         assert request['message_type'] == 'open'
@@ -168,8 +168,8 @@ class Server:
         self._held.append(self._session.declare_subscriber(
             f'{key}/obs', zenoh.handlers.Callback(lambda sample: self._events.put((sample, None)),
                                                   indirect=False)))
-        return answer(request, 'accepted', {**self.describe(), 'mode': 'chunk',
-                                            **self.changes.get('accepted', {})}, session_id=owner)
+        terms = {**self.describe(), 'mode': 'chunk', **self.changes.get('accepted', {})}
+        return response(request, 'accepted', terms, session_id=owner)
 
     def _control(self, request):
         if request['session_id'] != self.owner:
@@ -178,8 +178,8 @@ class Server:
         self.controls.append((operation, request['generation']))
         if operation == 'close':
             self.owner = None
-        return answer(request, 'ack', {'operation': operation,
-                                       'applied_generation': request['generation']})
+        return response(request, 'ack', {'operation': operation,
+                                         'applied_generation': request['generation']})
 
 
 def free_port():

@@ -15,8 +15,8 @@ import pytest
 from rest_harness import running
 from vla_ros.server.panel.app import create_app
 from vla_ros.server.panel.messages import MAX_BYTES
+from vla_ros.server.panel.robot import CameraImage
 from vla_ros.server.panel.robot import Outcome
-from vla_ros.server.panel.robot import Picture
 from vla_ros.server.uvicorn_server import WebSockets
 
 websockets = pytest.importorskip('websockets.sync.client')
@@ -26,14 +26,14 @@ DEADLINE = 30.0
 
 
 class FakeRobot:
-    """Keeps the commands of the page; ``answers`` sets the outcome of each service."""
+    """Keeps the commands of the page; ``outcomes`` sets that of each service."""
 
     def __init__(self):
         self.changed = threading.Condition()
         self.done = []
         self.is_stop_pressed = False
         self.services = ('hold', 'rearm')
-        self.answers = {}
+        self.outcomes = {}
         self.show = None
 
     def _do(self, *what):
@@ -63,7 +63,7 @@ class FakeRobot:
 
     def _outcome_of(self, service):
         future = Future()
-        outcome = self.answers.get(service, Outcome(True, service))
+        outcome = self.outcomes.get(service, Outcome(True, service))
         if outcome is not None:
             future.set_result(outcome)
         return future
@@ -71,7 +71,7 @@ class FakeRobot:
     def state(self):
         return {'services': self.services, 'stop': {'pressed': self.is_stop_pressed}}
 
-    def watch(self, show):
+    def stream(self, show):
         with self.changed:
             self.show = show
             self.changed.notify_all()
@@ -93,23 +93,23 @@ class Client:
             max_size=None, **settings).__enter__()
         self.is_attentive = is_attentive
         self.number = 0
-        self.pictures = []
+        self.images = []
         self.me = json.loads(self._connection.recv(DEADLINE))['you']
 
     def send(self, **message):
         self._connection.send(json.dumps(message))
 
     def receive(self):
-        """Return the next message; of a picture return its details, and keep it."""
+        """Return the next message; of an image return its details, and keep it."""
         data = self._connection.recv(DEADLINE)
         if isinstance(data, bytes):
             (length,) = struct.unpack('>I', data[:4])
             details = json.loads(data[4:4 + length])
-            self.pictures.append((details, data[4 + length:]))
-            message = {'type': 'picture', **details}
+            self.images.append((details, data[4 + length:]))
+            message = {'type': 'image', **details}
         else:
             message = json.loads(data)
-        if self.is_attentive and message['type'] in ('picture', 'state'):
+        if self.is_attentive and message['type'] in ('image', 'state'):
             self.send(type='seen', what=message['type'])
         return message
 
@@ -148,5 +148,5 @@ def panel(robot=None, tls=(), **settings):
         yield robot, port
 
 
-def picture(camera='camera/image_raw', jpeg=b'jpeg'):
-    return Picture(camera, jpeg, {'width': 4, 'height': 3, 'age': 0.1})
+def camera_image(camera='camera/image_raw', jpeg=b'jpeg'):
+    return CameraImage(camera, jpeg, {'width': 4, 'height': 3, 'age': 0.1})

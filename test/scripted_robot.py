@@ -7,7 +7,7 @@ from io import BytesIO
 
 from panel_harness import FakeRobot
 from PIL import Image
-from vla_ros.server.panel.robot import Picture
+from vla_ros.server.panel.robot import CameraImage
 
 CAMERA = 'camera/image_raw'
 STATUS = {
@@ -44,9 +44,10 @@ class ScriptedRobot(FakeRobot):
                 'stop': {'pressed': self.is_stop_pressed, 'listeners': self.listeners},
                 'services': self.services, **self.changes}
 
-    def take_picture(self, color=(90, 120, 90)):
-        """Show a picture of one colour on the page."""
+    def show_image(self, color=(90, 120, 90)):
+        """Show an image of one colour on the page."""
         self.wait(lambda robot: robot.show is not None)
         stream = BytesIO()
         Image.new('RGB', (320, 240), color).save(stream, 'JPEG')
-        self.show(Picture(CAMERA, stream.getvalue(), {'width': 320, 'height': 240, 'age': 0.05}))
+        details = {'width': 320, 'height': 240, 'age': 0.05}
+        self.show(CameraImage(CAMERA, stream.getvalue(), details))

@@ -97,7 +97,7 @@ class Loop:
 def loop(tmp_path_factory):
     domain = next_domain()
     environment = {**ENVIRONMENT, 'ROS_DOMAIN_ID': str(domain)}
-    pair = expert_pair(speed=1.0, answer_within=0.0)
+    pair = expert_pair(speed=1.0, result_within=0.0)
     with Processes(tmp_path_factory.mktemp('logs'), environment) as processes:
         processes.start(SIM, [*pair.sim_command(), '-r', '/camera/image_raw:=/camera/driver'])
         processes.start(NODE, pair.node_command())

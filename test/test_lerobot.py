@@ -11,7 +11,6 @@ import time
 
 from lerobot_harness import ACTION
 from lerobot_harness import action
-from lerobot_harness import answer
 from lerobot_harness import ARTIFACT
 from lerobot_harness import error
 from lerobot_harness import free_port
@@ -20,6 +19,7 @@ from lerobot_harness import JOINTS
 from lerobot_harness import lerobot_policy
 from lerobot_harness import lerobot_server
 from lerobot_harness import msgpack
+from lerobot_harness import response
 from lerobot_harness import STATE
 from lerobot_harness import tensor
 import numpy as np
@@ -99,7 +99,7 @@ LIES = [
     (with_actions(__lerobot_type__='pickle'), "an array of 'pickle' is not read"),
     (lambda request: action(request, 'x'), "action: got 'x'"),
     (lambda request: action(request, [[0.0] * 6] * 50), 'must be an array'),
-    (lambda request: answer(request, 'action', {}), 'artifact_identity of the reply is None'),
+    (lambda request: response(request, 'action', {}), 'artifact_identity of the reply is None'),
     (lambda request: action(request, execution_steps=49), 'execution_steps: got 49, declared'),
     (lambda request: action(request, execution_steps=None), 'execution_steps: got None'),
     (lambda request: action(request, artifact_identity='x'), 'artifact_identity of the reply is'),
@@ -314,7 +314,7 @@ def test_two_replies_to_one_query_are_refused():
         server._control = lambda request: [control(request)] * 2
         with pytest.raises(RemoteError, match='2 replies to control, it must be one'):
             lerobot_policy(url)
-        server._control = lambda request: answer(request, 'ack', {
+        server._control = lambda request: response(request, 'ack', {
             'operation': 'reset', 'applied_generation': 5})
         end = time.monotonic() + 30.0
         while server.owner is not None:  # the first session is given back in the background
@@ -385,7 +385,7 @@ def test_nobody_there_is_one_line_within_the_deadline():
                 lerobot_policy(f'tcp://127.0.0.1:{port}/manipulation', deadline_s=0.5)
             assert time.monotonic() - began < 10
     with lerobot_server(good) as (url, _):
-        with pytest.raises(RemoteError, match='within 0.5 s: nobody answers under .*/other/des'):
+        with pytest.raises(RemoteError, match='within 0.5 s: no server under .*/other/des'):
             lerobot_policy(url.replace('manipulation', 'other'), deadline_s=0.5)
 
 

@@ -10,10 +10,10 @@ import threading
 from urllib.request import Request
 from urllib.request import urlopen
 
+from panel_harness import camera_image
 from panel_harness import Client
 from panel_harness import DEADLINE
 from panel_harness import panel
-from panel_harness import picture
 import pytest
 from scripted_robot import ScriptedRobot
 from vla_ros.server.panel.control import Control
@@ -37,12 +37,12 @@ def test_every_viewer_gets_states_and_images_while_there_is_one():
         viewers = [Client(port) for _ in range(3)]
         assert len({viewer.me for viewer in viewers}) == 3
         robot.wait(lambda robot: robot.show is not None)
-        robot.show(picture(jpeg=b'one'))
+        robot.show(camera_image(jpeg=b'one'))
         for viewer in viewers:
-            seen = viewer.wait(lambda message: message['type'] == 'picture')
-            assert seen == {'type': 'picture', 'camera': 'camera/image_raw', 'width': 4,
+            seen = viewer.wait(lambda message: message['type'] == 'image')
+            assert seen == {'type': 'image', 'camera': 'camera/image_raw', 'width': 4,
                             'height': 3, 'age': 0.1}
-            assert viewer.pictures[0][1] == b'one'
+            assert viewer.images[0][1] == b'one'
             state = viewer.wait(lambda message: message['type'] == 'state')
             assert state['viewers'] == 3 and state['services'] == ['hold', 'rearm']
             viewer.close()
@@ -80,10 +80,10 @@ def test_rearm_ends_a_hold_and_never_a_shadow():
             assert not done and state in refusal
         assert robot.done == []
         robot.status.update(state='HOLD')
-        robot.answers['rearm'] = Outcome(False, 'pressed')
+        robot.outcomes['rearm'] = Outcome(False, 'pressed')
         for _ in range(2):  # a refused call may be repeated at once
             assert viewer.ask('call', service='rearm') == (False, 'pressed')
-        del robot.answers['rearm']
+        del robot.outcomes['rearm']
         assert viewer.ask('call', service='rearm') == (True, 'rearm')
         # A double click, while the page still shows the state before the first one.
         assert 'just now' in viewer.ask('call', service='rearm')[1]
@@ -125,7 +125,7 @@ def test_every_viewer_may_stop_and_hold():
 
 def test_a_stop_does_not_wait_for_another_command():
     with panel() as (robot, port):
-        robot.answers['rearm'] = None  # never
+        robot.outcomes['rearm'] = None  # never
         viewer = Client(port)
         viewer.ask('take')
         viewer.send(type='call', service='rearm')
@@ -171,7 +171,7 @@ def test_the_arm_is_held_when_the_viewer_in_control_is_silent():
 @pytest.mark.parametrize('outcome', [None, Outcome(False, 'no')])
 def test_the_arm_is_stopped_if_hold_fails(outcome):
     with panel() as (robot, port):
-        robot.answers['hold'] = outcome
+        robot.outcomes['hold'] = outcome
         viewer = Client(port)
         viewer.ask('take')
         viewer.cut()
@@ -191,12 +191,12 @@ def test_a_slow_viewer_skips_images_and_delays_no_other():
         robot.wait(lambda robot: robot.show is not None)
         # Ten times the capacity of the sockets between the two.
         for number in range(100):
-            robot.show(picture(jpeg=bytes([number]) * 500_000))
-            quick.wait(lambda message: message['type'] == 'picture')
-        assert [jpeg[0] for _, jpeg in quick.pictures] == list(range(100))
+            robot.show(camera_image(jpeg=bytes([number]) * 500_000))
+            quick.wait(lambda message: message['type'] == 'image')
+        assert [jpeg[0] for _, jpeg in quick.images] == list(range(100))
         slow.is_attentive = True
-        slow.wait(lambda _: len(slow.pictures) == 3)
-        assert [jpeg[0] for _, jpeg in slow.pictures] == [0, 1, 99], 'the newest image follows'
+        slow.wait(lambda _: len(slow.images) == 3)
+        assert [jpeg[0] for _, jpeg in slow.images] == [0, 1, 99], 'the newest image follows'
         for viewer in (slow, quick):
             viewer.close()
 
@@ -209,8 +209,8 @@ def test_a_viewer_that_never_reads_delays_no_other():
         quick = Client(port)
         quick.wait(lambda message: message.get('viewers') == 2)
         for number in range(20):
-            robot.show(picture(jpeg=bytes(1_000_000)))
-            quick.wait(lambda message: message['type'] == 'picture')
+            robot.show(camera_image(jpeg=bytes(1_000_000)))
+            quick.wait(lambda message: message['type'] == 'image')
         quick.close()
         dead.close()
 

@@ -118,7 +118,8 @@ def test_files_outside_of_the_pages_folder_are_not_served():
     ([], 'short', 'at least 16'),
     (['--port', '99999'], None, 'a free address of this machine'),
     (['--tls-certificate', 'no.pem', '--tls-key', 'no.pem'], None, 'PEM files of a certificate'),
-    (['--ros-args', '-p', 'picture.rate:=0.0'], None, 'picture.rate'),
+    (['--ros-args', '-p', 'stream.rate:=0.0'], None, 'stream.rate'),
+    (['--ros-args', '-p', 'picture.rate:=5.0'], None, 'its new name, stream.rate'),
     (['--ros-args', '-p', 'camera.pose:=[1.0, 2.0]', '-p', 'robot.file:=six_axis_arm'], None,
      'camera.pose: got [1.0, 2.0]'),
     (['--ros-args', '-p', 'robot.file:=nothing', '-p', 'camera.pose:=[0.0,0.0,1.0,0.0,0.0,0.0,1.0]'

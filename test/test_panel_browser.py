@@ -4,7 +4,7 @@
 """
 The operator's page in Chromium: by keyboard alone, on a phone, in light and in dark.
 
-``PANEL_SCREENSHOTS=FOLDER`` keeps pictures of it, to be looked at.
+``PANEL_SCREENSHOTS=FOLDER`` keeps images of it, to be looked at.
 """
 
 import os
@@ -107,18 +107,18 @@ def expect_text(page, selector, text):
 def test_the_page_shows_status_image_path_and_plots(opened):
     with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
-        robot.take_picture()
+        robot.show_image()
         expect_text(page, '#state', 'RUNNING')
         expect_text(page, '.overlay', 'push the red block')
         expect_text(page, '.tokens', '31650 31634')
         expect_text(page, '#numbers', '183 ms')
         expect_text(page, '#plots', 'joint_6')
-        # The picture is there, and the path over it, in yellow.
+        # The image is there, and the path over it, in yellow.
         assert page.evaluate("""() => {
-            const [picture, path] = document.querySelectorAll('.screen canvas');
+            const [image, path] = document.querySelectorAll('.screen canvas');
             const at = (canvas, x, y) => [...canvas.getContext('2d').getImageData(
                 x * canvas.width, y * canvas.height, 1, 1).data];
-            return [at(picture, 0.1, 0.1).slice(0, 3).every((v, i) =>
+            return [at(image, 0.1, 0.1).slice(0, 3).every((v, i) =>
                         Math.abs(v - [90, 120, 90][i]) < 6),
                     at(path, 0.5, 0.6)[3] > 200, at(path, 0.1, 0.1)[3]];
         }""") == [True, True, 0]
@@ -145,13 +145,13 @@ def test_the_page_shows_status_image_path_and_plots(opened):
 def test_stale_status_and_images_are_marked_or_hidden(opened):
     with panel(ScriptedRobot()) as (robot, port):
         page = opened(port)
-        robot.take_picture()
+        robot.show_image()
         expect_text(page, '#state', 'RUNNING')
         robot.silence = 4.0
         expect_text(page, '#state', 'NO STATUS')
         expect_text(page, '#reason', 'no status of the inference node for 4 s')
         api.expect(page.locator('.overlay')).to_be_hidden()
-        expect_text(page, 'figcaption', 'no picture for')
+        expect_text(page, 'figcaption', 'no image for')
         robot.changes['status'] = None
         expect_text(page, '#reason', 'has come yet')
         save_screenshot(page, 'no_status')
@@ -341,7 +341,7 @@ def test_a_task_is_started_with_its_timeout_and_success(opened):
         start.click()  # the browser wants the topic's name
         page.fill('#success-name', '/judge')
         save_screenshot(page, 'task')
-        robot.answers['start_task'] = Outcome(False, 'emergency stop: release it')
+        robot.outcomes['start_task'] = Outcome(False, 'emergency stop: release it')
         start.click()
         robot.wait_for('start_task', TaskRequest('push the red block', 12.5, 'topic', '/judge'))
         expect_text(page, '#reply', 'emergency stop: release it')
@@ -355,12 +355,12 @@ def test_the_page_fits_every_screen(opened, scheme, width, height):
         robot.services = ('hold', 'rearm', 'shadow', 'live', 'resume', 'start_task',
                           'cancel_task', 'record/start', 'record/stop')
         page = opened(port, width, height, scheme)
-        robot.take_picture((120, 100, 80))
+        robot.show_image((120, 100, 80))
         expect_text(page, '.tokens', '31650')
         page.click('#take')
         expect_text(page, '#holder', 'You are in control')
         page.wait_for_timeout(1500)
-        robot.take_picture((120, 100, 80))
+        robot.show_image((120, 100, 80))
         page.wait_for_timeout(200)
         save_screenshot(page, f'{width}_{scheme}')
         assert page.evaluate('document.documentElement.scrollWidth') <= width

@@ -55,9 +55,9 @@ def test_a_stop_on_the_page_stops_the_arm_until_it_is_released_and_rearmed():
         assert {joint['name'] for joint in state['joints']} >= set(arm.positions)
         assert state['action']['tokens'] == list(range(31744, 31751))
         assert state['path_problem'] == 'camera.pose is not set' and not state['action']['path']
-        picture = viewer.wait(lambda message: message['type'] == 'picture')
-        assert picture['camera'] == 'camera/image_raw'
-        assert viewer.pictures[-1][1][:3] == b'\xff\xd8\xff'
+        image = viewer.wait(lambda message: message['type'] == 'image')
+        assert image['camera'] == 'camera/image_raw'
+        assert viewer.images[-1][1][:3] == b'\xff\xd8\xff'
 
         viewer.ask('stop')
         arm.wait_for('ESTOP')

@@ -17,8 +17,8 @@ STEP = 0.01
 class Run:
     """Simulated time, advanced each millisecond."""
 
-    def __init__(self, speed, answer_within):
-        self.factor = RealTimeFactor(STEP, speed, answer_within)
+    def __init__(self, speed, result_within):
+        self.factor = RealTimeFactor(STEP, speed, result_within)
         self.now = self.elapsed = 0.0
         self.factor.due(self.now, self.elapsed)
 

@@ -41,6 +41,7 @@ def test_invalid_ros_arguments_are_a_vla_error(arguments):
     (NODE, ['--ros-args', '-p', 'gates.jump:=0.1'], 'its new name, action_limits.jump'),
     (SIM, ['--vewer'], 'unrecognized arguments: --vewer'),
     (SIM, ['--ros-args', '-p', 'seed:=-3'], 'seed'),
+    (SIM, ['--ros-args', '-p', 'answer_within:=0.5'], 'its new name, result_within'),
     (SIM, ['--ros-args', '-p', 'speed:=fast'], "speed: got 'fast', it must be a number from 0.01"),
     (SIM, ['--ros-args', '-p', 'speed:=2'], 'where publish_clock is false')])
 def test_an_invalid_command_line_ends_the_node_with_one_line(module, arguments, problem):

@@ -12,7 +12,7 @@ import sys
 from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import shipped_checkpoint
 from vla_ros.policy.choices import DEVICES
-from vla_ros.transport.local_environment import ANSWER_WITHIN
+from vla_ros.transport.local_environment import RESULT_WITHIN
 from vla_ros.util.argument_parser import ArgumentParser
 from vla_ros.util.command_line import run_tool
 from vla_ros.util.demo_checkpoint import cache_folder
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     os.environ.update(demo_environment(os.environ))
     pair = None if arguments.join else Pair(
         arguments.checkpoint or str(shipped_checkpoint()), speed=1.0,
-        answer_within=ANSWER_WITHIN, device=arguments.device)
+        result_within=RESULT_WITHIN, device=arguments.device)
     if pair is not None:
         print(f'model: {pair.checkpoint}', flush=True)
     episodes = EPISODES[:arguments.instructions]

@@ -260,7 +260,7 @@ def _timing(episodes: list[Episode], ages: list[float], seconds: float) -> dict[
     finite = [age for age in ages if np.isfinite(age)]
     p50, p99 = np.percentile(finite, [50, 99]).tolist() if finite else (None, None)
     return {'simulated_s': round(simulated, 2), 'wall_s': round(seconds, 2),
-            'answers': len(finite),
+            'results': len(finite),
             'age_s': {'p50': p50 and round(p50, 4), 'p99': p99 and round(p99, 4)}}
 
 
@@ -305,7 +305,7 @@ def _print(result: dict[str, Any]) -> None:
     age = result['age_s']
     print(f'{result["simulated_s"]:.0f} s simulated in {result["wall_s"]:.0f} s; age of an image '
           f'when its command goes out, simulated: p50 {age["p50"]} s, p99 {age["p99"]} s, '
-          f'n={result["answers"]}')
+          f'n={result["results"]}')
     holds = ', '.join(f'{reason} {count}' for reason, count in result['holds'].items())
     print(f'holds of the arm: {holds or "none"}')
 

@@ -32,7 +32,7 @@ class Pair:
 
     :param checkpoint: folder or hub id.
     :param speed: of the simulated time, at most.
-    :param answer_within: simulated seconds that a result may take before time waits for it.
+    :param result_within: simulated seconds that a result may take before time waits for it.
     :param is_blank: the node never receives an instruction.
     :param black_box: folder of the node's black box; empty for none.
     :param node: program of the node.
@@ -41,7 +41,7 @@ class Pair:
 
     checkpoint: str
     speed: float
-    answer_within: float
+    result_within: float
     device: str = 'auto'
     is_blank: bool = False
     black_box: str = ''
@@ -52,7 +52,7 @@ class Pair:
         """Give the command of the simulator."""
         return [*self.sim, '--ros-args',
                 *parameter_arguments(publish_clock=True, speed=float(self.speed),
-                                     answer_within=float(self.answer_within))]
+                                     result_within=float(self.result_within))]
 
     def node_command(self) -> list[str]:
         """Give the command of the node; ``config/tabletop.yaml`` has the arm's parameters."""

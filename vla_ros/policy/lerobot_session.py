@@ -128,7 +128,7 @@ class LeRobotSession:
         request = LeRobotMessage('describe', request=uuid4().hex, body={})
         replies = link.query(f'{_ROOT}/{self._deployment}/describe', pack_message(request), end)
         if len(replies) != 1:
-            raise RemoteError(f'{len(replies)} servers answer for deployment {self._deployment}, '
+            raise RemoteError(f'{len(replies)} servers serve deployment {self._deployment}, '
                               'it must be one')
         reply = unpack_message(replies[0])
         _check(reply, request, 'descriptor', ('request', 'session', 'generation'))

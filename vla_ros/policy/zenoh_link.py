@@ -118,7 +118,7 @@ class Link:
 
     def query(self, key: str, message: bytes, end: float) -> list[bytes]:
         """
-        Ask everybody who answers under a key.
+        Query all servers under a key.
 
         :raises ReplyTimeoutError: nobody is there, or one has not replied.
         """
@@ -130,7 +130,7 @@ class Link:
 
         with self._errors('query'):
             with self._session.declare_querier(key) as querier:
-                self._wait_for_match(querier, f'nobody answers under {key}', end)
+                self._wait_for_match(querier, f'no server under {key}', end)
             wait = max(0.0, end - time.monotonic())
             # Zenoh's own time is the longer one: what it makes of a late query is no reply.
             self._session.get(

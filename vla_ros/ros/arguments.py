@@ -23,6 +23,9 @@ from vla_ros.errors import ParameterError
 from vla_ros.errors import VlaError
 from vla_ros.util.argument_parser import ArgumentParser
 
+#: New names of parameters, or of their first parts, by the old ones.
+_RENAMED = {'gates.': 'action_limits.', 'picture.': 'stream.', 'answer_within': 'result_within'}
+
 
 def node_parser(program: str, purpose: str,
                 table: Iterable[Parameter]) -> argparse.ArgumentParser:
@@ -86,9 +89,10 @@ def _refuse_old_names(node: Node) -> None:
     # ROS ignores values of undeclared parameters: a limit that was set under
     # its old name would not limit.
     for name, parameter in node._parameter_overrides.items():
-        if name.startswith('gates.'):
-            raise ParameterError(name, parameter.value, 'set under its new name, '
-                                 f'action_limits.{name.removeprefix("gates.")}')
+        for old, new in _RENAMED.items():
+            if name.startswith(old):
+                raise ParameterError(name, parameter.value, 'set under its new name, '
+                                     f'{new}{name.removeprefix(old)}')
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:

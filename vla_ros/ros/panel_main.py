@@ -11,7 +11,7 @@ from vla_ros.ros.spinning import spinning
 from vla_ros.server.panel.robot import Robot
 
 #: Seconds after which a computing thread lets another one go on: the stop must not wait the usual
-#: 5 ms, several times over, for pictures.
+#: 5 ms, several times over, for images.
 _SWITCH_INTERVAL = 0.0005
 
 

@@ -24,16 +24,16 @@ from vla_ros.control.parameters import PARAMETERS as NODE_PARAMETERS
 from vla_ros.errors import UnsupportedError
 from vla_ros.ros import messages
 from vla_ros.ros.arguments import declare
+from vla_ros.ros.panel_images import ImageStreams
+from vla_ros.ros.panel_images import StreamSettings
 from vla_ros.ros.panel_path import PathOverlay
-from vla_ros.ros.panel_pictures import Pictures
-from vla_ros.ros.panel_pictures import PictureSettings
 from vla_ros.ros.panel_services import PanelServices
 from vla_ros.ros.panel_stop import StopButton
 from vla_ros.ros.qos import LATCHED
 from vla_ros.ros.qos import NEWEST
 from vla_ros.ros.qos import RELIABLE
+from vla_ros.server.panel.robot import CameraImage
 from vla_ros.server.panel.robot import Outcome
-from vla_ros.server.panel.robot import Picture
 from vla_ros.server.panel.robot import TaskRequest
 
 #: Parameters of the inference node that the page needs, too: one file serves both.
@@ -48,14 +48,14 @@ PARAMETERS = (
     Parameter('camera.pose', (math.nan,), "Pose of the main camera's optical frame in the base "
               'frame of the arm, for the path of the tip: x y z in m, then the quaternion '
               'x y z w; empty (.nan): no path is drawn.'),
-    Parameter('picture.rate', 10.0, 'Pictures a second of each camera.', minimum=0.1,
+    Parameter('stream.rate', 10.0, 'Images a second of each camera.', minimum=0.1,
               maximum=60.0),
-    Parameter('picture.width', 640, 'Width of the largest picture; wider images are made '
+    Parameter('stream.width', 640, 'Width of the largest image; wider images are made '
               'smaller.', minimum=64, maximum=4096),
-    Parameter('picture.quality', 80, 'Quality of the JPEG.', minimum=1, maximum=95))
+    Parameter('stream.quality', 80, 'Quality of the JPEG.', minimum=1, maximum=95))
 
-#: Seconds between two looks at which services are there.
-_LOOK_PERIOD = 1.0
+#: Seconds between two updates of which services are there.
+_UPDATE_PERIOD = 1.0
 
 
 class PanelNode(Node):
@@ -82,12 +82,12 @@ class PanelNode(Node):
         self._button = StopButton(self)
         self._panel_services = PanelServices(self, values['node'], values['recorder'])
         self._instructions = self.create_publisher(String, 'vla/instruction', RELIABLE)
-        self._pictures = Pictures(self, self._config.image_source, self._config.extra_topics,
-                                  PictureSettings(values['picture.rate'], values['picture.width'],
-                                                  values['picture.quality']))
+        self._images = ImageStreams(self, self._config.image_source, self._config.extra_topics,
+                                    StreamSettings(values['stream.rate'], values['stream.width'],
+                                                   values['stream.quality']))
         self._subscribe()
         self._path = PathOverlay(self, self._config, values['camera.pose'])
-        self.create_timer(_LOOK_PERIOD, self._panel_services.look,
+        self.create_timer(_UPDATE_PERIOD, self._panel_services.update,
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
@@ -118,13 +118,13 @@ class PanelNode(Node):
         """Start a task; the service is there."""
         return self._panel_services.start_task(task)
 
-    def watch(self, show: Callable[[Picture], None] | None) -> None:
-        """Give pictures from now on; None: nobody looks."""
-        self._pictures.watch(show)
+    def stream(self, show: Callable[[CameraImage], None] | None) -> None:
+        """Give images from now on; None: nobody looks."""
+        self._images.stream(show)
 
     def stop(self) -> None:
         """Take nothing more in; to be called when nobody spins any more."""
-        self._pictures.stop()
+        self._images.stop()
 
     def state(self) -> Mapping[str, object]:
         """Give what the page shows."""

@@ -44,11 +44,11 @@ class PanelServices:
 
     @property
     def available(self) -> tuple[str, ...]:
-        """The page's names of those that were there at the last look."""
+        """The page's names of those that were there at the last update."""
         return self._available
 
-    def look(self) -> None:
-        """Look which are there."""
+    def update(self) -> None:
+        """Find which are there."""
         self._available = tuple(name for name, client in self._clients.items()
                                 if client.service_is_ready())
 

@@ -60,7 +60,8 @@ def create_app(policy: Policy, *, api_key: str | None = None, max_bytes: int = M
     # Each request that waits holds a thread; what does not fit is refused by the collector.
     threads = CapacityLimiter(2 * MAX_WAITING)
 
-    def answer(function: Callable[[bytes, str], Reply]) -> Callable[..., Awaitable[Response]]:
+    def make_endpoint(
+            function: Callable[[bytes, str], Reply]) -> Callable[..., Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             try:
                 body = await _read_body(request, max_bytes)
@@ -91,8 +92,8 @@ def create_app(policy: Policy, *, api_key: str | None = None, max_bytes: int = M
                 Route('/openapi.json', describe_itself, methods=['GET']),
                 health_route(collector),
                 Route('/stats', count, methods=['GET']),
-                Route('/act', answer(service.act), methods=['POST']),
-                Route('/infer', answer(service.infer), methods=['POST'])],
+                Route('/act', make_endpoint(service.act), methods=['POST']),
+                Route('/infer', make_endpoint(service.infer), methods=['POST'])],
         lifespan=lifespan,
         middleware=key_check(api_key),
         exception_handlers={HTTPException: _refuse})

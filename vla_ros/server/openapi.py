@@ -75,7 +75,7 @@ def describe(is_oft: bool, is_strict: bool, wants_key: bool) -> dict[str, Any]:
         '/spec': {'get': _operation('What the policy is.', {
             '200': _reply('The policy.', {'type': 'object', 'required': ['action_shape']}),
             '409': infer_failures['409']})},
-        '/stats': {'get': _operation('What was asked and answered.', {
+        '/stats': {'get': _operation('Requests and replies so far.', {
             '200': _reply('Counts.', {'type': 'object', 'required': ['batches']})})},
         '/healthz': {'get': _operation('Whether requests are answered.', {
             '200': _reply('They are.', _STRING, 'text/plain'),

@@ -4,7 +4,7 @@
 """
 The REST protocol without its transport: the body of a request in, status and body of a reply out.
 
-``/act`` answers byte for byte as the official servers do (vla-scripts/deploy.py of
+``/act`` replies byte for byte as the official servers do (vla-scripts/deploy.py of
 openvla/openvla and of moojink/openvla-oft); ``/infer`` and ``/spec`` are this project's own and
 carry everything a policy says, for :class:`vla_ros.policy.remote.RemotePolicy`.
 """
@@ -102,8 +102,8 @@ class Service:
             encoded = 'encoded' in payload
             if encoded:
                 payload = _read_encoded(payload)
-            answer = self._act(payload, client)
-            text = dumps(answer) if encoded else answer
+            reply = self._act(payload, client)
+            text = dumps(reply) if encoded else reply
             return _reply(200, text)
         except Exception as error:  # any error: the client gets it in its protocol
             return self._fail(error)

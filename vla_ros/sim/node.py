@@ -58,7 +58,7 @@ PARAMETERS = (
     Parameter('publish_clock', False, 'Publish simulated time on /clock, and stamp by it.'),
     Parameter('speed', 1.0, 'Real-time factor of the simulation; other than 1 only with '
               'publish_clock.', minimum=0.01, maximum=FASTEST),
-    Parameter('answer_within', 0.0, 'Simulated seconds after which time waits for the result of '
+    Parameter('result_within', 0.0, 'Simulated seconds after which time waits for the result of '
               'an image; 0: it never waits. Only with publish_clock.', minimum=0.0, maximum=10.0))
 
 #: Seconds of simulated time between two joint states, and between two images.
@@ -84,7 +84,7 @@ class SimNode(Node):
         super().__init__('vla_sim', namespace=namespace or None)
         values: dict[str, Any] = declare(self, PARAMETERS)
         publishes_clock = values['publish_clock']
-        self._real_time = _choose_factor(values['speed'], values['answer_within'], publishes_clock)
+        self._real_time = _choose_factor(values['speed'], values['result_within'], publishes_clock)
         self._world = _make_world()
         self._world.render()  # fails here if nothing can be rendered
         self._task: Task | None = None
@@ -236,11 +236,11 @@ class SimNode(Node):
 
 def _choose_factor(speed: float, within: float, publishes_clock: bool) -> RealTimeFactor:
     if (speed != 1.0 or within) and not publishes_clock:
-        name, value = ('answer_within', within) if within else ('speed', speed)
+        name, value = ('result_within', within) if within else ('speed', speed)
         raise ParameterError(name, value, f'{0.0 if within else 1.0} where publish_clock is '
                              'false: other nodes would run at another speed')
     if within and VlaAction is None:
-        raise UnsupportedError('answer_within', 'vla_ros_msgs is not built',
+        raise UnsupportedError('result_within', 'vla_ros_msgs is not built',
                                'colcon build --base-paths . msg')
     return RealTimeFactor(JOINT_PERIOD, speed, within)
 

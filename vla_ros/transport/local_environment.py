@@ -10,7 +10,7 @@ from vla_ros.transport.fast_dds_profile import profile_in_use
 from vla_ros.transport.fast_dds_profile import profile_variable
 
 #: Simulated seconds after which time waits for a result, on a machine that is too slow.
-ANSWER_WITHIN = 0.3
+RESULT_WITHIN = 0.3
 
 
 def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:

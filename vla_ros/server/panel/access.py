@@ -71,7 +71,7 @@ class Access:
         if not self._is_own(scope, headers):
             await _refuse(403, 'a request from another site', scope, receive, send)
         elif scope['type'] == 'http' and scope['path'] == '/login':
-            await self._answer_login(scope, receive, _with_headers(send))
+            await self._log_in(scope, receive, _with_headers(send))
         elif scope['path'] in _PUBLIC or self._knows_token(scope, headers):
             await self._app(scope, receive,
                             _with_headers(send) if scope['type'] == 'http' else send)
@@ -95,7 +95,7 @@ class Access:
         return hmac.compare_digest(given, self._token) or (
             cookie is not None and hmac.compare_digest(cookie.encode(), self._session.encode()))
 
-    async def _answer_login(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _log_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         if request.method != 'POST':
             await RedirectResponse('/', 303)(scope, receive, send)

@@ -12,7 +12,7 @@ from typing import Any
 
 from vla_ros.data.instructions import check_instruction
 from vla_ros.errors import VlaError
-from vla_ros.server.panel.robot import Picture
+from vla_ros.server.panel.robot import CameraImage
 from vla_ros.server.panel.robot import TaskRequest
 
 #: Bytes of the largest message that a page may send: the longest instruction, escaped.
@@ -92,10 +92,10 @@ def _read_task(content: dict[str, Any]) -> TaskRequest:
     return TaskRequest('', **values)
 
 
-def pack_picture(picture: Picture) -> bytes:
+def pack_image(image: CameraImage) -> bytes:
     """Pack an image: four bytes with the length of the JSON that follows, then the JPEG."""
-    details = write({'camera': picture.camera, **picture.details}).encode()
-    return _LENGTH.pack(len(details)) + details + picture.jpeg
+    details = write({'camera': image.camera, **image.details}).encode()
+    return _LENGTH.pack(len(details)) + details + image.jpeg
 
 
 def write(content: Mapping[str, object]) -> str:

@@ -21,8 +21,8 @@ from vla_ros.errors import VlaError
 from vla_ros.server.panel.control import Control
 from vla_ros.server.panel.messages import Message
 from vla_ros.server.panel.messages import write
+from vla_ros.server.panel.robot import CameraImage
 from vla_ros.server.panel.robot import Outcome
-from vla_ros.server.panel.robot import Picture
 from vla_ros.server.panel.robot import Robot
 from vla_ros.server.panel.robot import TaskRequest
 from vla_ros.server.panel.viewer import Viewer
@@ -93,7 +93,7 @@ class Panel:
         self._viewers[viewer.name] = viewer
         if len(self._viewers) == 1:
             loop = asyncio.get_running_loop()
-            self._robot.watch(lambda picture: self._hand_over(loop, picture))
+            self._robot.stream(lambda image: self._hand_over(loop, image))
         sender = asyncio.ensure_future(viewer.send_news())
         try:
             with suppress(WebSocketDisconnect):
@@ -210,7 +210,7 @@ class Panel:
     def _leave(self, viewer: Viewer) -> None:
         del self._viewers[viewer.name]
         if not self._viewers:
-            self._robot.watch(None)
+            self._robot.stream(None)
         if self._control.drop(viewer.name):
             self._start(self._hold(viewer.name))
 
@@ -224,14 +224,14 @@ class Panel:
         if not task.cancelled() and task.exception() is not None:
             _logger.error('a command failed', exc_info=task.exception())
 
-    def _hand_over(self, loop: asyncio.AbstractEventLoop, picture: Picture) -> None:
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, image: CameraImage) -> None:
         """Take an image from a thread of the robot."""
         with suppress(RuntimeError):  # the loop has just been closed
-            loop.call_soon_threadsafe(self._show_picture, picture)
+            loop.call_soon_threadsafe(self._show_image, image)
 
-    def _show_picture(self, picture: Picture) -> None:
+    def _show_image(self, image: CameraImage) -> None:
         for viewer in self._viewers.values():
-            viewer.show_picture(picture)
+            viewer.show_image(image)
 
     def _show_state(self) -> None:
         if self._viewers:

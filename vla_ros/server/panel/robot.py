@@ -42,7 +42,7 @@ class TaskRequest:
 
 
 @dataclass(frozen=True)
-class Picture:
+class CameraImage:
     """
     One image of one camera.
 
@@ -89,9 +89,9 @@ class Robot(Protocol):
     def state(self) -> Mapping[str, object]:
         """Give what the page shows, as JSON has it: no NaN."""
 
-    def watch(self, show: Callable[[Picture], None] | None) -> None:
+    def stream(self, show: Callable[[CameraImage], None] | None) -> None:
         """
-        Give pictures from now on.
+        Give images from now on.
 
         :param show: called with each, from any thread; None: no page is open.
         """

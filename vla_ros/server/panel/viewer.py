@@ -9,13 +9,13 @@ from collections import deque
 from starlette.websockets import WebSocket
 
 from vla_ros.server.panel.messages import Message
-from vla_ros.server.panel.messages import pack_picture
+from vla_ros.server.panel.messages import pack_image
 from vla_ros.server.panel.messages import read_message
 from vla_ros.server.panel.messages import write
-from vla_ros.server.panel.robot import Picture
+from vla_ros.server.panel.robot import CameraImage
 
 #: Images that may be in flight to a viewer: one is drawn while the next one is sent.
-_PICTURES_AHEAD = 2
+_IMAGES_AHEAD = 2
 #: Replies that wait to be sent; a page that gets none asks for no more.
 _REPLIES = 8
 
@@ -24,8 +24,8 @@ class Viewer:
     """
     Sends what is new, and nothing that a newer one has replaced.
 
-    A page says of each state and each picture that it has drawn it. Nothing is sent on top of what
-    a slow page has not drawn yet, so that it skips pictures, and costs no memory.
+    A page says of each state and each image that it has drawn it. Nothing is sent on top of what
+    a slow page has not drawn yet, so that it skips images, and costs no memory.
     """
 
     def __init__(self, websocket: WebSocket, name: str) -> None:
@@ -35,17 +35,17 @@ class Viewer:
         self._replies: deque[str] = deque(maxlen=_REPLIES)
         self._state: str | None = None
         self._is_state_ahead = False
-        self._pictures: dict[str, Picture] = {}
-        self._pictures_ahead = 0
+        self._images: dict[str, CameraImage] = {}
+        self._images_ahead = 0
 
     def show_state(self, state: str) -> None:
         """Have a state sent, unless a newer one comes first."""
         self._state = state
         self._news.set()
 
-    def show_picture(self, picture: Picture) -> None:
+    def show_image(self, image: CameraImage) -> None:
         """Send an image, unless a newer one of the same camera comes first."""
-        self._pictures[picture.camera] = picture
+        self._images[image.camera] = image
         self._news.set()
 
     def reply(self, reply: str) -> None:
@@ -58,7 +58,7 @@ class Viewer:
         if what == 'state':
             self._is_state_ahead = False
         else:
-            self._pictures_ahead = max(0, self._pictures_ahead - 1)
+            self._images_ahead = max(0, self._images_ahead - 1)
         self._news.set()
 
     async def receive(self) -> Message | None:
@@ -85,7 +85,7 @@ class Viewer:
                 state, self._state = self._state, None
                 self._is_state_ahead = True
                 await self._websocket.send_text(state)
-            while self._pictures and self._pictures_ahead < _PICTURES_AHEAD:
-                picture = self._pictures.pop(next(iter(self._pictures)))
-                self._pictures_ahead += 1
-                await self._websocket.send_bytes(pack_picture(picture))
+            while self._images and self._images_ahead < _IMAGES_AHEAD:
+                image = self._images.pop(next(iter(self._images)))
+                self._images_ahead += 1
+                await self._websocket.send_bytes(pack_image(image))

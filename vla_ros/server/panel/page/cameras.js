@@ -1,7 +1,7 @@
 // Copyright 2026 The vla_ros Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The pictures, with the path of the tip, the instruction and the tokens over the main one.
+// The images, with the path of the tip, the instruction and the tokens over the main one.
 
 const STALE_MS = 1500;
 
@@ -37,14 +37,14 @@ export class Cameras {
   }
 
   make(name) {
-    document.getElementById('no-picture')?.remove();
+    document.getElementById('no-image')?.remove();
     const figure = document.createElement('figure');
     if (!this.figures.size) figure.className = 'main';
     const screen = document.createElement('div');
     screen.className = 'screen';
     const canvas = document.createElement('canvas');
     canvas.setAttribute('role', 'img');
-    canvas.setAttribute('aria-label', `picture of ${name}`);
+    canvas.setAttribute('aria-label', `image of ${name}`);
     const path = document.createElement('canvas');
     path.className = 'path';
     path.setAttribute('aria-hidden', 'true');
@@ -74,7 +74,7 @@ export class Cameras {
     const isStale = silence > STALE_MS;
     one.figure.classList.toggle('stale', isStale);
     if (isStale) {
-      one.label.textContent = `no picture for ${(silence / 1000).toFixed(0)} s`;
+      one.label.textContent = `no image for ${(silence / 1000).toFixed(0)} s`;
     } else {
       one.label.textContent = one.age === null ? '' : `${(1000 * one.age).toFixed(0)} ms old`;
     }
@@ -86,7 +86,7 @@ export class Cameras {
 }
 
 function drawPath(one, points) {
-  // In the picture's own pixels, three times as many, for thin lines on small pictures.
+  // In the image's own pixels, three times as many, for thin lines on small images.
   const width = 3 * one.canvas.width;
   const height = 3 * one.canvas.height;
   if (one.path.width !== width || one.path.height !== height) {

@@ -59,9 +59,9 @@ export class Connection {
       const details = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
       const jpeg = new Blob([new Uint8Array(data, 4 + length)], { type: 'image/jpeg' });
       try {
-        await this.handlers.picture(details, await createImageBitmap(jpeg));
+        await this.handlers.image(details, await createImageBitmap(jpeg));
       } finally {
-        if (socket === this.socket) this.send({ type: 'seen', what: 'picture' });
+        if (socket === this.socket) this.send({ type: 'seen', what: 'image' });
       }
       return;
     }

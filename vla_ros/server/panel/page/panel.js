@@ -24,7 +24,7 @@ let takeOverUntil = 0;
 const connection = new Connection({
   hello: (message) => { me = message.you; },
   state: showState,
-  picture: (details, bitmap) => cameras.show(details, bitmap),
+  image: (details, bitmap) => cameras.show(details, bitmap),
   lost: () => {
     isConnected = false;
     showBanner('none', 'NOT CONNECTED', 'nothing below is up to date', '');

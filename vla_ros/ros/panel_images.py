@@ -21,13 +21,13 @@ from vla_ros.ros import messages
 from vla_ros.ros.camera import Camera
 from vla_ros.ros.camera import image_topic
 from vla_ros.ros.qos import NEWEST
-from vla_ros.server.panel.robot import Picture
+from vla_ros.server.panel.robot import CameraImage
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class PictureSettings:
+class StreamSettings:
     """
     Rate, size and quality of the images.
 
@@ -41,7 +41,7 @@ class PictureSettings:
     quality: int
 
 
-class Pictures:
+class ImageStreams:
     """
     Keeps the newest image of each camera; one thread encodes them while a page is open.
 
@@ -49,7 +49,7 @@ class Pictures:
     """
 
     def __init__(self, node: Node, source: str, extra_topics: Sequence[str],
-                 settings: PictureSettings) -> None:
+                 settings: StreamSettings) -> None:
         """
         Connect to the cameras as the inference node does.
 
@@ -60,7 +60,7 @@ class Pictures:
         self._node = node
         self._settings = settings
         self._changed = threading.Condition()
-        self._show: Callable[[Picture], None] | None = None
+        self._show: Callable[[CameraImage], None] | None = None
         self._images: dict[str, tuple[Any, Callable[[Any], np.ndarray]]] = {}
         self._due: dict[str, float] = {}
         self._is_ending = False
@@ -71,10 +71,10 @@ class Pictures:
             node.create_subscription(
                 Image, topic, lambda image, name=topic: self._take(
                     name, image, messages.image_rgb), NEWEST)
-        self._thread = threading.Thread(target=self._run, name='vla_pictures', daemon=True)
+        self._thread = threading.Thread(target=self._run, name='vla_panel_images', daemon=True)
         self._thread.start()
 
-    def watch(self, show: Callable[[Picture], None] | None) -> None:
+    def stream(self, show: Callable[[CameraImage], None] | None) -> None:
         """Call ``show`` with each image from now on; None: no page is open."""
         with self._changed:
             self._show = show
@@ -106,7 +106,7 @@ class Pictures:
             self._changed.notify_all()
 
     def _on_ended(self, error: BaseException) -> None:
-        _logger.error('no more pictures: the thread of the camera has ended: %s', error)
+        _logger.error('no more images: the thread of the camera has ended: %s', error)
 
     def _run(self) -> None:
         while True:
@@ -121,12 +121,12 @@ class Pictures:
                 self._make(camera, image, read, show)
 
     def _make(self, camera: str, image: Any, read: Callable[[Any], np.ndarray],
-              show: Callable[[Picture], None]) -> None:
+              show: Callable[[CameraImage], None]) -> None:
         stamp = messages.nanoseconds(image.header.stamp)
         try:
             jpeg, size = encode_jpeg(read(image), self._settings.width, self._settings.quality)
         except ImageError as error:
-            _logger.error('no picture of %s: %s', camera, error)
+            _logger.error('no image of %s: %s', camera, error)
             return
         age = (self._node.get_clock().now().nanoseconds - stamp) / 1e9 if stamp else None
-        show(Picture(camera, jpeg, {'width': size[0], 'height': size[1], 'age': age}))
+        show(CameraImage(camera, jpeg, {'width': size[0], 'height': size[1], 'age': age}))
