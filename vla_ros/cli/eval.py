@@ -28,6 +28,7 @@ from vla_ros.evaluation.pair import Pair
 from vla_ros.evaluation.pair import shipped_checkpoint
 from vla_ros.model.checkpoint import open_checkpoint
 from vla_ros.policy.choices import DEVICES
+from vla_ros.policy.choices import HEADS
 from vla_ros.sim.real_time_factor import FASTEST
 from vla_ros.transport.local_environment import demo_environment
 from vla_ros.util.argument_parser import ArgumentParser
@@ -54,7 +55,7 @@ _RESULT_WITHIN = 0.15
 #: Options that only one kind of evaluation takes.
 _TABLETOP_OPTIONS = ('task', 'blank', 'speed')
 _SUITE_OPTIONS = ('tasks', 'policy', 'controller', 'latency', 'running', 'steps', 'cameras',
-                  'proprio', 'unnorm_key', 'output')
+                  'proprio', 'unnorm_key', 'output', 'uncropped', 'head')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -153,13 +154,15 @@ def evaluate_suite(arguments: argparse.Namespace) -> int:
     for pair in _both(SuitePair(
             '', arguments.policy, arguments.checkpoint or '', arguments.unnorm_key or suite,
             arguments.controller, arguments.latency, not arguments.running, arguments.steps,
-            arguments.cameras, arguments.proprio, arguments.device), arguments.against):
+            arguments.cameras, arguments.proprio, arguments.device, not arguments.uncropped,
+            arguments.head), arguments.against):
         runner = SuiteRunner(pair, plan, _Reporter(arguments.episodes, _describe_suite_episode))
         seconds = _run_plan(runner, min(arguments.jobs, len(plan)))
         result = score_suite(runner.episodes) | {
             'suite': suite, 'policy': arguments.policy, 'controller': arguments.controller,
             'latency_s': arguments.latency, 'paused': not arguments.running,
-            'seed': arguments.seed, 'checkpoint': pair.checkpoint, 'wall_s': round(seconds, 1)}
+            'seed': arguments.seed, 'head': arguments.head, 'checkpoint': pair.checkpoint,
+            'wall_s': round(seconds, 1)}
         if arguments.output:
             folder = Path(arguments.output)
             if arguments.against is not None:
@@ -346,6 +349,11 @@ def _parser() -> argparse.ArgumentParser:
                        help='2: the wrist camera, too')
     suite.add_argument('--proprio', action='store_true', help="the checkpoint takes the robot's "
                        'state')
+    suite.add_argument('--uncropped', action='store_true', help='the checkpoint was trained '
+                       'without random crops: images are not cropped')
+    suite.add_argument('--head', choices=HEADS, default='auto', help='how the action leaves the '
+                       'network: discrete for the tokens of a chunk; default: read from the '
+                       'checkpoint')
     suite.add_argument('--unnorm-key', metavar='KEY', help='default: the name of the suite')
     suite.add_argument('--output', metavar='DIR', help='write a page with filmstrips, and the '
                        'actions')

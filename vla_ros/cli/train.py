@@ -31,10 +31,14 @@ _DATASET = 'the folder of a LeRobot dataset'
 _USES = ('ship', 'record', 'merge', 'dataset', 'dagger', 'rl')
 #: Options that say something only with --dataset.
 _OF_DATASET = ('camera', 'augment', 'validation', 'patience', 'gradient_checkpointing',
-               'proprio', 'only', 'unnorm_key')
+               'proprio', 'only', 'unnorm_key', 'shift', 'preload')
+#: Options that say something only with the L1 head.
+_OF_CHUNKS = ('proprio', 'shift', 'preload')
+#: Longest sequence of a small model that predicts chunks: two images, prompt and chunk.
+_CHUNK_POSITIONS = 512
 #: Options that count something.
 _COUNTS = ('samples', 'steps', 'batch', 'threads', 'episodes', 'workers', 'lora_rank',
-           'validate_every', 'chunk', 'group', 'scenes', 'worlds', 'passes', 'held_out')
+           'validate_every', 'chunk', 'group', 'scenes', 'worlds', 'passes', 'held_out', 'every')
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -120,6 +124,11 @@ def _reinforce(arguments: argparse.Namespace) -> None:
 
 def _record(arguments: argparse.Namespace) -> int:
     """Write the expert's demonstrations as a dataset."""
+    if arguments.suite:
+        from vla_ros.training.record_libero import record_libero
+        record_libero(Path(arguments.record), arguments.suite, arguments.episodes,
+                      arguments.every, arguments.workers, lambda line: print(line, flush=True))
+        return 0
     from vla_ros.training.record import record
     record(Path(arguments.record), arguments.episodes, arguments.seed,
            lambda done: print(f'episodes {done}/{arguments.episodes}', flush=True))
@@ -151,27 +160,57 @@ def _train_on_dataset(arguments: argparse.Namespace) -> None:
     """Train on a dataset: an adapter for a checkpoint, or the small model."""
     from vla_ros.model.checkpoint import open_checkpoint
     from vla_ros.training.finetuning import check_base
-    from vla_ros.training.finetuning import start_small
     _require(arguments, '--dataset', out=_OUT)
-    if arguments.head == 'l1':
-        _require(arguments, '--head l1', finetune='the checkpoint that gets the head')
-    elif arguments.proprio or len(arguments.camera) > 1:
-        raise VlaError('--proprio and a second --camera need --head l1: action tokens are '
-                       'predicted from one image; add --head l1 or leave them out')
-    if arguments.unnorm_key and (not arguments.finetune or arguments.head == 'l1'):
+    _check_head(arguments)
+    if arguments.unnorm_key and (not arguments.finetune or arguments.head != 'tokens'):
         raise VlaError('--unnorm-key needs --finetune and action tokens: it names statistics of '
                        'the checkpoint that is trained further; leave it out')
     accelerator, out = _accelerator(arguments), Path(arguments.out)
     dataset = _open_dataset(arguments)
     with accelerator.main_process_first():
         checkpoint = (open_checkpoint(arguments.finetune) if arguments.finetune else
-                      start_small(dataset, out))
+                      _start_small(dataset, out))
     if arguments.finetune:
         check_base(checkpoint)
     plan, kind = _finetuning(arguments)
+    options = {'is_preloaded': True} if arguments.preload else {}
+    # Each process would have a memory of its own.
     training = kind(plan, checkpoint, dataset, out, accelerator, arguments.gradient_checkpointing,
-                    arguments.decoders)
+                    0 if arguments.preload else arguments.decoders, **options)
     training.run(progress_line(training.step, plan.steps))
+
+
+def _check_head(arguments: argparse.Namespace) -> None:
+    """
+    Check that the options fit the head.
+
+    :raises VlaError: they do not.
+    """
+    if arguments.head == 'tokens':
+        given = [f'--{name}' for name in _OF_CHUNKS if getattr(arguments, name)]
+        if given or len(arguments.camera) > 1:
+            raise VlaError(f'{" and ".join(given) or "a second --camera"} needs --head l1 or '
+                           'both: action tokens are predicted from one image; add --head l1 or '
+                           'leave it out')
+        if arguments.start:
+            raise VlaError('--start with --dataset needs --head l1 or both; leave it out')
+    if arguments.start and arguments.finetune:
+        raise VlaError('--start and --finetune exclude one another: the first gives weights to a '
+                       'small model, the second gets an adapter; give one of them')
+    if arguments.augment and arguments.preload:
+        raise VlaError('--augment and --preload exclude one another: an augmented image is made '
+                       'anew each time; give one of them, or --shift')
+
+
+def _start_small(dataset: Any, out: Path) -> Any:
+    """Begin the folder of a small model for a dataset."""
+    from vla_ros.data.lerobot_dataset import action_statistics
+    from vla_ros.training.chunks import ChunkDataset
+    from vla_ros.training.finetuning import start_small
+    if isinstance(dataset, ChunkDataset):
+        texts = tuple(dict.fromkeys(dataset.main.metadata.tasks.values()))
+        return start_small(out, dataset.statistics, texts, _CHUNK_POSITIONS)
+    return start_small(out, action_statistics(dataset))
 
 
 def _open_dataset(arguments: argparse.Namespace) -> Any:
@@ -179,7 +218,7 @@ def _open_dataset(arguments: argparse.Namespace) -> Any:
     from vla_ros.data.lerobot_dataset import LeRobotDataset
     from vla_ros.training.chunks import ChunkDataset
     folder = Path(arguments.dataset)
-    if arguments.head == 'l1':
+    if arguments.head != 'tokens':
         return ChunkDataset(folder, tuple(arguments.camera), arguments.proprio)
     return LeRobotDataset(folder, ''.join(arguments.camera))
 
@@ -197,9 +236,10 @@ def _finetuning(arguments: argparse.Namespace) -> tuple[Any, Any]:
         'augment': arguments.augment, 'validation': arguments.validation,
         'validate_every': arguments.validate_every, 'patience': arguments.patience,
         'only': arguments.only, 'unnorm_key': arguments.unnorm_key}
-    if arguments.head == 'l1':
+    if arguments.head != 'tokens':
         return OftPlan(**settings, chunk=arguments.chunk, cameras=tuple(arguments.camera),
-                       proprio=arguments.proprio), OftFineTuning
+                       proprio=arguments.proprio, tokens=arguments.head == 'both',
+                       shift=arguments.shift, start=arguments.start or ''), OftFineTuning
     return FineTuningPlan(**settings), FineTuning
 
 
@@ -265,6 +305,8 @@ def _check_numbers(arguments: argparse.Namespace) -> None:
             raise ParameterError(f'--{name.replace("_", "-")}', value, 'at least 1')
     if not 0 <= arguments.decoders <= 64:
         raise ParameterError('--decoders', arguments.decoders, 'from 0 to 64')
+    if not 0 <= arguments.shift <= 32:
+        raise ParameterError('--shift', arguments.shift, 'from 0 to 32 pixels')
     if arguments.patience < 0:
         raise ParameterError('--patience', arguments.patience, 'a number of validations, or 0')
     if arguments.dagger < 0:
@@ -287,10 +329,11 @@ def _check_use(arguments: argparse.Namespace) -> None:
     given = [f'--{name}' for name in _USES if getattr(arguments, name)]
     if len(given) > 1:
         raise VlaError(f'{" and ".join(given)} exclude one another; give one of them')
-    if arguments.start and not (arguments.dagger or arguments.rl):
-        raise VlaError('--start belongs to --dagger and --rl, neither of which was given; add one '
-                       'or leave --start out')
-    for name, owner in (*((name, 'dataset') for name in _OF_DATASET), ('focus', 'rl')):
+    if arguments.start and not (arguments.dagger or arguments.rl or arguments.dataset):
+        raise VlaError('--start belongs to --dagger, --rl and --dataset, none of which was given; '
+                       'add one or leave --start out')
+    for name, owner in (*((name, 'dataset') for name in _OF_DATASET), ('focus', 'rl'),
+                        ('suite', 'record')):
         option = f'--{name.replace("_", "-")}'
         if getattr(arguments, name) and not getattr(arguments, owner):
             raise VlaError(f'{option} belongs to --{owner}, which was not given; add --{owner} or '

@@ -39,7 +39,8 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     dagger = parser.add_argument_group('DAgger: rollouts of the model, labelled by the expert')
     dagger.add_argument('--dagger', type=int, default=0, metavar='ROUNDS')
     dagger.add_argument('--start', metavar='DIR',
-                        help='the checkpoint of the first rollouts, also with --rl')
+                        help='the checkpoint of the first rollouts, also with --rl; with '
+                             '--dataset the first weights of a small model')
     dagger.add_argument('--episodes', type=int, default=240, metavar='N',
                         help='in each round, or to be recorded (default: %(default)s)')
     dagger.add_argument('--workers', type=int, default=len(os.sched_getaffinity(0)), metavar='N',
@@ -48,6 +49,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
         'reinforcement learning: episodes of the model itself, and their success'))
     recording = parser.add_argument_group("the expert's demonstrations as a LeRobot dataset")
     recording.add_argument('--record', metavar='DIR', help='writes --episodes of them')
+    recording.add_argument('--suite', metavar='NAME', action='append', default=[],
+                           help='of LIBERO, in place of the tabletop (docs/libero.md); again for '
+                                'each further suite')
+    recording.add_argument('--every', type=int, default=4, metavar='N',
+                           help='actions from one image to the next, with --suite (default: '
+                                '%(default)s)')
     recorded = parser.add_argument_group('training on recorded data instead')
     recorded.add_argument('--dataset', metavar='DIR', help='a LeRobot dataset, v2.0 to v3.0')
     recorded.add_argument('--camera', metavar='NAME', action='append', default=[],
@@ -62,13 +69,19 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     recorded.add_argument('--unnorm-key', metavar='KEY', default='',
                           help="scale actions by the checkpoint's statistics of this name, for "
                                "the robot that it was trained on (default: the dataset's own)")
-    recorded.add_argument('--head', choices=('tokens', 'l1'), default='tokens',
-                          help='l1: chunks of actions by the L1 head of OpenVLA-OFT '
-                               '(default: %(default)s)')
+    recorded.add_argument('--head', choices=('tokens', 'l1', 'both'), default='tokens',
+                          help='l1: chunks of actions by the L1 head of OpenVLA-OFT; both: by it, '
+                               'and as tokens in parallel (default: %(default)s)')
     recorded.add_argument('--chunk', type=int, default=8, metavar='N',
                           help='actions in a chunk, with --head l1 (default: %(default)s)')
     recorded.add_argument('--proprio', action='store_true',
                           help='give the model observation.state, with --head l1')
+    recorded.add_argument('--shift', type=int, default=0, metavar='N',
+                          help='shift training images by up to N pixels at random, as the model '
+                               'sees them, with --head l1')
+    recorded.add_argument('--preload', action='store_true',
+                          help='keep all images in memory, as the model sees them, with --head '
+                               'l1')
     recorded.add_argument('--augment', action='store_true',
                           help='random crops and colours, as OpenVLA trains; run the result with '
                                'the image transform center_crop')

@@ -156,13 +156,13 @@ class LeRobotDataset:
     @cached_property
     def actions(self) -> np.ndarray:
         """Actions of all frames, float32 (N, D)."""
-        return self._vectors('action')
+        return self.vectors('action')
 
     @cached_property
     def states(self) -> np.ndarray | None:
         """Proprioception of all frames, float32 (N, P); None if there is none."""
         feature = self.metadata.features.get('observation.state')
-        return None if feature is None else self._vectors('observation.state')
+        return None if feature is None else self.vectors('observation.state')
 
     @cached_property
     def interventions(self) -> np.ndarray:
@@ -228,7 +228,7 @@ class LeRobotDataset:
             except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
                 raise self._unreadable(name, error) from None
 
-    def _vectors(self, key: str) -> np.ndarray:
+    def vectors(self, key: str) -> np.ndarray:
         """
         Read a column of vectors, float32 (N, D).
 

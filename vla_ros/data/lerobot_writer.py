@@ -36,6 +36,8 @@ from vla_ros.errors import ParameterError
 #: How images are stored: as a video, or without loss as PNG in the tables.
 STORAGES = (*CODECS, 'images')
 INTERVENTION = 'intervention'
+#: The actions of the control steps from a frame on, where frames are rarer than they.
+NEXT_ACTIONS = 'next_actions'
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class DatasetLayout:
     :param action: names of the numbers of ``action``.
     :param storage: one of :data:`STORAGES`.
     :param has_interventions: whether each frame says if a person moved the arm.
+    :param chunk: actions in ``next_actions`` of each frame; 0: there is no such feature.
     """
 
     cameras: Mapping[str, tuple[int, int]]
@@ -57,6 +60,7 @@ class DatasetLayout:
     robot_type: str = ''
     storage: str = 'h264'
     has_interventions: bool = True
+    chunk: int = 0
 
     def __post_init__(self) -> None:
         """Reject what cannot be stored."""
@@ -78,12 +82,14 @@ class EpisodeNumbers:
     :param states: float32 (T, P), None where there is no state.
     :param actions: float32 (T, D).
     :param interventions: bool (T,), whether a person moved the arm; None where that is not stored.
+    :param chunks: float32 (T, C, D), the actions from each frame on; None where there are none.
     """
 
     tasks: Sequence[str]
     states: np.ndarray | None
     actions: np.ndarray
     interventions: np.ndarray | None
+    chunks: np.ndarray | None = None
 
 
 class LeRobotWriter:
@@ -191,6 +197,8 @@ class LeRobotWriter:
             columns['observation.state'] = numbers.states.astype(np.float32).tolist()
         if numbers.interventions is not None:
             columns[INTERVENTION] = numbers.interventions.astype(bool)
+        if numbers.chunks is not None:
+            columns[NEXT_ACTIONS] = numbers.chunks.astype(np.float32).reshape(length, -1).tolist()
         return {**columns, 'action': numbers.actions.astype(np.float32).tolist(),
                 'timestamp': (frames / self._layout.fps).astype(np.float32),
                 'frame_index': frames, 'episode_index': np.full(length, index),
@@ -261,7 +269,10 @@ class LeRobotWriter:
             found[f'observation.images.{camera}'] = {
                 **image_feature(size, 'video' if layout.is_video else 'image'),
                 **({'info': self._video_info[camera]} if camera in self._video_info else {})}
-        for name, names in (('observation.state', layout.state), ('action', layout.action)):
+        following = tuple(f'{name}_{step}' for step in range(layout.chunk)
+                          for name in layout.action)
+        for name, names in (('observation.state', layout.state), ('action', layout.action),
+                            (NEXT_ACTIONS, following)):
             if names:
                 found[name] = vector_feature(names)
         if layout.has_interventions:

@@ -17,7 +17,7 @@ POLICIES = ('expert', 'replay', 'checkpoint')
 CONTROLLERS = ('joint', 'osc')
 _FACTORIES = {'expert': 'vla_ros.sim.libero.expert_policy:make',
               'replay': 'vla_ros.sim.libero.replay:make', 'checkpoint': 'local'}
-#: The official evaluation's transforms for a model trained with random crops.
+#: The official evaluation's transforms; the last one is for a model trained with random crops.
 _IMAGE_TRANSFORMS = ['rotate_180', 'libero_resize', 'center_crop']
 #: Seconds for which a paused simulation waits for one action.
 _ACTION_TIMEOUTS = {'expert': 2.0, 'replay': 2.0, 'checkpoint': 120.0}
@@ -39,6 +39,8 @@ class SuitePair:
     :param steps: actions that are executed of each chunk.
     :param cameras: 1, or 2 with the one on the wrist.
     :param has_proprio: whether the checkpoint takes the robot's state.
+    :param is_cropped: whether images are cropped as for a model trained with random crops.
+    :param head: how the action leaves the network, as the node's parameter says.
     """
 
     world: str
@@ -52,6 +54,8 @@ class SuitePair:
     cameras: int = 1
     has_proprio: bool = False
     device: str = 'auto'
+    is_cropped: bool = True
+    head: str = 'auto'
 
     def sim_command(self) -> list[str]:
         """Give the command of the robot."""
@@ -73,7 +77,8 @@ class SuitePair:
         if self.controller == 'osc':
             values |= {'action.space': 'raw', 'robot.file': '', 'robot.urdf': ''}
         if self.policy == 'checkpoint':
-            values['image.transforms'] = _IMAGE_TRANSFORMS
+            values['image.transforms'] = _IMAGE_TRANSFORMS[:None if self.is_cropped else 2]
+            values['head'] = self.head
         else:
             values['image.transforms'] = ['']  # these policies use no image
         if self.policy == 'expert':

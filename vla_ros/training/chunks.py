@@ -13,6 +13,7 @@ from vla_ros.data.lerobot_dataset import action_statistics
 from vla_ros.data.lerobot_dataset import describe_values
 from vla_ros.data.lerobot_dataset import LeRobotDataset
 from vla_ros.data.lerobot_metadata import DatasetError
+from vla_ros.data.lerobot_writer import NEXT_ACTIONS
 
 _STATE = 'observation.state'
 
@@ -55,10 +56,23 @@ class ChunkDataset:
         """
         Give the actions from a frame on, float32 (length, D), in the dataset's units.
 
-        Behind the end of the episode the last action is repeated, as OFT's training does.
+        Behind the end of the episode the last action is repeated, as OFT's training does. Where
+        frames are rarer than actions, they are those of ``next_actions``.
+
+        :raises DatasetError: a frame has fewer of them.
         """
+        if NEXT_ACTIONS in self.main.metadata.features:
+            chunk = self._next_actions[row].reshape(-1, self.main.actions.shape[1])
+            if len(chunk) < length:
+                raise DatasetError(self.main.folder, f'{NEXT_ACTIONS} has {len(chunk)} actions, '
+                                                     f'fewer than the chunk of {length}')
+            return chunk[:length]
         last = self._ends[np.searchsorted(self._ends, row)]
         return self.main.actions[np.minimum(np.arange(row, row + length), last)]
+
+    @cached_property
+    def _next_actions(self) -> np.ndarray:
+        return self.main.vectors(NEXT_ACTIONS)
 
     @cached_property
     def _ends(self) -> np.ndarray:

@@ -106,6 +106,15 @@ class FineTuningPlan:
         if self.only not in ('', *FRAMES):
             raise ParameterError('--only', self.only, f'one of {", ".join(FRAMES)}')
 
+    @property
+    def is_random(self) -> bool:
+        """Whether training images are changed at random."""
+        return self.augment
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Give what the learning rate is multiplied by in a step."""
+        return 1.0
+
 
 @dataclass(frozen=True)
 class FrameReader:
@@ -185,7 +194,7 @@ class FineTuning(ResumableTraining):
         self._trained = {name: parameter for name, parameter in self.network.named_parameters()
                          if parameter.requires_grad}
         optimizer = torch.optim.AdamW(self._trained.values(), lr=plan.learning_rate)
-        self.prepare(self.network, optimizer, LambdaLR(optimizer, lambda step: 1.0))
+        self.prepare(self.network, optimizer, LambdaLR(optimizer, plan.learning_rate_factor))
 
     def run(self, report: Report) -> None:
         """Train to the end of the plan, saving on the way."""
@@ -224,7 +233,7 @@ class FineTuning(ResumableTraining):
                 self.curve, self.step), encoding='utf-8')
         else:
             save_file({name: p.detach().to(torch.bfloat16).cpu().contiguous()
-                       for name, p in self._trained.items()},
+                       for name, p in self.vla.named_parameters()},
                       self.folder / 'model.safetensors', {'format': 'pt'})
 
     def _advance(self) -> dict[str, float]:
@@ -233,6 +242,8 @@ class FineTuning(ResumableTraining):
             with self.accelerator.accumulate(self.model):
                 loss = self.model(*self._take((TRAIN, self.step, part)))
                 self.accelerator.backward(loss)
+                if self.accelerator.sync_gradients:
+                    self._limit_gradients()
                 self.optimizer.step()
                 self.scheduler.step()
                 self.optimizer.zero_grad()
@@ -282,7 +293,10 @@ class FineTuning(ResumableTraining):
         mine = self.split.validation[self.accelerator.process_index::
                                      self.accelerator.num_processes]
         return FrameBatches(self.reader.read, self.split.train, mine, tuple(self.microbatches),
-                            self.plan.batch, self.plan.seed, self.plan.augment)
+                            self.plan.batch, self.plan.seed, self.plan.is_random)
+
+    def _limit_gradients(self) -> None:
+        """Make gradients smaller before they are used; here, as officially, never."""
 
     def _make_reader(self, processor: ImageProcessor) -> Any:
         """Give what reads the frames of a batch."""
@@ -347,10 +361,17 @@ def _used_frames(dataset: LeRobotDataset, only: str) -> np.ndarray | None:
     return dataset.interventions
 
 
-def start_small(dataset: LeRobotDataset, folder: Path) -> Checkpoint:
-    """Write everything but the weights of a small model for a dataset, and open it."""
+def start_small(folder: Path, stats: Mapping[str, Any], texts: Sequence[str] = (),
+                positions: int = 256) -> Checkpoint:
+    """
+    Write everything but the weights of a small model for a dataset, and open it.
+
+    :param stats: what dataset_statistics.json says.
+    :param texts: instructions whose words are tokens.
+    :param positions: longest sequence of the language model.
+    """
     check_folder(folder)
-    write_folder(folder, action_statistics(dataset))
+    write_folder(folder, stats, texts, positions)
     return open_checkpoint(str(folder))
 
 

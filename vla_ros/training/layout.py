@@ -4,6 +4,7 @@
 """The small model: its shape, its statistics, and its folder in the official layout."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import json
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,14 @@ _LOW = (-0.72, 0.10, -1.10, -0.1, -0.50, -0.1, 0.0)
 _HIGH = (0.72, 1.50, 1.20, 0.1, 1.20, 0.1, 0.04)
 
 
-def model_config() -> dict[str, Any]:
-    """Make config.json."""
-    tokenizer_size = len(text_pieces()) + ACTION_BINS
+def model_config(texts: Sequence[str] = (), positions: int = 256) -> dict[str, Any]:
+    """
+    Make config.json.
+
+    :param texts: instructions whose words are tokens.
+    :param positions: longest sequence.
+    """
+    tokenizer_size = len(text_pieces(texts)) + ACTION_BINS
     return {
         'architectures': ['OpenVLAForActionPrediction'],
         'model_type': 'openvla',
@@ -53,7 +59,7 @@ def model_config() -> dict[str, Any]:
         'text_config': {
             'model_type': 'llama', 'hidden_size': 96, 'intermediate_size': 192,
             'num_hidden_layers': 3, 'num_attention_heads': 4, 'num_key_value_heads': 4,
-            'max_position_embeddings': 256, 'vocab_size': tokenizer_size + _PAD_TO,
+            'max_position_embeddings': positions, 'vocab_size': tokenizer_size + _PAD_TO,
             'torch_dtype': 'bfloat16'},
         'timm_model_args': _TOWERS,
         'timm_model_ids': list(_TOWERS),
@@ -100,21 +106,25 @@ def statistics(count: int = 0) -> dict[str, Any]:
         'num_trajectories': 0, 'num_transitions': count}}
 
 
-def write_folder(folder: Path, stats: Mapping[str, Any] | None = None) -> None:
+def write_folder(folder: Path, stats: Mapping[str, Any] | None = None,
+                 texts: Sequence[str] = (), positions: int = 256) -> None:
     """
     Write everything but the weights.
 
     :param stats: what dataset_statistics.json says; None: those of the simulator's samples.
+    :param texts: instructions whose words are tokens.
+    :param positions: longest sequence of the language model.
     """
     stats = stats or statistics()
     folder.mkdir(parents=True, exist_ok=True)
-    write_tokenizer(folder, ACTION_BINS)
-    _write(folder / 'config.json', {**model_config(), 'norm_stats': stats})
+    config = model_config(texts, positions)
+    write_tokenizer(folder, ACTION_BINS, texts)
+    _write(folder / 'config.json', {**config, 'norm_stats': stats})
     _write(folder / 'preprocessor_config.json', preprocessor_config())
     _write(folder / 'dataset_statistics.json', stats)
     _write(folder / 'generation_config.json',
            {'_from_model_config': True, 'bos_token_id': 1, 'eos_token_id': 2,
-            'pad_token_id': model_config()['pad_token_id']})
+            'pad_token_id': config['pad_token_id']})
 
 
 def write_weights(network: OpenVlaNetwork, folder: Path) -> None:

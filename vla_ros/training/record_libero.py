@@ -9,7 +9,7 @@ all steps. The worlds run in processes of their own, which write a file for each
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ import json
 import os
 from pathlib import Path
 import subprocess
-import time
 
 import numpy as np
 
@@ -149,3 +148,81 @@ def _run_worker(python: str, job: Sequence[Episode], raw: Path, every: int) -> N
     if not all(episode.file(raw).is_file() for episode in job):
         raise VlaError(f'recording {job[0].task} ended with status {status}; see '
                        f'{raw / "workers.log"}')
+
+
+def write_recording(folder: Path, plan: Sequence[Episode], every: int) -> None:
+    """
+    Write the dataset and ``mean_trajectory`` of the episodes that are there and succeeded.
+
+    :raises VlaError: none did.
+    """
+    writer = LeRobotWriter(folder, DatasetLayout(
+        dict.fromkeys(_CAMERAS, (224, 224)), STATE_NAMES, ACTION_NAMES,
+        1.0 / (every * ACTION_PERIOD), 'libero_panda', storage='images', has_interventions=False,
+        chunk=CHUNK))
+    demonstrations: dict[TaskName, tuple[str, list[np.ndarray]]] = {}
+    for episode in plan:
+        if not episode.file(folder / 'raw').is_file():
+            continue
+        with np.load(episode.file(folder / 'raw'), allow_pickle=False) as found:
+            if not found['success']:
+                continue
+            instruction, actions = str(found['instruction']), found['actions']
+            for camera in _CAMERAS:
+                for image in found[camera]:
+                    writer.add_image(camera, image)
+            chunks = cut_chunks(actions, every)
+            writer.save_episode(EpisodeNumbers([instruction] * len(chunks), found['states'],
+                                               chunks[:, 0], None, chunks))
+        demonstrations.setdefault(episode.task, (instruction, []))[1].append(actions)
+    if not demonstrations:
+        raise VlaError(f'{folder}: the expert has succeeded in no episode; record more')
+    writer.close()
+    for suite in dict.fromkeys(task.suite for task in demonstrations):
+        write_means(folder / f'mean_trajectory_{suite}', {
+            task: found for task, found in demonstrations.items() if task.suite == suite})
+
+
+def cut_chunks(actions: np.ndarray, every: int) -> np.ndarray:
+    """
+    Give the actions from each frame on, float32 (F, CHUNK, 7).
+
+    Behind the end the last action is repeated, as OFT's training does.
+
+    :param actions: float32 (T, 7).
+    :param every: actions from one frame to the next.
+    """
+    starts = np.arange(0, len(actions), every)
+    indices = np.minimum(starts[:, None] + np.arange(CHUNK), len(actions) - 1)
+    return actions[indices]
+
+
+def mean_trajectory(demonstrations: Sequence[np.ndarray]) -> np.ndarray:
+    """
+    Give the mean action of each step, float64 (T, 7); T is the median of the lengths.
+
+    :param demonstrations: float32 (length, 7) each, the gripper 1 open; of a step those count
+        that are long enough.
+    :returns: in the convention of the benchmark: the gripper, by majority, 1 closed and -1 open.
+    """
+    steps = round(float(np.median([len(actions) for actions in demonstrations])))
+    rows = []
+    for step in range(steps):
+        present = np.stack([actions[step] for actions in demonstrations if step < len(actions)])
+        is_open = present[:, 6].mean() >= 0.5
+        rows.append([*present[:, :6].astype(np.float64).mean(0), -1.0 if is_open else 1.0])
+    return np.array(rows)
+
+
+def write_means(folder: Path,
+                demonstrations: Mapping[TaskName, tuple[str, Sequence[np.ndarray]]]) -> None:
+    """Write mean trajectories as a recording, which ``vla_eval --policy replay`` executes."""
+    folder.mkdir(exist_ok=True)
+    entries = []
+    for task, (instruction, actions) in demonstrations.items():
+        name = f'{task.suite}_{task.number}.npy'
+        np.save(folder / name, mean_trajectory(actions))
+        # A recording is executed once for each entry.
+        entries += [{'instruction': instruction, 'task': str(task), 'state': state, 'file': name}
+                    for state in range(INITIAL_STATES - HELD_OUT_STATES, INITIAL_STATES)]
+    (folder / 'recording.json').write_text(json.dumps(entries, indent=1) + '\n', 'utf-8')

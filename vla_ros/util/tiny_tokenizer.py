@@ -42,25 +42,30 @@ _SPECIAL = ('<unk>', '<s>', '</s>')
 _SPACE = '▁'
 
 
-def text_pieces() -> list[str]:
-    """Return the vocabulary that text is made of, by id."""
+def text_pieces(texts: Sequence[str] = ()) -> list[str]:
+    """
+    Return the vocabulary that text is made of, by id.
+
+    :param texts: their words are known, too.
+    """
     pieces = [*_SPECIAL, *(f'<0x{byte:02X}>' for byte in range(256)), _SPACE]
     pieces += [chr(code) for code in range(ord('!'), ord('~') + 1)]
-    return pieces + [left + right for left, right in _merges()]
+    return pieces + [left + right for left, right in _merges(texts)]
 
 
-def write_tokenizer(folder: Path, action_tokens: int) -> int:
+def write_tokenizer(folder: Path, action_tokens: int, texts: Sequence[str] = ()) -> int:
     """
     Write the tokenizer files of a checkpoint.
 
     :param action_tokens: how many ids after those of text stand for actions; no text has them.
+    :param texts: their words are tokens, too.
     :returns: the id of ``<PAD>``, which follows the last action token.
     """
-    vocabulary = text_pieces()
+    vocabulary = text_pieces(texts)
     vocabulary += [f'<action {number}>' for number in reversed(range(action_tokens))]
     special = {piece: number for number, piece in enumerate(_SPECIAL)}
     special['<PAD>'] = len(vocabulary)
-    write_llama_tokenizer(folder, vocabulary, _merges(), special)
+    write_llama_tokenizer(folder, vocabulary, _merges(texts), special)
     return special['<PAD>']
 
 
@@ -79,9 +84,9 @@ def write_llama_tokenizer(folder: Path, vocabulary: Sequence[str],
     _write(folder / 'special_tokens_map.json', _special_tokens_map())
 
 
-def _merges() -> list[tuple[str, str]]:
+def _merges(texts: Sequence[str]) -> list[tuple[str, str]]:
     """Return the merges that build each known word from its left end, in order."""
-    words = re.findall(r'[A-Za-z]+', ' '.join(INSTRUCTIONS + _OTHER_TEXTS))
+    words = re.findall(r'[A-Za-z]+', ' '.join([*INSTRUCTIONS, *_OTHER_TEXTS, *texts]))
     steps = ((_SPACE + word[:end], word[end]) for word in words for end in range(len(word)))
     return list(dict.fromkeys(steps))
 
