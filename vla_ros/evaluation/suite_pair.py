@@ -81,6 +81,8 @@ class SuitePair:
             values['head'] = self.head
         else:
             values['image.transforms'] = ['']  # these policies use no image
+        if self.policy == 'replay':
+            values['chunk_length'] = self.steps
         if self.policy == 'expert':
             values['proprio.topic'] = '/vla_sim/situation'
         elif self.has_proprio:

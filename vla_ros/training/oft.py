@@ -17,7 +17,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors import safe_open
+from safetensors.torch import load_file
 import torch
 from torch import nn
 from torch import Tensor
@@ -33,6 +33,8 @@ from vla_ros.model.checkpoint import Checkpoint
 from vla_ros.model.heads import HEAD_PREFIXES
 from vla_ros.model.heads import MlpResNet
 from vla_ros.model.heads import Projector
+from vla_ros.model.module_files import find_module_files
+from vla_ros.model.module_files import read_module_file
 from vla_ros.model.weights import weight_files
 from vla_ros.training.augmentation import augment
 from vla_ros.training.chunks import ChunkDataset
@@ -283,7 +285,7 @@ class OftFineTuning(FineTuning):
         model = OftModel(self.vla, checkpoint.config.language_model.hidden_size, self._scale.dim,
                          0 if states is None else states.shape[1], self.plan.tokens)
         if self.plan.start:
-            load_matching(self.vla, Path(self.plan.start))
+            load_matching(model, Path(self.plan.start))
         return model.to(self.accelerator.device)
 
     def _sum_errors(self, inputs: Sequence[torch.Tensor]) -> dict[str, float]:
@@ -320,19 +322,20 @@ class OftFineTuning(FineTuning):
                        self.folder / 'proprio_projector--latest_checkpoint.pt')
 
 
-def load_matching(vla: nn.Module, folder: Path) -> None:
+def load_matching(model: OftModel, folder: Path) -> None:
     """
     Begin a small model with the weights of another one, where names and shapes agree.
 
-    :raises CheckpointError: none do.
+    :raises CheckpointError: none do, or a file is damaged.
     """
-    files = weight_files(folder)
-    found = 0
-    for name, parameter in vla.named_parameters():
-        if name in files:
-            with safe_open(files[name], 'pt') as stored:
-                if stored.get_slice(name).get_shape() == list(parameter.shape):
-                    parameter.data.copy_(stored.get_tensor(name))
-                    found += 1
-    if not found:
+    stored: dict[str, Tensor] = {}
+    for path in set(weight_files(folder).values()):
+        stored |= {f'vla.{name}': tensor for name, tensor in load_file(path).items()}
+    for module, path in find_module_files(folder).items():
+        stored |= {f'{module}.{name.removeprefix(HEAD_PREFIXES["l1"])}': tensor
+                   for name, tensor in read_module_file(path).items()}
+    fitting = {name: stored[name] for name, parameter in model.named_parameters()
+               if name in stored and stored[name].shape == parameter.shape}
+    if not fitting:
         raise CheckpointError(folder, 'no weight has name and shape of one of the small model')
+    model.load_state_dict(fitting, strict=False)

@@ -19,15 +19,17 @@ from vla_ros.policy.config import PolicyConfig
 class ReplayPolicy:
     """Plays each recorded episode once, in order, by its instruction; then it stays at rest."""
 
-    def __init__(self, folder: Path, unnorm_key: str) -> None:
+    def __init__(self, folder: Path, unnorm_key: str, chunk_length: int = 1) -> None:
         """
         Read a recording.
 
         :param folder: that holds ``recording.json``.
+        :param chunk_length: actions that are given at once.
         :raises VlaError: it does not, or a file is not as it should be.
         """
         self.spec = PolicySpec(
-            checkpoint=str(folder), unnorm_key=unnorm_key, action_shape=(1, 7), image_count=1,
+            checkpoint=str(folder), unnorm_key=unnorm_key, action_shape=(chunk_length, 7),
+            image_count=1,
             proprio_dim=0, device='cpu', dtype='float64', attention='none',
             attention_reason='it has none', quantization='none')
         self._episodes: dict[str, deque[np.ndarray]] = {}
@@ -45,7 +47,7 @@ class ReplayPolicy:
 
     def infer(self, observation: Observation) -> ActionChunk:
         """
-        Give the next action of the episode.
+        Give the next actions of the episode.
 
         :raises VlaError: nothing was recorded for the instruction, or everything is played.
         """
@@ -54,15 +56,16 @@ class ReplayPolicy:
             if not left:
                 raise VlaError(f'nothing is left of the recording for {observation.instruction!r}')
             self._actions = deque(left.popleft())
-        if self._actions:
-            self._last = self._actions.popleft()
-        else:
-            self._last = np.array([0.0] * 6 + [self._last[6]])
+        chunk = np.stack([self._next(self._actions) for _ in range(self.spec.action_shape[0])])
         # Recorded behind the transforms of the gripper, and played before them.
-        action = self._last.copy()
-        action[6] = 0.5 * (1.0 - action[6])
-        return ActionChunk(action[None], np.clip(action, -1.0, 1.0)[None], (), (),
-                           np.zeros(0, np.float32), observation.instruction, (), {})
+        chunk[:, 6] = 0.5 * (1.0 - chunk[:, 6])
+        return ActionChunk(chunk, np.clip(chunk, -1.0, 1.0), (), (), np.zeros(0, np.float32),
+                           observation.instruction, (), {})
+
+    def _next(self, actions: deque[np.ndarray]) -> np.ndarray:
+        self._last = (actions.popleft() if actions else
+                      np.array([0.0] * 6 + [self._last[6]]))
+        return self._last
 
     def reset(self) -> None:
         """Begin the next episode."""
@@ -71,4 +74,5 @@ class ReplayPolicy:
 
 def make(config: PolicyConfig) -> ReplayPolicy:
     """Make the policy of the folder that ``checkpoint`` names."""
-    return ReplayPolicy(Path(config.checkpoint), config.unnorm_key or 'libero_spatial')
+    return ReplayPolicy(Path(config.checkpoint), config.unnorm_key or 'libero_spatial',
+                        config.chunk_length or 1)
