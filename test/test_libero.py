@@ -248,6 +248,8 @@ def test_a_recording_is_replayed_by_its_instruction_and_ends_at_rest(tmp_path):
     actions = [policy.infer(Observation((IMAGE,), 'pick up')).actions[0] for _ in range(3)]
     # 1 opens for OpenVLA and -1 for the simulator, which is what was recorded.
     np.testing.assert_allclose(actions, [[0.1] * 6 + [1.0], [0.2] * 6 + [0.0], [0.0] * 7])
+    whole = make_replay(PolicyConfig(policy='a:b', checkpoint=str(tmp_path), chunk_length=3))
+    assert np.array_equal(whole.infer(Observation((IMAGE,), 'pick up')).actions, actions)
     policy.reset()
     with pytest.raises(VlaError, match='nothing is left'):
         policy.infer(Observation((IMAGE,), 'pick up'))

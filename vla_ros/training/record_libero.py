@@ -20,7 +20,7 @@ import subprocess
 
 import numpy as np
 
-from vla_ros.data.lerobot_format import need_pyarrow
+from vla_ros.data.lerobot_format import require_pyarrow
 from vla_ros.data.lerobot_metadata import DatasetError
 from vla_ros.data.lerobot_writer import DatasetLayout
 from vla_ros.data.lerobot_writer import EpisodeNumbers
@@ -97,7 +97,7 @@ def record_libero(folder: Path, suites: Sequence[str], episodes: int, every: int
     :raises UnsupportedError: the benchmark or pyarrow is missing.
     :raises VlaError: a process fails.
     """
-    need_pyarrow()
+    require_pyarrow()
     plan = plan_episodes(suites, episodes)
     if not 1 <= every <= CHUNK:
         raise ParameterError('--every', every, f'from 1 to {CHUNK}, the length of a chunk')

@@ -18,7 +18,7 @@ import numpy as np
 
 from vla_ros.data.transforms import IMAGE_TRANSFORMS
 from vla_ros.worlds.libero.expert import Expert
-from vla_ros.worlds.libero.expert import Situation
+from vla_ros.worlds.libero.expert import WorldState
 from vla_ros.worlds.libero.suites import step_limit
 from vla_ros.worlds.libero.suites import TaskName
 from vla_ros.worlds.libero.world import CAMERAS
@@ -66,7 +66,9 @@ def demonstrate(world: LiberoWorld, state: int, seed: int, every: int) -> dict[s
     world.reset(state)
     expert = Expert()
     images: dict[str, list[np.ndarray]] = {camera: [] for camera in CAMERAS}
-    states, actions, success = [], [], False
+    states: list[np.ndarray] = []
+    actions: list[np.ndarray] = []
+    success = False
     while not success and len(actions) < step_limit(world.task.suite):
         if len(actions) % every == 0:
             states.append(world.proprio())
@@ -75,7 +77,7 @@ def demonstrate(world: LiberoWorld, state: int, seed: int, every: int) -> dict[s
                 for name in _TRANSFORMS:
                     image = IMAGE_TRANSFORMS[name](image)
                 found.append(image)
-        action = expert.act(Situation.read(world.situation()))
+        action = expert.act(WorldState.read(world.state()))
         actions.append(action)
         # The label is the expert's action, not the disturbed one.
         executed = disturbance.apply(action) if disturbance else action
