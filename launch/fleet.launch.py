@@ -21,7 +21,7 @@ from vla_ros.ros.launching import when_ready
 
 
 def robots(context: LaunchContext) -> list[Node]:
-    """Give the node of each robot."""
+    """Return the node of each robot."""
     names = [name.strip() for name in LaunchConfiguration('robots').perform(context).split(',')]
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f'robots: got {",".join(names)!r}, it must be different namespaces with '
@@ -31,12 +31,12 @@ def robots(context: LaunchContext) -> list[Node]:
 
 
 def is_simulated(context: LaunchContext) -> bool:
-    """Tell whether the simulator is wanted."""
+    """Return whether the simulator is wanted."""
     return LaunchConfiguration('simulated_arms').perform(context) != '0'
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Give the arguments and the nodes."""
+    """Return the arguments and the nodes."""
     return LaunchDescription([
         DeclareLaunchArgument(
             'robots', default_value='arm1,arm2',

@@ -47,7 +47,7 @@ class QuotedArgument(Substitution):
 
 
 def is_set(argument: str) -> Condition:
-    """Tell whether an argument was given: one that was not must not override the YAML file."""
+    """Return whether an argument was given: one that was not must not override the YAML file."""
     return Condition(predicate=lambda context: bool(context.launch_configurations[argument]))
 
 
@@ -58,7 +58,7 @@ def text_parameter(name: str) -> SetParameter:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Give the arguments and the node."""
+    """Return the arguments and the node."""
     return LaunchDescription([
         DeclareLaunchArgument(
             'checkpoint', default_value='',

@@ -37,7 +37,7 @@ _ROLE = re.compile(r':\w+:`~?([^`]+)`')
 
 
 def page() -> str:
-    """Give the whole page."""
+    """Return the whole page."""
     parts = [HEAD]
     for module, names in MODULES.items():
         tree = ast.parse((ROOT / f'{module.replace(".", "/")}.py').read_text(encoding='utf-8'))
@@ -79,7 +79,7 @@ def _signature(node: ast.FunctionDef) -> str:
 
 
 def _prose(docstring: str | None) -> Iterator[str]:
-    """Give a docstring as Markdown: its sentences, then its fields as a list."""
+    """Return a docstring as Markdown: its sentences, then its fields as a list."""
     if docstring is None:
         return
     text = _ROLE.sub(r'`\1`', docstring).replace('``', '`')

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def constraints(numpy: str = '') -> list[str]:
-    """Give the lines of a constraints file; empty: no numpy is there yet."""
+    """Return the lines of a constraints file; empty: no numpy is there yet."""
     lines = _lines(ROOT / 'constraints.txt')
     if not numpy:
         return lines

@@ -28,7 +28,7 @@ with suppress(ImportError):
 
 
 def pytest_report_header():
-    """Say which copy of the package is tested: that of a build, or the sources."""
+    """Name the copy of the package that is tested: that of a build, or the sources."""
     return f'vla_ros {vla_ros.__version__} from {vla_ros.__path__[0]}'
 
 

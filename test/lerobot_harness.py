@@ -44,7 +44,7 @@ def tensor(array, **changes):
 
 
 def read(value):
-    """Give arrays for the records of the protocol."""
+    """Return arrays for the records of the protocol."""
     if not isinstance(value, dict) or '__lerobot_type__' not in value:
         return value
     if value['__lerobot_type__'] == 'rgb':
@@ -111,7 +111,7 @@ class Server:
         self._thread.start()
 
     def describe(self):
-        """Give what the server says about itself; None as a change leaves an entry out."""
+        """Return what the server says about itself; None as a change leaves an entry out."""
         capabilities = {**CAPABILITIES, **self.changes.get('capabilities', {})}
         body = {'deployment': DEPLOYMENT, 'instance_id': self.instance,
                 'artifact_identity': ARTIFACT, 'semantics': CONVENTION, 'ready': True,

@@ -187,7 +187,7 @@ class Observer:
                   f'a subscription to {publisher.topic_name}', node)
 
     def call(self, service_type: Any, name: str, request: Any, node: NodeProcess) -> Any:
-        """Call a service and give its response."""
+        """Call a service and return its response."""
         client = self._service_clients.get(name)
         if client is None:
             client = self._service_clients[name] = self.node.create_client(service_type, name)

@@ -121,7 +121,7 @@ class Client:
         return message
 
     def ask(self, kind, **details):
-        """Send a command and give its reply."""
+        """Send a command and return its reply."""
         self.number += 1
         self.send(type=kind, id=self.number, **details)
         reply = self.wait(lambda message: message['type'] == 'reply'

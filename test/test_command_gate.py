@@ -23,7 +23,7 @@ DEADLINE = 20.0
 
 
 def open_gate():
-    """Give a gate that lets commands out."""
+    """Return a gate that lets commands out."""
     gate = CommandGate('task 1')
     for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE):
         gate.handle(event)
@@ -275,13 +275,13 @@ class Button:
 
 @pytest.fixture
 def button():
-    """Give a button, which stands beside :func:`pushed`'s gate."""
+    """Return a button, which stands beside :func:`pushed`'s gate."""
     return Button()
 
 
 @pytest.fixture
 def pushed(button):
-    """Give an open gate whose button nobody waits for."""
+    """Return an open gate whose button nobody waits for."""
     gate = CommandGate('task', stop=EmergencyStop(button))
     for event in (Event.CONFIGURE, Event.LOADED, Event.ACTIVATE, Event.ESTOP_SETTLED):
         gate.handle(event)

@@ -62,7 +62,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser, request):
-    """Give a function that opens the page; an error in the browser's console fails the test."""
+    """Yield a function that opens the page; an error in the browser's console fails the test."""
     contexts, problems = [], []
 
     def open_page(port, width=1280, height=900, scheme='light', token=None, **settings):

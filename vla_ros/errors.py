@@ -15,7 +15,7 @@ class ParameterError(VlaError):
 
     def __init__(self, name: str, value: object, allowed: str) -> None:
         """
-        Say which value was given and which are allowed.
+        Name the given value and the allowed ones.
 
         :param allowed: what would have been accepted, as the end of the sentence "it must be …".
         """
@@ -94,7 +94,7 @@ class DeviceMemoryError(VlaError):
     def __init__(self, device: str, free: int, total: int, needs: Mapping[str, int],
                  smaller: Mapping[str, int]) -> None:
         """
-        Say what takes the memory, and what would take less.
+        Name what takes the memory, and what would take less.
 
         :param free: bytes that were left when it failed, this model's own included.
         :param total: bytes of the device.
@@ -161,6 +161,6 @@ class Cancelled(VlaError):
 
 
 def describe(error: BaseException) -> str:
-    """Give an error as one line: its own sentence if it has one, else with its type."""
+    """Return an error as one line: its own sentence if it has one, else with its type."""
     text = str(error) if isinstance(error, VlaError) else f'{type(error).__name__}: {error}'
     return ' '.join(text.split())

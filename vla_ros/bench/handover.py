@@ -24,7 +24,7 @@ class Handover:
                                              ignore_progress)
 
     def __enter__(self) -> 'Handover':
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -32,7 +32,7 @@ class Handover:
         self._worker.stop(_DEADLINE)
 
     def wait(self) -> None:
-        """Hand a frame over, and wait until it is taken."""
+        """Pass a frame on, and wait until it is taken."""
         self._taken.clear()
         self._worker.put(time.perf_counter())
         self._taken.wait(_DEADLINE)

@@ -34,7 +34,7 @@ class FrameCounter:
         self._cpu = 0.0
 
     def take(self, stamp: int, size: int) -> None:
-        """Note a frame, by when it was sent in monotonic nanoseconds, and its bytes."""
+        """Record a frame, by when it was sent in monotonic nanoseconds, and its bytes."""
         if size > 3:
             self._ages_ms.append((time.monotonic_ns() - stamp) / 1e6)
         elif not self._is_warm:
@@ -52,7 +52,7 @@ class FrameCounter:
 
 
 def wait_for_line() -> threading.Event:
-    """Give an event that is set when a line comes in on stdin, or its end."""
+    """Return an event that is set when a line comes in on stdin, or its end."""
     came = threading.Event()
 
     def read() -> None:

@@ -41,7 +41,7 @@ def processor_name() -> str:
 
 
 def installed(package: str) -> str:
-    """Give the version of a package."""
+    """Return the version of a package."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -65,7 +65,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def _shortest(run: Callable[[], object], device: torch.device, repeats: int = 7) -> float:
-    """Give the seconds of the fastest of a few runs: a ceiling is what nothing disturbed."""
+    """Return the seconds of the fastest of a few runs: a ceiling is what nothing disturbed."""
     times = []
     for _ in range(repeats):
         _wait(device)

@@ -235,7 +235,7 @@ class Bench:
                 'margins_where_different': sorted(differing)[:10]}
 
     def _ceilings(self, stages: Mapping[str, float], result: Mapping[str, Any]) -> dict[str, Any]:
-        """Say how near to what the machine can do the stages come."""
+        """Return how near to what the machine can do the stages come."""
         network = self.policy.engine.network
         weight = network.language_model.embed_tokens.weight
         machine = describe_machine(network.device, weight.dtype)

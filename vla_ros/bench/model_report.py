@@ -11,7 +11,7 @@ from vla_ros.bench.quantization import table as quantization_table
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Give the result as Markdown."""
+    """Return the result as Markdown."""
     lines = [f'Model {result["model"]}, frames {result["frame"]}, n = {result["rounds"]} runs of '
              'each variant, taken in turns.', '',
              f'Machine: {result["machine"]["line"]}, load {result["machine"]["load_average"]}.',

@@ -94,7 +94,7 @@ def _node_process(environment: Mapping[str, str]) -> Iterator[subprocess.Popen[s
 
 
 def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
-    """Play the camera; give the number of commands that came back."""
+    """Play the camera; return the number of commands that came back."""
     import rclpy
     from sensor_msgs.msg import Image
     from sensor_msgs.msg import JointState
@@ -144,7 +144,7 @@ def _send_frames(arguments: argparse.Namespace, width: int, height: int) -> int:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Give the result as Markdown."""
+    """Return the result as Markdown."""
     lines = [f'{result["frames_sent"]} frames of {result["frame"]} at {result["rate_hz"]:g} Hz, '
              f'{result["results"]} results, {result["commands_received"]} commands received.', '',
              f'Machine: {result["machine"]}.', '',

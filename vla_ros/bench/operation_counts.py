@@ -52,7 +52,7 @@ class OperationCounts:
 
     def floor_ms(self, copy_rate: float, matmul_rate: float, tokens: int) -> dict[str, float]:
         """
-        Give the least time at the measured ceilings, token by token and with a perfect draft.
+        Return the least time at the measured ceilings, token by token and with a perfect draft.
 
         :param copy_rate: bytes per second; a copy reads half of them, a decode step reads all.
         :param matmul_rate: operations per second.

@@ -79,7 +79,7 @@ def compare(reference: OpenVlaPolicy, names: Sequence[str],
 def _infer_interleaved(
         policies: Mapping[str, OpenVlaPolicy], observations: Sequence[Observation],
         rounds: int) -> tuple[dict[str, list[float]], dict[str, list[ActionChunk]]]:
-    """Give the milliseconds and the results of each policy, without those of the warm-up."""
+    """Return the milliseconds and the results of each policy, without those of the warm-up."""
     spent: dict[str, list[float]] = {name: [] for name in policies}
     results: dict[str, list[ActionChunk]] = {name: [] for name in policies}
     for number in range(-_WARMUP, rounds):
@@ -117,7 +117,7 @@ def _agreement(expected: Sequence[ActionChunk], chunks: Sequence[ActionChunk]) -
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Give the rows as lines of Markdown."""
+    """Return the rows as lines of Markdown."""
     lines = ['| weights | p50 ms | p99 ms | speed | tokens as full weights | mean error of the '
              'normalised action | MiB in all | ' + ' | '.join(_PARTS.values()) + ' |',
              '| --- ' * (7 + len(_PARTS)) + '|']

@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Give the same as Markdown."""
+    """Return the same as Markdown."""
     period_ms = 1e3 / result['rate_hz']
     lines = [f'{result["sustained_robots"]} robots at {result["rate_hz"]:g} Hz, each reply '
              f'within {period_ms:g} ms in 99 of 100 cases, none failed', '',
@@ -139,7 +139,7 @@ class LoadTest:
     def measure(self, robots: int, seconds: float | None = None,
                 busy: int = 0) -> dict[str, Any]:
         """
-        Let robots ask for a while, beside the connections of one client that never pauses.
+        Run clients for a while, beside the connections of one client that never pauses.
 
         :returns: requests by outcome, milliseconds of the replies, batches by size.
         """
@@ -172,7 +172,7 @@ class LoadTest:
 
     def _request_in_time(self, number: int, start: float,
                          seconds: float) -> list[tuple[int, float]]:
-        """Give status and milliseconds since it was due of each request."""
+        """Return status and milliseconds since it was due of each request."""
         outcomes = []
         connection = self._connect(f'127.0.{1 + number // 250}.{1 + number % 250}')
         with closing(connection):
@@ -192,7 +192,7 @@ class LoadTest:
                 self._post(connection, 0)
 
     def _post(self, connection: HTTPConnection, number: int) -> int:
-        """Ask; give the status, 0 if no reply came."""
+        """Send a request; return the status, 0 if no reply came."""
         try:
             connection.request('POST', '/infer', self._bodies[number % len(self._bodies)],
                                self._headers)
@@ -236,7 +236,7 @@ def _bodies(spec: Any, shape: tuple[int, int], deadline_s: float) -> list[bytes]
 
 @contextmanager
 def _server(arguments: argparse.Namespace) -> Iterator[str]:
-    """Give the address of the server, one of our own if none was named."""
+    """Yield the address of the server, one of our own if none was named."""
     if arguments.url:
         yield arguments.url
         return

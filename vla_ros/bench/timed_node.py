@@ -38,7 +38,7 @@ class InstantPolicy:
         quantization='none')
 
     def infer(self, observation: Observation) -> ActionChunk:
-        """Give the chunk."""
+        """Return the chunk."""
         return _CHUNK
 
     def reset(self) -> None:

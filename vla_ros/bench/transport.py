@@ -97,7 +97,7 @@ class _End:
 
     def next_line(self, what: str, seconds: float) -> str:
         """
-        Give the next line.
+        Return the next line.
 
         :raises UnsupportedError: it does not come in time, or at all.
         """
@@ -192,7 +192,7 @@ def measure_all(transports: Sequence[str], sizes: Sequence[str], count: int,
 @contextmanager
 def profile_environment(transport: str, profile: str) -> Iterator[dict[str, str]]:
     """
-    Give the variables for a profile; what the plan starts runs within the block.
+    Yield the variables for a profile; what the plan starts runs within the block.
 
     :raises UnsupportedError: the transport does not work here.
     """
@@ -285,7 +285,7 @@ def _machine() -> str:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Give the result as Markdown."""
+    """Return the result as Markdown."""
     lines = [f'Machine: {result["machine"]}.', '',
              '| transport | set up | size | Hz | delivered | age p50 ms | age p99 ms | CPU ms a '
              'frame, sender + receiver | copies |', '| --- ' * 9 + '|']

@@ -40,7 +40,7 @@ class CameraState:
 
 
 def diagnose(view: CameraState) -> str:
-    """Give one line: why no image arrives and what to do; empty if nothing is wrong."""
+    """Return one line: why no image arrives and what to do; empty if nothing is wrong."""
     if view.silence < PATIENCE:
         return ''
     if view.source == 'iceoryx2':
@@ -79,6 +79,6 @@ def _remedy(view: CameraState) -> str:
 
 
 def image_topic(source: str) -> str:
-    """Give the topic of a source; for iceoryx2 it is just a name."""
+    """Return the topic of a source; for iceoryx2 it is just a name."""
     # As image_transport names them.
     return 'camera/image_raw' + ('/compressed' if source == 'compressed' else '')

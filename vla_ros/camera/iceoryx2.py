@@ -192,7 +192,7 @@ class FrameReceiver:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more frames; those that were handed over stay valid."""
+        """Stop receiving frames; those that were handed over stay valid."""
         self._stopping.set()
         self._thread.join(2.0)
 

@@ -24,7 +24,7 @@ _COLOURLESS = re.compile(r'(8U|8S|16U|16S|32S|32F|64F)C\d+')
 
 
 def unsupported_reason(encoding: str) -> str:
-    """Say why an encoding has no known colours; empty if it has."""
+    """Return why an encoding has no known colours; empty if it has."""
     if not _COLOURLESS.fullmatch(encoding):
         return ''
     if encoding in ('16UC1', '32FC1'):
@@ -37,7 +37,7 @@ def unsupported_reason(encoding: str) -> str:
 
 
 def conversion_advice(encoding: str) -> str:
-    """Say what to do where an encoding is not read here, and cv_bridge is not installed."""
+    """Return what to do where an encoding is not read here, and cv_bridge is not installed."""
     direct = f'let the camera publish {", ".join(PIXEL_BYTES)}'
     if not _CONVERTIBLE.fullmatch(encoding):
         return f'encoding {encoding!r} is read neither here nor by cv_bridge: {direct}'

@@ -59,7 +59,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _limits(robot: str) -> Limits:
-    """Give the limits of the checks, with those of a robot's joints if one is named."""
+    """Return the limits of the checks, with those of a robot's joints if one is named."""
     if not robot:
         return Limits()
     joints = load_robot(robot).limits

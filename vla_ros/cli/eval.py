@@ -100,7 +100,7 @@ def _evaluate_one(pair: Pair, plan: list[tuple[int, Task]], jobs: int) -> dict[s
 
 def _both(pair: Any, against: str | None) -> list[Any]:
     """
-    Give the pair, and the same with the checkpoint that it is compared with.
+    Return the pair, and the same with the checkpoint that it is compared with.
 
     :raises CheckpointError: one of the two cannot be used, which the second run would find late.
     """
@@ -183,7 +183,7 @@ def _print_suite(result: dict[str, Any]) -> None:
 
 
 def _run_plan(runner: 'PlanRunner', jobs: int) -> float:
-    """Run a plan; give the seconds that it took."""
+    """Run a plan; return the seconds that it took."""
     environment = {**os.environ, **demo_environment(os.environ)}
     environment.setdefault('OMP_NUM_THREADS', '1')  # the pairs share the cores
     # The logs stay if a process fails: the error names them.
@@ -240,7 +240,7 @@ def _task_numbers(text: str) -> list[int]:
 
 
 def plan_episodes(count: int, seed: int, kind: str | None) -> list[tuple[int, Task]]:
-    """Give every episode a seed and a task: all tasks in turn, or those of one kind."""
+    """Return every episode a seed and a task: all tasks in turn, or those of one kind."""
     tasks = [task for task in ALL_TASKS if kind in (None, task.kind)]
     return [(seed + index, tasks[index % len(tasks)]) for index in range(count)]
 

@@ -51,7 +51,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 def make_policy_config(arguments: argparse.Namespace, **settings: Any) -> PolicyConfig:
     """
-    Turn the options into a configuration; ``settings`` go over them.
+    Convert the options to a configuration; ``settings`` go over them.
 
     :raises ParameterError: a value is not allowed.
     """

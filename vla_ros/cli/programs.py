@@ -15,7 +15,7 @@ from vla_ros.util.packages import missing_package
 
 
 def run(program: str, module: str, function: str = 'main') -> int:
-    """Import the command of an executable, run it, and give its exit status."""
+    """Import the command of an executable, run it, and return its exit status."""
     try:
         return int(getattr(import_module(module), function)())
     except ImportError as error:

@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _read(node: TeleopNode) -> bool:
-    """Hand keys on; False for the end: the key for it, or no more input."""
+    """Forward keys; False for the end: the key for it, or no more input."""
     if not select.select([sys.stdin], [], [], 0.1)[0]:
         return True
     keys = os.read(sys.stdin.fileno(), 64).decode(errors='ignore')

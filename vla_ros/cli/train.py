@@ -203,7 +203,7 @@ def _check_head(arguments: argparse.Namespace) -> None:
 
 
 def _start_small(dataset: Any, out: Path) -> Any:
-    """Begin the folder of a small model for a dataset."""
+    """Start the folder of a small model for a dataset."""
     from vla_ros.data.lerobot_dataset import action_statistics
     from vla_ros.training.chunks import ChunkDataset
     from vla_ros.training.finetuning import start_small
@@ -224,7 +224,7 @@ def _open_dataset(arguments: argparse.Namespace) -> Any:
 
 
 def _finetuning(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """Give the plan and the class of the fine-tuning of a head."""
+    """Return the plan and the class of the fine-tuning of a head."""
     from vla_ros.training.finetuning import FineTuning
     from vla_ros.training.finetuning import FineTuningPlan
     from vla_ros.training.oft import OftFineTuning
@@ -286,7 +286,7 @@ def progress_line(first: int, steps: int, every: int = 20) -> Report:
 
 
 def _peak_memory() -> float:
-    """Give the largest memory so far, GiB: of the GPU where one is used, else of the process."""
+    """Return the largest memory so far, GiB: of the GPU where one is used, else of the process."""
     import torch
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30

@@ -41,7 +41,7 @@ class AdapterChoice:
 
     def begin(self) -> str | None:
         """
-        Begin anew with a policy that is about to be loaded.
+        Start anew with a policy that is about to be loaded.
 
         :returns: the adapter to load it with, which is then in place; None if there is none.
         """
@@ -110,5 +110,5 @@ class SwitchingPolicy:
         return self._policy.infer(observation)
 
     def reset(self) -> None:
-        """Forget earlier observations."""
+        """Discard earlier observations."""
         self._policy.reset()

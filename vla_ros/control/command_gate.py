@@ -105,7 +105,7 @@ class CommandGate:
         return self._deadman.holder
 
     def deadman_due(self) -> float:
-        """Give the monotonic seconds at which a silent deadman ends the takeover."""
+        """Return the monotonic seconds at which a silent deadman ends the takeover."""
         return self._deadman.due
 
     def handle(self, event: Event, detail: str = '') -> bool:
@@ -120,7 +120,7 @@ class CommandGate:
 
     def poll(self) -> bool:
         """
-        Do as the emergency stop and the deadman say.
+        Apply the messages of emergency stop and deadman.
 
         :returns: whether it was a change.
         """
@@ -129,7 +129,7 @@ class CommandGate:
 
     def observe(self, view: EstopTopicState) -> bool:
         """
-        Note the emergency stop's publishers; hold for one whose QoS are incompatible.
+        Record the emergency stop's publishers; hold for one whose QoS are incompatible.
 
         :returns: whether it was a change.
         """
@@ -148,7 +148,7 @@ class CommandGate:
 
     def activate(self) -> str:
         """
-        Let commands out from now on.
+        Enable commands.
 
         :returns: why that is refused; empty if it was done.
         """
@@ -256,7 +256,7 @@ class CommandGate:
 
     def resume(self) -> str:
         """
-        Let the policy go on after a takeover.
+        Resume the policy after a takeover.
 
         :returns: why that is refused; empty if it was done.
         """

@@ -209,7 +209,7 @@ class Controller:
         return is_idle
 
     def frame(self, image: Any) -> None:
-        """Take a frame in; the worker infers from it unless a newer one comes first."""
+        """Accept a frame; the worker infers from it unless a newer one comes first."""
         received, arrived = self._ros.now(), time.monotonic()
         frame = Frame(image, received, arrived, self._prefetch_frame(image))
         self._inputs.frame(frame)
@@ -220,7 +220,7 @@ class Controller:
 
     def joints(self, names: Sequence[str], positions: Sequence[float], stamp: int) -> None:
         """
-        Take measured joint positions in, in rad and m; arm and gripper may come apart.
+        Accept measured joint positions, in rad and m; arm and gripper may come apart.
 
         :param stamp: of the message, ns; 0 if it has none.
         """
@@ -237,7 +237,7 @@ class Controller:
             self.publish_changes()
 
     def poll_stop(self) -> None:
-        """Take the messages of emergency stop and deadman, and do as they say at once."""
+        """Process the messages of emergency stop and deadman at once."""
         if self._gate.poll():
             self.publish_changes()
 
@@ -250,7 +250,7 @@ class Controller:
         self.publish_changes()
 
     def camera_ended(self, error: BaseException) -> None:
-        """Note that the camera's thread has ended: no image comes any more."""
+        """Record that the camera's thread has ended: no image comes any more."""
         self._ended = (f'the thread of the camera has ended: {describe(error)}; end the node and '
                        'start it again')
         _logger.critical('%s', self._ended, exc_info=error)
@@ -268,7 +268,7 @@ class Controller:
             self.publish_changes()
 
     def due(self) -> float:
-        """Give the monotonic seconds at which a tick is needed, even before its time."""
+        """Return the monotonic seconds at which a tick is needed, even before its time."""
         return self._motion.due()
 
     def check_hang(self) -> None:
@@ -282,19 +282,19 @@ class Controller:
 
     def rearm(self) -> str:
         """
-        Go on after an emergency stop or a hold, or end a dry start.
+        Resume after an emergency stop or a hold, or end a dry start.
 
         :returns: why not; empty if it was done.
         """
         return self._publish_after(self._gate.rearm(self._ros.find_estop_publishers()))
 
     def set_shadow(self, is_shadow: bool) -> str:
-        """Hold the arm; re-armed it goes on in shadow, or out of it. Give why not, or nothing."""
+        """Hold the arm; re-armed it goes on in shadow or out of it. Return why not, or ''."""
         return self._publish_after(self._gate.set_shadow(is_shadow))
 
     def resume(self) -> str:
         """
-        Let the policy go on after a takeover.
+        Resume the policy after a takeover.
 
         :returns: why not; empty if it was done.
         """

@@ -29,7 +29,7 @@ class InferenceStep:
 
     def infer(self, policy: Policy, frame: Frame, context: CommandContext) -> InferenceResult:
         """
-        Give the policy's result for a frame.
+        Return the policy's result for a frame.
 
         :raises Hold: the image is frozen.
         :raises VlaError: the image cannot be read, an input is missing, or the policy fails.

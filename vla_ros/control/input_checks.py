@@ -51,7 +51,7 @@ class InputChecks:
         self._arm = arm
 
     def frame(self, frame: Frame) -> None:
-        """Note the newest frame: its age decides whether the arm may move."""
+        """Record the newest frame: its age decides whether the arm may move."""
         self._newest = frame
 
     def check_image(self, frame: Frame, rgb: np.ndarray) -> None:
@@ -81,12 +81,12 @@ class InputChecks:
             raise hold  # else a better sentence follows, which says who is missing
 
     def find_jump(self) -> str:
-        """Give what is wrong with the clock since the last call; empty if nothing is."""
+        """Return what is wrong with the clock since the last call; empty if nothing is."""
         return self._clock.check(self._ros.now() / 1e9, time.monotonic(),
                                  self._ros.is_simulated())
 
     def find_stale_input(self) -> Hold | None:
-        """Give why the arm may not move on: the newest image or joint states are too old."""
+        """Return why the arm may not move on: the newest image or joint states are too old."""
         age = self.age(self._newest) if self._newest is not None else 0.0
         if 0.0 < self._config.max_age < age:
             return Hold(Reason.STALE_IMAGE, f'the newest image is {age:.3f} s old, max_age is '
@@ -94,19 +94,19 @@ class InputChecks:
         return self.find_stale_joints()
 
     def due(self) -> float:
-        """Give the monotonic seconds at which an input gets too old; infinity for never."""
+        """Return the monotonic seconds at which an input gets too old; infinity for never."""
         frame, most = self._newest, self._config.max_age
         left = most - (0.0 if frame is None else self.age(frame)) if most > 0.0 else math.inf
         return min(time.monotonic() + max(0.0, left) + _TOLERANCE, self.joints_due())
 
     def joints_due(self) -> float:
-        """Give the monotonic seconds at which joint states get too old; infinity for never."""
+        """Return the monotonic seconds at which joint states get too old; infinity for never."""
         now, most = time.monotonic(), self._config.joint_timeout
         age = self.measurements.age(self._needed_joints(), now)
         return now + max(0.0, most - age) + _TOLERANCE if most > 0.0 else math.inf
 
     def describe_old_stamp(self) -> str:
-        """Give a warning if raw numbers come from an image whose stamp is too old, else ''."""
+        """Return a warning if raw numbers come from an image whose stamp is too old, else ''."""
         frame = self._newest
         taken = 0 if frame is None or not self.is_raw else self._ros.stamp_of(frame.image)
         if frame is None or not taken or not 0.0 < self._config.max_age:
@@ -119,7 +119,7 @@ class InputChecks:
                 "camera's clock, or make the reader check header.stamp")
 
     def age(self, frame: Frame) -> float:
-        """Give the seconds since an image was taken, or since it arrived if it does not tell."""
+        """Return the seconds since an image was taken, or since it arrived if it does not tell."""
         if self.is_raw:
             # Raw numbers move nothing by themselves, and are tried with a recording or a camera
             # with a clock of its own. What counts is whether images still come; the status
@@ -133,7 +133,7 @@ class InputChecks:
         return max(since_taken, time.monotonic() - frame.arrived)
 
     def find_stale_joints(self) -> Hold | None:
-        """Give why the arm may not move: its joint states are too old."""
+        """Return why the arm may not move: its joint states are too old."""
         age = self.measurements.age(self._needed_joints(), time.monotonic())
         if 0.0 < self._config.joint_timeout < age:
             return Hold(Reason.STALE_JOINTS, f'the newest joint states are {age:.3f} s old, '

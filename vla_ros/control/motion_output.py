@@ -159,7 +159,7 @@ class MotionOutput:
 
     def due(self) -> float:
         """
-        Give the monotonic seconds at which an input gets too old to move by; infinity for never.
+        Return the monotonic seconds at which an input gets too old to move by; infinity for never.
 
         A tick is due then: it holds the arm, whatever the rate of ticks is. It is due at once
         where a controller has to be stopped. By simulated time it cannot be foreseen, and is left
@@ -177,7 +177,7 @@ class MotionOutput:
         return self._inputs.due()
 
     def _plan(self, result: InferenceResult) -> Callable[[], None]:
-        """Give what executes a result; that is called under the gate's lock."""
+        """Return what executes a result; that is called under the gate's lock."""
         arm = self._arm
         if arm is None:
             assert self._mapper is not None, 'the gate is open only after configure'
@@ -227,7 +227,7 @@ class MotionOutput:
         return None
 
     def _find_silence(self) -> Hold | None:
-        """Give why a takeover may not move the arm on; it needs no image."""
+        """Return why a takeover may not move the arm on; it needs no image."""
         silence = time.monotonic() - self._teleoperated
         if silence >= self._config.teleop_timeout:
             return Hold(Reason.TELEOPERATION, f'no command for {silence:.3f} s, teleop.timeout is '
@@ -266,5 +266,5 @@ class MotionOutput:
                                    command.setpoint.velocities.tolist())
 
     def _motion_time(self) -> float:
-        """Give the time that commands are planned for: the present, or a little later."""
+        """Return the time that commands are planned for: the present, or a little later."""
         return self._ros.motion_time() + self._config.lead

@@ -55,7 +55,7 @@ def build_arm(config: NodeConfig, spec: PolicySpec, description: Callable[[], st
 
 
 def _remainder(config: NodeConfig, reader: ActionReader) -> str:
-    """Give what becomes of the rest of a chunk; poses written as angles cannot be blended."""
+    """Return what becomes of the rest of a chunk; poses written as angles cannot be blended."""
     if config.remainder != 'auto':
         return config.remainder
     return 'align' if reader.dataset.space == 'eef_pose' else 'align_blend'
@@ -70,7 +70,7 @@ def _build_teleop(config: NodeConfig, robot: Robot, check: ActionLimits) -> Tele
 
 
 def _lookahead(config: NodeConfig) -> float:
-    """Give the seconds of planned motion in a command; 0 for a single setpoint."""
+    """Return the seconds of planned motion in a command; 0 for a single setpoint."""
     period = 1.0 / config.motion_rate
     if config.output == 'twist' and config.grippers_as == 'together':
         raise ParameterError('gripper.output', 'together',

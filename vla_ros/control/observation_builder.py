@@ -38,7 +38,7 @@ ReadImage = Callable[[], np.ndarray]
 
 def observation_contract(config: NodeConfig) -> ObservationContract:
     """
-    Give the contract of a node: that of the parameter ``contract``, or what the others make.
+    Return the contract of a node: that of the parameter ``contract``, or what the others make.
 
     :raises VlaError: it cannot be read, or the parameters say something else.
     """
@@ -124,18 +124,18 @@ class ObservationBuilder:
             self._aligner = Aligner(self.contract)
 
     def image(self, topic: str, read: ReadImage, stamp: int = 0) -> None:
-        """Take an image of a further camera in; it is read when it is needed."""
+        """Accept an image of a further camera; it is read when it is needed."""
         self._aligner.image(self._cameras[topic].name, stamp, _now(), read)
 
     def joints(self, names: Sequence[str], positions: Sequence[float], stamp: int = 0) -> None:
-        """Take measured joint positions in, in rad and m."""
+        """Accept measured joint positions, in rad and m."""
         state = self.contract.state
         if state is not None and state.type == JOINTS:
             self._aligner.joints(STATE, stamp, _now(), names, positions)
 
     def state(self, values: Sequence[float], stamp: int = 0) -> None:
         """
-        Take the robot's state in, as the checkpoint was trained on it.
+        Accept the robot's state, as the checkpoint was trained on it.
 
         :param stamp: the ROS time at which it came.
         """

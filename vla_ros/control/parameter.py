@@ -57,7 +57,7 @@ class Parameter:
 
     def check(self, value: object) -> Value:
         """
-        Give the value in the parameter's own type.
+        Return the value in the parameter's own type.
 
         :raises ParameterError: it has another type or lies outside what is allowed.
         """

@@ -24,7 +24,7 @@ class RateLimiter:
 
     def __init__(self, period: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
         """
-        Let the first one start at once.
+        Allow the first inference at once.
 
         :param period: seconds from one start to the next; 0: as soon as the policy is free.
         """
@@ -33,18 +33,18 @@ class RateLimiter:
         self._due = -math.inf
 
     def wait(self) -> float:
-        """Give the seconds that are left to wait, 0 if an inference may start."""
+        """Return the seconds that are left to wait, 0 if an inference may start."""
         return max(0.0, self._due - self._clock()) if self.period > 0.0 else 0.0
 
     def start(self) -> None:
-        """Note that an inference starts now."""
+        """Record that an inference starts now."""
         now = self._clock()
         self._due = (self._due if now - self._due < self.period else now) + self.period
 
 
 def start_period(config: NodeConfig, unnorm_key: str) -> float:
     """
-    Give the seconds between the starts of two inferences, 0 if they follow at once.
+    Return the seconds between the starts of two inferences, 0 if they follow at once.
 
     :param unnorm_key: the policy's dataset, whose period it is where no parameter says more.
     :raises ParameterError: the period is wanted and not known.

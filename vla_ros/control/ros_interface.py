@@ -64,31 +64,31 @@ class RosInterface(Protocol):
     """What the inference needs of ROS; every method may be called from any thread."""
 
     def now(self) -> int:
-        """Give the ROS time in nanoseconds."""
+        """Return the ROS time in nanoseconds."""
 
     def read_image(self, image: Any) -> np.ndarray:
-        """Give uint8 (H, W, 3) RGB, or raise :class:`vla_ros.errors.ImageError`."""
+        """Return uint8 (H, W, 3) RGB, or raise :class:`vla_ros.errors.ImageError`."""
 
     def view_image(self, image: Any) -> np.ndarray | None:
-        """Give the same if it takes no work, or None; raise nothing."""
+        """Return the same if it takes no work, or None; raise nothing."""
 
     def take_estop(self) -> Iterable[EstopSample]:
-        """Take the messages of the emergency stop that have come since."""
+        """Return the new messages of the emergency stop."""
 
     def take_deadman(self) -> Iterable[DeadmanSample]:
-        """Take the messages of the deadman that have come since; where one is enabled."""
+        """Return the new messages of the deadman; only called where one is enabled."""
 
     def find_estop_publishers(self) -> EstopTopicState:
-        """Give the emergency stop's publishers of this moment."""
+        """Return the emergency stop's publishers of this moment."""
 
     def motion_time(self) -> float:
-        """Give seconds of the clock by which the arm moves: steady, or simulated."""
+        """Return seconds of the clock by which the arm moves: steady, or simulated."""
 
     def is_simulated(self) -> bool:
         """Whether the ROS time is simulated."""
 
     def stamp_of(self, image: Any) -> int:
-        """Give the stamp of an image in nanoseconds, 0 if it has none."""
+        """Return the stamp of an image in nanoseconds, 0 if it has none."""
 
     def robot_description(self) -> str:
         """Wait for the URDF's text on its topic, or raise a VlaError."""

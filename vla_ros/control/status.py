@@ -112,7 +112,7 @@ class NodeStatus:
     def loading(self, reason: str, percent: float = 0.0,
                 spec: PolicySpec | None = None) -> None:
         """
-        Note how far the loading has come.
+        Record the progress of the loading.
 
         :param spec: of the policy, once it is loaded.
         """
@@ -121,7 +121,7 @@ class NodeStatus:
                                      spec=spec)
 
     def adapter(self, name: str) -> None:
-        """Note the active adapter."""
+        """Record the active adapter."""
         with self._lock:
             self._progress = replace(self._progress, adapter=name)
 
@@ -135,7 +135,7 @@ class NodeStatus:
 
     def camera_problem(self, problem: str) -> bool:
         """
-        Note why no image comes in, or with an empty problem that nothing is wrong.
+        Record why no image arrives; an empty problem clears it.
 
         :returns: whether that is news.
         """
@@ -147,7 +147,7 @@ class NodeStatus:
 
     def stop_problem(self, problem: str) -> bool:
         """
-        Note which emergency stop has incompatible QoS, or with an empty problem that none has.
+        Record which emergency stop has incompatible QoS; an empty problem clears it.
 
         :returns: whether that is news.
         """
@@ -180,7 +180,7 @@ class NodeStatus:
                                      results_discarded=self._progress.results_discarded + 1)
 
     def result_sent(self, age: float) -> None:
-        """Note a result that was sent, or executed, so many seconds after its image was taken."""
+        """Record a result that was sent or executed, with the age of its image in seconds."""
         with self._lock:
             self._progress = replace(self._progress, last_age=age,
                                      actions_executed=self._progress.actions_executed + 1)

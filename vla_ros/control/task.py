@@ -127,7 +127,7 @@ class Task:
         return self._succeeded
 
     def succeed(self, reason: str) -> None:
-        """Note that the condition of a topic or a service is met."""
+        """Record that the condition of a topic or a service is met."""
         self._succeeded = reason
 
     def end(self, result: TaskResult) -> None:
@@ -147,7 +147,7 @@ class RestDetector:
 
     def take(self, positions: Mapping[str, float], now: float) -> None:
         """
-        Take measured positions of some joints.
+        Accept measured positions of some joints.
 
         :param positions: in rad or m.
         :param now: monotonic seconds.

@@ -67,7 +67,7 @@ class TaskRunner:
         return self._count_actions() - self._actions_before
 
     def refusal(self, goal: TaskGoal) -> str:
-        """Say why a task cannot be started now; empty if it can."""
+        """Return why a task cannot be started now; empty if it can."""
         if goal.condition == 'rest' and not self._rest.is_measured(time.monotonic()):
             return 'no joint_states are received, and success by rest needs them'
         context = self._gate.context
@@ -121,7 +121,7 @@ class TaskRunner:
             self._end(Outcome.FAILED, 'the node ends')
 
     def joints(self, names: Sequence[str], positions: Sequence[float]) -> None:
-        """Take measured joint positions in, in rad and m."""
+        """Accept measured joint positions, in rad and m."""
         self._rest.take(dict(zip(names, positions)), time.monotonic())
 
     def watch(self) -> None:
@@ -171,7 +171,7 @@ class TaskRunner:
 
 
 def _refuse(context: CommandContext) -> str:
-    """Say why a task cannot run in a state; empty if it can."""
+    """Return why a task cannot run in a state; empty if it can."""
     state = context.state
     if state.pressed or state.mode is Mode.ESTOP:
         return 'emergency stop: release it and call ~/rearm'

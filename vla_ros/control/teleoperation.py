@@ -43,7 +43,7 @@ class Teleoperation:
 
     def take(self, command: JointTarget | TipVelocity, stamp: int) -> None:
         """
-        Take a command of whoever holds the deadman.
+        Handle a command of whoever holds the deadman.
 
         :param stamp: of its message, ns; 0 if it has none: then its arrival counts.
         """

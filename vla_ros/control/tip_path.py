@@ -43,7 +43,7 @@ class TipPath:
     def project(self, actions: np.ndarray, unnorm_key: str, joints: Mapping[str, float],
                 calibration: Calibration) -> np.ndarray:
         """
-        Give the path from where the tip is, through every action.
+        Return the path from where the tip is, through every action.
 
         :param actions: float64 (T, D), in the dataset's units.
         :param unnorm_key: the dataset.

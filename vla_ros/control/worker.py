@@ -135,7 +135,7 @@ class Worker(Generic[T]):
 
     def stop(self, timeout: float) -> bool:
         """
-        Ask the thread to end, and wait for it.
+        Request the end of the thread, and wait for it.
 
         :param timeout: seconds to wait; whatever is under way in a library cannot be interrupted.
         :returns: whether it ended.

@@ -37,7 +37,7 @@ class ActionTokenizer:
         return (edges[:-1] + edges[1:]) / 2.0
 
     def is_action(self, token_ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Give which ids are action tokens, bool of the same shape."""
+        """Return which ids are action tokens, bool of the same shape."""
         ids = np.asarray(token_ids)
         return (ids >= self.vocab_size - self.n_bins) & (ids < self.vocab_size)
 

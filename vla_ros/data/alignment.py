@@ -121,7 +121,7 @@ class SampleBuffer(Generic[Value]):
         return best
 
     def _nearest(self, stamp: int, arrived: int | None) -> Stamped[Value] | None:
-        """Give the sample nearest in time; with ``arrived``, of those received by then."""
+        """Return the sample nearest in time; with ``arrived``, of those received by then."""
         best: Stamped[Value] | None = None
         for one in reversed(self._samples):
             if arrived is not None and one.arrived > arrived:
@@ -192,11 +192,11 @@ class Aligner:
         self._vectors[which][which].push(Stamped(stamp, arrived, tuple(values)))
 
     def newest_image(self, camera: str) -> Stamped[Any] | None:
-        """Give the image of a camera that arrived last."""
+        """Return the image of a camera that arrived last."""
         return self._images[camera].newest
 
     def newest_samples(self, which: str) -> dict[str, Stamped[Any] | None]:
-        """Give the sample of each joint, or of the array, that arrived last."""
+        """Return the sample of each joint, or of the array, that arrived last."""
         return {name: buffer.newest for name, buffer in self._vectors[which].items()}
 
     def align(self, stamp: int, arrived: int, clock_value: Any) -> Aligned:
@@ -224,7 +224,7 @@ class Aligner:
 
     def action(self, stamp: int, arrived: int) -> np.ndarray:
         """
-        Give the command for an image of the clock, float64 (D,).
+        Return the command for an image of the clock, float64 (D,).
 
         :raises MissingInput: there is none, or its numbers are not finite.
         """

@@ -157,7 +157,7 @@ class ObservationContract:
         return (*self.cameras, *(one for one in (self.state, self.action) if one is not None))
 
     def with_topics(self, resolve: Callable[[str], str]) -> 'ObservationContract':
-        """Give the same contract with other names of its topics."""
+        """Return the same contract with other names of its topics."""
         def change(vector: VectorInput | None) -> VectorInput | None:
             return vector and replace(vector, topic=resolve(vector.topic))
         return replace(self, state=change(self.state), action=change(self.action), cameras=tuple(

@@ -32,7 +32,7 @@ class StatisticsError(VlaError):
 
 
 def lacks_dataset_level(stats: Mapping[str, Any]) -> bool:
-    """Give whether ``norm_stats`` begins with the parts, or the numbers, of a single dataset."""
+    """Return whether ``norm_stats`` begins with the parts, or the numbers, of a single dataset."""
     parts = [stats[name] for name in ('action', 'proprio', 'state') if name in stats]
     return any(name in stats for name in _NUMBERS) or any(
         isinstance(part, Mapping) and any(name in part for name in _NUMBERS) for part in parts)

@@ -147,7 +147,7 @@ class DatasetDescription:
 
 
 def advise_description(key: str) -> str:
-    """Say how a user describes a dataset, as the end of an error's sentence."""
+    """Return how a user describes a dataset, as the end of an error's sentence."""
     return ('describe it in a YAML file of your own, named as datasets_file, with a line like '
             f'this: {_EXAMPLE.format(key=key)} (period_s: seconds between actions; space: '
             f'{" | ".join(SPACES)}; frame: {" | ".join(FRAMES)}; rotation: '
@@ -184,7 +184,7 @@ def find_dataset(key: str, own_file: str | Path | None = None) -> DatasetDescrip
 
 
 def find_grippers(key: str, own_file: str | Path | None = None) -> tuple[int, ...]:
-    """Give the indices of the grippers in an action; the last one if none is described."""
+    """Return the indices of the grippers in an action; the last one if none is described."""
     description = load_datasets(own_file).get(key)
     if description is None or description.grippers is None:
         return (-1,)

@@ -43,7 +43,7 @@ class FrameProcessor:
                        out[3 * index:3 * index + 3])
 
     def _contiguous(self, image: np.ndarray) -> np.ndarray:
-        """Give the frame without gaps, as Pillow reads it without a copy of its own."""
+        """Return the frame without gaps, as Pillow reads it without a copy of its own."""
         if image.flags.c_contiguous:
             return image
         if self._frame.shape != image.shape:

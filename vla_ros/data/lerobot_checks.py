@@ -41,7 +41,7 @@ def check_columns(folder: Path, metadata: Metadata, name: str, columns: list[str
 
 
 def list_numbers(chunk: Any) -> np.ndarray | None:
-    """Give an Arrow array of lists as float32 (N, D); None if it is not that."""
+    """Return an Arrow array of lists as float32 (N, D); None if it is not that."""
     if not hasattr(chunk.type, 'value_type') or chunk.null_count:
         return None
     lengths = np.unique(chunk.value_lengths().to_numpy()) if len(chunk) else []

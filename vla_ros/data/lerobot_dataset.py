@@ -97,7 +97,7 @@ class LeRobotDataset:
         self._videos = VideoReader()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what a worker process makes for itself."""
+        """Exclude what a worker process makes for itself."""
         return {**self.__dict__, '_lock': None, '_parquet': None, '_groups': OrderedDict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -139,7 +139,7 @@ class LeRobotDataset:
                      self.actions[index])
 
     def instruction(self, index: int) -> str:
-        """Give the task of a frame."""
+        """Return the task of a frame."""
         return self.metadata.tasks[int(self._task_indices[index])]
 
     def image(self, index: int, camera: str) -> np.ndarray:
@@ -206,7 +206,7 @@ class LeRobotDataset:
         return bool(self.metadata.features[camera]['dtype'] == 'video')
 
     def _names(self) -> list[str]:
-        """Give the Parquet files, in the order of the episodes."""
+        """Return the Parquet files, in the order of the episodes."""
         return list(dict.fromkeys(episode.data for episode in self.metadata.episodes))
 
     def _read(self, name: str, columns: list[str]) -> Any:
@@ -263,7 +263,7 @@ class LeRobotDataset:
             raise DatasetError(self.folder, f'frame {index} of {camera}: {error}') from None
 
     def _stored(self, part: int, row: int, camera: str) -> Mapping[str, Any]:
-        """Give what is stored of an image, out of the row group that holds it."""
+        """Return what is stored of an image, out of the row group that holds it."""
         table = self._tables[part]
         group = int(np.searchsorted(table.groups, row, 'right')) - 1
         key = part, group, camera
@@ -292,7 +292,7 @@ class LeRobotDataset:
             raise DatasetError(self.folder, f'unreadable image ({error})') from None
 
     def _list_tables(self) -> list[_Table]:
-        """Look at the Parquet files that the metadata refers to, in the episodes' order."""
+        """List the Parquet files that the metadata refers to, in the episodes' order."""
         names = self._names()
         found = {path.relative_to(self.folder).as_posix()
                  for path in (self.folder / 'data').glob('*/*.parquet')}
@@ -374,7 +374,7 @@ class _Counters(Mapping[str, Any]):
 
 
 def _is_embedded(group: Any, camera: str) -> bool:
-    """Tell from a row group's own statistics that all of its images are in it."""
+    """Return from a row group's own statistics that all of its images are in it."""
     for index in range(group.num_columns):
         column = group.column(index)
         if column.path_in_schema == f'{camera}.bytes':

@@ -25,7 +25,7 @@ DATA_MB, VIDEO_MB = 100, 200
 
 def require_pyarrow() -> Any:
     """
-    Give pyarrow's module ``parquet``.
+    Return pyarrow's module ``parquet``.
 
     :raises UnsupportedError: it is not installed.
     """

@@ -235,7 +235,7 @@ class _Reader:
                               f'{self._frames + length}')
 
     def _video(self, row: Mapping[str, Any], number: int, camera: str) -> tuple[str, float]:
-        """Give the video file of an episode, and the time in it at which the episode begins."""
+        """Return the video file of an episode, and the time in it at which the episode begins."""
         path = self._path('video_path', row, number, f'videos/{camera}', '', video_key=camera)
         if not self._is_v3:
             return path, 0.0
@@ -248,7 +248,7 @@ class _Reader:
     def _path(self, key: str, row: Mapping[str, Any], number: int, prefix: str, default: str,
               **names: str) -> str:
         """
-        Give the file of an episode, relative to the folder.
+        Return the file of an episode, relative to the folder.
 
         :param key: name of the pattern in meta/info.json.
         :param prefix: of the columns that number chunk and file (v3.0).

@@ -57,7 +57,7 @@ def statistics_of(values: np.ndarray) -> Statistics:
 
 
 def combine(parts: list[Statistics]) -> Statistics:
-    """Put the statistics of several episodes together."""
+    """Combine the statistics of several episodes."""
     counts = np.array([part['count'][0] for part in parts], np.float64)
     shape = (-1, *(1,) * parts[0]['mean'].ndim)
     weights = (counts / counts.sum()).reshape(shape)
@@ -75,6 +75,6 @@ def sum_of(weights: np.ndarray, parts: list[Statistics], name: str) -> np.ndarra
 
 
 def as_lists(statistics: Mapping[str, Statistics]) -> dict[str, dict[str, Any]]:
-    """Give statistics by feature as JSON has them."""
+    """Return statistics by feature as JSON has them."""
     return {feature: {name: value.tolist() for name, value in numbers.items()}
             for feature, numbers in statistics.items()}

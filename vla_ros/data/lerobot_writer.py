@@ -97,7 +97,7 @@ class LeRobotWriter:
 
     def __init__(self, folder: Path, layout: DatasetLayout) -> None:
         """
-        Begin in an empty folder.
+        Start in an empty folder.
 
         :raises UnsupportedError: pyarrow or PyAV is missing.
         """
@@ -215,7 +215,7 @@ class LeRobotWriter:
         self._data.write_table(table, row_group_size=64 if not self._layout.is_video else 4096)
 
     def _roll(self) -> None:
-        """Begin new files where the current ones are large enough."""
+        """Start new files where the current ones are large enough."""
         if self._path('data', self._data_number, 'parquet').stat().st_size > DATA_MB * 2**20:
             self._data.close()
             self._data = None
@@ -251,7 +251,7 @@ class LeRobotWriter:
             'has_audio': False}
 
     def _video_ranges(self, length: int) -> dict[str, Any]:
-        """Give file and time range of the episode that has just ended in each video."""
+        """Return file and time range of the episode that has just ended in each video."""
         ranges: dict[str, Any] = {}
         for camera, video in self._videos.items():
             prefix, number = f'videos/observation.images.{camera}', self._video_numbers[camera]

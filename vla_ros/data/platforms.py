@@ -58,7 +58,7 @@ def find_platform(unnorm_key: str, action_dim: int, proprio_dim: int | None) -> 
 def chunk_length(declared: int, platform: Platform | None, action_dim: int,
                  proprio_dim: int | None) -> int:
     """
-    Say how many actions a chunk has.
+    Return how many actions a chunk has.
 
     :param declared: what the user says, 0 for nothing.
     :raises ParameterError: nothing is declared, and the platform is not known.

@@ -75,7 +75,7 @@ class TowerTransform:
         return image
 
     def resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Give the (width, height) that an image of some (width, height) gets before the crop."""
+        """Return the (width, height) of an image of some (width, height) before the crop."""
         if not isinstance(self.resize, int):
             return self.resize[1], self.resize[0]
         width, height = size

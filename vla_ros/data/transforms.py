@@ -142,7 +142,7 @@ class GripperBinarize:
     """Make a signed gripper fully open or fully closed; 0 stays 0, as officially."""
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Take the sign, any shape."""
+        """Return the sign, any shape."""
         return np.sign(values)
 
 
@@ -185,7 +185,7 @@ def transform_grippers(names: Sequence[str], values: np.ndarray) -> np.ndarray:
 def transform_description(description: DatasetDescription,
                           names: Sequence[str]) -> DatasetDescription:
     """
-    Say what a dataset's grippers mean after the action transforms.
+    Return what a dataset's grippers mean after the action transforms.
 
     :raises ParameterError: opening and closing would be the same value.
     """

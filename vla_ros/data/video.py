@@ -33,7 +33,7 @@ class VideoError(VlaError):
 
 def require_av() -> Any:
     """
-    Give the module ``av``.
+    Return the module ``av``.
 
     :raises UnsupportedError: it is not installed.
     """
@@ -169,7 +169,7 @@ class VideoReader:
             self._open.popitem()[1].close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the open files out: a worker process opens its own."""
+        """Exclude the open files: a worker process opens its own."""
         return {'_most_open': self._most_open, '_open': OrderedDict()}
 
 
@@ -204,7 +204,7 @@ class _OpenVideo:
         return found.to_ndarray(format='rgb24')
 
     def _is_near(self, seconds: float) -> bool:
-        """Tell whether decoding on is quicker than a seek."""
+        """Return whether decoding on is quicker than a seek."""
         return 0.0 <= seconds - self._last.time < 0.5
 
     def close(self) -> None:

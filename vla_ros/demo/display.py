@@ -47,7 +47,7 @@ class StatusLine:
 def describe_state(instruction: str, seconds: float, node: Mapping[str, str],
                    done: int, played: int) -> str:
     """
-    Say in one line how it goes.
+    Describe the state in one line.
 
     :param seconds: simulated, since the instruction was given.
     :param node: what the inference node last reported in /diagnostics.
@@ -62,7 +62,7 @@ def describe_state(instruction: str, seconds: float, node: Mapping[str, str],
 
 
 def describe_attempt(attempt: Attempt) -> str:
-    """Say how one instruction went."""
+    """Return how one instruction went."""
     if attempt.succeeded:
         return f'  done      {attempt.instruction} ({attempt.seconds:.1f} s)'
     reason = (f'it happened to the {attempt.decided} block' if attempt.decided

@@ -10,7 +10,7 @@ from vla_ros.worlds.robot import Robot
 
 
 def link_transforms(robot: Robot, joints: JointState) -> list[TransformStamped]:
-    """Give each link's pose in the frame of the link before it, m; unknown joints are at 0."""
+    """Return each link's pose in the frame of the link before it, m; unknown joints are at 0."""
     transforms = []
     positions = dict(zip(joints.name, joints.position))
     for joint in robot.joints.values():

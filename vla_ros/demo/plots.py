@@ -65,14 +65,14 @@ def plot_joints(record: Record) -> str:
 
 
 def _columns(rows: Sequence[_Row]) -> tuple[np.ndarray, np.ndarray]:
-    """Give times, float64 (N,), and positions, float64 (N, joints), of some of the rows."""
+    """Return times, float64 (N,), and positions, float64 (N, joints), of some of the rows."""
     some = rows[::max(1, len(rows) // _MOST_POINTS)]
     return (np.array([time for time, _ in some]),
             np.array([positions for _, positions in some]).reshape(len(some), -1))
 
 
 def _svg(figure: Figure) -> str:
-    """Give the element alone, without the head of a file."""
+    """Return the element alone, without the head of a file."""
     text = io.StringIO()
     figure.savefig(text, format='svg', metadata={'Date': None})
     return text.getvalue()[text.getvalue().index('<svg'):]

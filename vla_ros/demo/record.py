@@ -61,11 +61,11 @@ class Record:
     names: tuple[str, ...] = ()
 
     def result_at(self, time: float) -> InferenceResult | None:
-        """Give the result in force at a time."""
+        """Return the result in force at a time."""
         return next((result for result in reversed(self.results) if result.time <= time), None)
 
     def attempt_at(self, time: float) -> Attempt | None:
-        """Give the instruction that was being carried out at a time."""
+        """Return the instruction that was being carried out at a time."""
         return next((attempt for attempt in self.attempts
                      if attempt.began <= time <= attempt.began + attempt.seconds), None)
 

@@ -35,7 +35,7 @@ _RECEIVE_BUFFER = 4 * _MIB
 
 
 def check_python(machine: Machine) -> Finding:
-    """Say which interpreter this is: the one that would run the node."""
+    """Report the interpreter that would run the node."""
     return Finding('Python', OK, machine.python)
 
 

@@ -42,7 +42,7 @@ class Endpoint:
     lease: float = math.inf
 
     def describe(self) -> str:
-        """Give its settings in words."""
+        """Return its settings in words."""
         depth = f' {self.depth}' if self.depth else ''
         extra = '' if math.isinf(self.deadline) else f', deadline {self.deadline:g} s'
         extra += '' if math.isinf(self.lease) else f', liveliness {self.lease:g} s'
@@ -75,7 +75,7 @@ class Stream:
 
 
 def mismatches(offered: Endpoint, requested: Endpoint) -> list[str]:
-    """Say how to change each setting that keeps a publisher and a subscription apart."""
+    """Return how to change each setting that keeps a publisher and a subscription apart."""
     if offered.message_type != requested.message_type:
         return [f'{offered.node} publishes {offered.message_type}, {requested.node} wants '
                 f'{requested.message_type}: remap one of them']
@@ -129,7 +129,7 @@ def check_topic(topic: str, endpoints: Sequence[Endpoint]) -> list[Finding]:
 
 
 def check_stream(stream: Stream) -> list[Finding]:
-    """Say how the images on a topic fare."""
+    """Return how the images on a topic fare."""
     if not stream.received:
         return [Finding(stream.topic, ERROR, f'nothing arrived within {stream.seconds:g} s',
                         _remedy(stream))]

@@ -148,14 +148,14 @@ class _Listener:
 
 
 def _sequence_number(information: Any) -> int:
-    """Give the number of a message, -1 where the distribution gives none (Humble)."""
+    """Return the number of a message, -1 where the distribution gives none (Humble)."""
     if isinstance(information, dict):
         return int(information.get('publication_sequence_number') or -1)
     return int(getattr(information, 'publication_sequence_number', None) or -1)
 
 
 def _others_segments() -> set[Path]:
-    """Give the segments of Fast DDS that this process uses, but has not made."""
+    """Return the segments of Fast DDS that this process uses, but has not made."""
     pattern = r'/dev/shm/fastdds_[0-9a-f]{16}(?=_el$|$|\s)'
     used = set(re.findall(pattern, _maps(), re.MULTILINE))
     # The process that made a segment keeps the lock file beside it open.

@@ -158,7 +158,7 @@ def _inspect_torch() -> tuple[str, tuple[Gpu, ...]]:
 
 
 def _choose_attention() -> tuple[str, str]:
-    """Ask the model runtime itself."""
+    """Query the model runtime."""
     import torch
     from vla_ros.model.attention import choose_attention
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')

@@ -49,7 +49,7 @@ class ContingencyTable:
 
 def paired_interval(cells: ContingencyTable, z: float = 1.96) -> tuple[float, float]:
     """
-    Give the interval of the difference of two success rates, by default with 95 % confidence.
+    Return the interval of the difference of two success rates, by default with 95 % confidence.
 
     R. G. Newcombe, "Improved confidence intervals for the difference between binomial proportions
     based on paired data", Statistics in Medicine 17 (1998), 2635-2650, method 10: Wilson's
@@ -71,7 +71,7 @@ def paired_interval(cells: ContingencyTable, z: float = 1.96) -> tuple[float, fl
 
 
 def _correlation(cells: ContingencyTable) -> float:
-    """Give phi of the four cells; a positive one with Newcombe's correction for continuity."""
+    """Return phi of the four cells; a positive one with Newcombe's correction for continuity."""
     count = cells.episodes
     first, second = cells.both + cells.only_first, cells.both + cells.only_second
     scale = math.sqrt(first * (count - first) * second * (count - second))
@@ -83,7 +83,7 @@ def _correlation(cells: ContingencyTable) -> float:
 
 def mcnemar_p(cells: ContingencyTable) -> float:
     """
-    Give the two-sided p-value of "both are equally good": the exact test of McNemar.
+    Return the two-sided p-value of "both are equally good": the exact test of McNemar.
 
     Under that hypothesis each episode on which they differ is won by either with probability 1/2.
     Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
@@ -112,7 +112,7 @@ def compare(first: Mapping[Key, bool], second: Mapping[Key, bool]) -> dict[str, 
 
 
 def compare_rows(result: Mapping[str, Any]) -> list[str]:
-    """Put what :func:`compare` gives into lines for a terminal."""
+    """Format the result of :func:`compare` as lines for a terminal."""
     lines = ['difference of the success rates, --checkpoint minus --against, on the same '
              'episodes:']
     for row in (*result['rows'], result['all']):

@@ -123,7 +123,7 @@ class Evaluator(Node):
             raise TrialError('the inference node cannot be activated')
 
     def success(self, task: Task) -> tuple[str, float]:
-        """Give the colour of the block that the task was done with, and the seconds so far."""
+        """Return the colour of the block that the task was done with, and the seconds so far."""
         found = _SUCCESS.fullmatch(self._ask(self._success).message)
         if found is None or found['task'] != task.instruction:
             return '', 0.0
@@ -137,7 +137,7 @@ class Evaluator(Node):
         self._after_spin()
 
     def close(self) -> None:
-        """Leave the graph."""
+        """Destroy the node."""
         self._executor.shutdown(timeout_sec=0.0)
         self.destroy_node()
 

@@ -49,13 +49,13 @@ class Pair:
     sim: Sequence[str] = (*_PYTHON, 'vla_ros.sim.node')
 
     def sim_command(self) -> list[str]:
-        """Give the command of the simulator."""
+        """Return the command of the simulator."""
         return [*self.sim, '--ros-args',
                 *parameter_arguments(publish_clock=True, speed=float(self.speed),
                                      result_within=float(self.result_within))]
 
     def node_command(self) -> list[str]:
-        """Give the command of the node; ``config/tabletop.yaml`` has the arm's parameters."""
+        """Return the command of the node; ``config/tabletop.yaml`` has the arm's parameters."""
         command = [*self.node, '--ros-args', '--params-file', str(tabletop_file()),
                    *parameter_arguments(**{'checkpoint': self.checkpoint, 'device': self.device,
                                            'use_sim_time': True,
@@ -94,18 +94,18 @@ def shipped_checkpoint() -> Path:
 
 
 def shipped_folder() -> Path:
-    """Give the folder of that checkpoint, whether it exists or not."""
+    """Return the folder of that checkpoint, whether it exists or not."""
     return find_share() / 'config' / 'checkpoints' / 'vla_ros_tabletop'
 
 
 def free_domains(count: int) -> list[int]:
-    """Give unused ROS domains of this machine, in random order."""
+    """Return unused ROS domains of this machine, in random order."""
     candidates = random.sample(range(1, 102), 101)
     return [domain for domain in candidates if is_free(domain)][:count]
 
 
 def is_free(domain: int) -> bool:
-    """Tell whether no process of this machine uses a ROS domain."""
+    """Return whether no process of this machine uses a ROS domain."""
     # The ports on which the first participants of a domain are found (DDSI-RTPS, 9.6.1.1).
     for participant in range(4):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -117,7 +117,7 @@ def is_free(domain: int) -> bool:
 
 
 def parameter_arguments(**values: object) -> list[str]:
-    """Give the ``-p`` arguments that set ROS parameters."""
+    """Return the ``-p`` arguments that set ROS parameters."""
     # The value of a parameter is YAML: written as JSON, a text stays a text.
     return [word for name, value in values.items()
             for word in ('-p', f'{name}:={json.dumps(value, ensure_ascii=False)}')]

@@ -76,7 +76,7 @@ class PlanRunner(ABC, Generic[Item, Result]):
         """Start processes on a ROS domain and run items until :meth:`_next` gives none."""
 
     def _next(self) -> Item | None:
-        """Give the next item; None if the plan is done or a thread has failed."""
+        """Return the next item; None if the plan is done or a thread has failed."""
         if self._failures:
             return None
         try:

@@ -58,18 +58,18 @@ class SuitePair:
     head: str = 'auto'
 
     def sim_command(self) -> list[str]:
-        """Give the command of the robot."""
+        """Return the command of the robot."""
         return node_command(os.environ, [
             '--world', self.world, '--controller', self.controller, '--ros-args',
             *parameter_arguments(pause=self.is_paused, latency=float(self.latency),
                                  steps=self.steps, patience=_ACTION_TIMEOUTS[self.policy])])
 
     def sim_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Give the environment of the robot's process."""
+        """Return the environment of the robot's process."""
         return node_environment(environment)
 
     def node_command(self) -> list[str]:
-        """Give the command of the node."""
+        """Return the command of the node."""
         values: dict[str, object] = {
             'policy': _FACTORIES[self.policy], 'checkpoint': self.checkpoint,
             'unnorm_key': self.unnorm_key, 'device': self.device, 'use_sim_time': True,

@@ -69,7 +69,7 @@ def choose_attention(requested: str, device: torch.device, dtype: torch.dtype) -
 
 
 def flash_attn_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
-    """Say what keeps the flash-attn package from running here, None if nothing does."""
+    """Return what keeps the flash-attn package from running here, None if nothing does."""
     if device.type != 'cuda':
         return 'flash-attn needs a CUDA device'
     if torch.cuda.get_device_capability(device) < (8, 0):

@@ -16,7 +16,7 @@ from vla_ros.errors import DeviceLostError
 def device_errors(device: torch.device,
                   synchronize: Callable[[torch.device], None] | None = None) -> Iterator[None]:
     """
-    Turn a sticky CUDA error into one that says so.
+    Convert a sticky CUDA error to one that says so.
 
     After an illegal address or a failed device assertion every CUDA call of the process fails.
     Memory that runs out, and errors of the caller, leave the device usable.

@@ -49,7 +49,7 @@ class Ddim:
 
     def sample(self, noise: Tensor, predict_noise: Callable[[Tensor, int], Tensor]) -> Tensor:
         """
-        Turn noise into a sample.
+        Convert noise to a sample.
 
         :param noise: float32, standard normal.
         :param predict_noise: (noisy sample, time) to the noise in it, of the same shape.

@@ -51,7 +51,7 @@ class FilmTower(nn.Module):
                 Modulation(language, tower.config.embed_dim) for _ in tower.blocks)
 
     def forward(self, pixels: Tensor, language: Tensor) -> Tensor:
-        """Turn (B, 3, S, S) into (B, patches, vision)."""
+        """Convert (B, 3, S, S) to (B, patches, vision)."""
         x = self.tower.embed(pixels)
         for block, modulate in zip(self.tower.blocks, self.modulations):
             x = x + block.ls1(block.attn(block.norm1(x)))
@@ -71,7 +71,7 @@ class FilmBackbone(nn.Module):
 
     def forward(self, pixels: Tensor, language: Tensor) -> Tensor:
         """
-        Turn images into patch features.
+        Convert images to patch features.
 
         :param pixels: (B, 3·towers, S, S).
         :param language: (hidden,), mean embedding of the text.
@@ -85,7 +85,7 @@ class FilmBackbone(nn.Module):
 def load_film(backbone: VisionBackbone, path: Path, language: int, device: torch.device,
               dtype: torch.dtype) -> FilmBackbone:
     """
-    Put a ``vision_backbone--*`` part over towers that are loaded already.
+    Load a ``vision_backbone--*`` part over towers that are loaded already.
 
     The part holds all weights of the towers, with LoRA pairs beside them that were never merged.
 
@@ -121,7 +121,7 @@ def _merge_lora(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _place(key: str, depths: dict[str, int]) -> str | None:
-    """Turn a stored name into that of :class:`FilmBackbone`, None for what has no effect."""
+    """Convert a stored name to that of :class:`FilmBackbone`, None for what has no effect."""
     key = key.removeprefix('vision_backbone.')
     tower, _, name = key.partition('.')
     if tower not in depths or name.startswith(('norm.', 'attn_pool.', 'fc_norm.', 'head.')):

@@ -109,7 +109,7 @@ class SplitKOperations(FusedOperations):
 
 
 def _is_dense(matrix: nn.Module) -> bool:
-    """Tell whether the kernel reads the weights of a matrix as they are."""
+    """Return whether the kernel reads the weights of a matrix as they are."""
     # Not its subclasses: those of bitsandbytes store something else.
     return type(matrix) is Fp8Linear or type(matrix) is nn.Linear and matrix.bias is None
 
@@ -133,13 +133,13 @@ def compile_layers(network: OpenVlaNetwork, **options: Any) -> None:
 
 
 def use_plain_operations(network: OpenVlaNetwork) -> None:
-    """Give a language model the operations of PyTorch, which it has from the start."""
+    """Use the operations of PyTorch in a language model: the default."""
     _use(network, PlainOperations())
 
 
 def use_fused_kernels(network: OpenVlaNetwork) -> None:
     """
-    Give a language model fused kernels, before its passes are captured.
+    Use fused kernels in a language model, before its passes are captured.
 
     :raises ModuleNotFoundError: Triton is not installed.
     """
@@ -148,7 +148,7 @@ def use_fused_kernels(network: OpenVlaNetwork) -> None:
 
 def use_split_k_kernels(network: OpenVlaNetwork) -> None:
     """
-    Give a language model fused kernels and split-K products of one row, before captures.
+    Use fused kernels and split-K products of one row, before captures.
 
     :raises ModuleNotFoundError: Triton is not installed.
     """

@@ -45,7 +45,7 @@ class MlpResNet(nn.Module):
         self.fc2 = nn.Linear(hidden, out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn (…, D·hidden) into (…, D)."""
+        """Convert (…, D·hidden) to (…, D)."""
         x = functional.relu(self.fc1(self.layer_norm1(x)))
         for block in self.mlp_resnet_blocks:
             x = block(x)
@@ -61,7 +61,7 @@ class Projector(nn.Module):
         self.fc2 = nn.Linear(hidden, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Turn (…, in_dim) into (…, hidden)."""
+        """Convert (…, in_dim) to (…, hidden)."""
         return self.fc2(functional.gelu(self.fc1(x)))
 
 

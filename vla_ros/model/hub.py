@@ -154,7 +154,7 @@ class _Cache:
                       / f'models--{repository.replace("/", "--")}')
 
     def folder(self, commit: str) -> Path:
-        """Give the folder of a commit, which need not be there."""
+        """Return the folder of a commit, which need not be there."""
         return self._root / 'snapshots' / commit
 
     def find_commit(self, revision: str | None) -> str | None:
@@ -183,7 +183,7 @@ class _Cache:
         return main or (commits[0] if len(commits) == 1 else None)
 
     def is_complete(self, commit: str) -> bool:
-        """Give whether everything that a checkpoint needs is there."""
+        """Return whether everything that a checkpoint needs is there."""
         return self.folder(commit).is_dir() and not self.describe_missing(commit)
 
     def describe_missing(self, commit: str) -> str:

@@ -49,7 +49,7 @@ def load_checkpoint(config: PolicyConfig) -> OpenVlaPolicy | OftPolicy:
 
 
 def decodes_tokens(config: PolicyConfig) -> bool:
-    """Give from a checkpoint's folder whether it gives one action, token by token."""
+    """Return from a checkpoint's folder whether it gives one action, token by token."""
     checkpoint = with_adapter_statistics(open_checkpoint(config.checkpoint, config.revision),
                                          config.adapters)
     return _kind(config, checkpoint, find_module_files(checkpoint.folder)) == 'tokens'

@@ -228,7 +228,7 @@ class AdapterSwitch:
 
     def __init__(self, network: OpenVlaNetwork, adapters: Mapping[str, Adapter]) -> None:
         """
-        Put all adapters beside the base matrices; none is active yet.
+        Add all adapters beside the base matrices; none is active yet.
 
         :raises CheckpointError: an adapter was trained on another network.
         """
@@ -323,7 +323,7 @@ def _owners(network: OpenVlaNetwork) -> dict[int, str]:
 
 
 def _stack(pieces: list[tuple[slice, Pair]], layer: AdaptedLinear) -> tuple[Tensor, Tensor]:
-    """Put the pairs of a layer's parts into matrices of its buffers' shapes."""
+    """Stack the pairs of a layer's parts into matrices of its buffers' shapes."""
     down, up = torch.zeros_like(layer.down), torch.zeros_like(layer.up)
     row = 0
     for rows, pair in pieces:

@@ -25,7 +25,7 @@ class VisionBackbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """
-        Turn images into patch features.
+        Convert images to patch features.
 
         :param pixels: (B, 3·towers, S, S).
         :returns: (B, patches, sum of the towers' widths).
@@ -78,5 +78,5 @@ class OpenVlaNetwork(nn.Module):
         return self.config.towers[0].patch_count
 
     def embed_image(self, pixels: Tensor) -> Tensor:
-        """Turn (B, 3·towers, S, S) into (B, patches, hidden)."""
+        """Convert (B, 3·towers, S, S) to (B, patches, hidden)."""
         return self.projector(self.vision_backbone(pixels))

@@ -117,7 +117,7 @@ class OftPolicy:
         return replace(chunk, timings_ms=clock.milliseconds())
 
     def reset(self) -> None:
-        """Forget earlier observations: OpenVLA-OFT keeps none."""
+        """Discard earlier observations: OpenVLA-OFT keeps none."""
 
     def select_adapter(self, name: str | None) -> None:
         """Switch the adapter; see :class:`vla_ros.policy.base.AdaptablePolicy`."""

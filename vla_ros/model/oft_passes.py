@@ -97,7 +97,7 @@ class OftBuffers:
 
 
 def embed_observation(network: OpenVlaNetwork, modules: OftModules, buffers: OftBuffers) -> None:
-    """Turn images and state into tokens."""
+    """Convert images and state to tokens."""
     backbone = network.vision_backbone
     features = (backbone(buffers.pixels, buffers.language) if isinstance(backbone, FilmBackbone)
                 else backbone(buffers.pixels))

@@ -154,7 +154,7 @@ class OpenVlaPolicy:
                 for result in (results[index] for index in range(len(observations)))]
 
     def reset(self) -> None:
-        """Forget the previous action, which is the draft of the next one."""
+        """Discard the previous action, which is the draft of the next one."""
         self.engine.reset()
 
     def rescale(self, chunk: ActionChunk, unnorm_key: str | None) -> np.ndarray:
@@ -189,7 +189,7 @@ class OpenVlaPolicy:
         self.reset()
 
     def close_prompt(self, input_ids: tuple[int, ...]) -> tuple[int, ...]:
-        """Give the ids that the network sees of a prompt's."""
+        """Return the ids that the network sees of a prompt's."""
         return self._tokenizer.close(input_ids)
 
     def _read(self, observation: Observation) -> Prompt:
@@ -207,7 +207,7 @@ class OpenVlaPolicy:
     def _interpret(self, prompt: Prompt, decoded: DecodedAction, states: Tensor,
                    clock: Timings) -> ActionChunk:
         """
-        Turn tokens into an action.
+        Convert tokens to an action.
 
         :param states: (D, hidden), the hidden states that the tokens were read from.
         :param clock: gets the phases ``residual``, if there is such a head, and ``post``.

@@ -25,7 +25,7 @@ _TEXT = 512
 def explain_memory(config: OpenVlaConfig, device: torch.device,
                    dtype: torch.dtype) -> Iterator[None]:
     """
-    Turn what PyTorch raises when memory runs out into a sentence about this model.
+    Convert what PyTorch raises when memory runs out to a sentence about this model.
 
     :raises DeviceMemoryError: the memory of the device did not suffice.
     """
@@ -72,7 +72,7 @@ def smaller(config: OpenVlaConfig, dtype: torch.dtype) -> dict[str, int]:
 
 
 def memory_of(device: torch.device) -> tuple[int, int]:
-    """Give the free and the total memory of a device, in bytes."""
+    """Return the free and the total memory of a device, in bytes."""
     if device.type == 'cuda':
         return torch.cuda.mem_get_info(device)
     page = os.sysconf('SC_PAGE_SIZE')

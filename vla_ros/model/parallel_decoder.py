@@ -87,7 +87,7 @@ class ParallelDecoder:
     @torch.inference_mode()
     def observe(self, pixels: np.ndarray, state: np.ndarray | None = None) -> None:
         """
-        Turn an observation into tokens.
+        Convert an observation to tokens.
 
         :param pixels: float32 (images, 3·towers, S, S).
         :param state: float (P,), normalised; None without a projector for it.

@@ -89,7 +89,7 @@ class Dataset:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Say in an error which dataset it is about."""
+        """Add the name of the dataset to an error."""
         try:
             yield
         except StatisticsError as error:

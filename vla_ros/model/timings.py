@@ -13,7 +13,7 @@ class Timings(Protocol):
     """Times consecutive phases, each from the end of the one before."""
 
     def start(self) -> None:
-        """Begin the first phase of an inference."""
+        """Start the first phase of an inference."""
 
     def finish(self, phase: str) -> None:
         """End a phase and begin the next one."""
@@ -30,7 +30,7 @@ class HostTimings:
         self._last = time.monotonic()
 
     def start(self) -> None:
-        """Begin the first phase of an inference."""
+        """Start the first phase of an inference."""
         self._spent = {}
         self._last = time.monotonic()
 
@@ -58,7 +58,7 @@ class CudaTimings:
         self._phases: list[str] = []
 
     def start(self) -> None:
-        """Begin the first phase of an inference."""
+        """Start the first phase of an inference."""
         self._phases.clear()
         self._events[0].record()
 

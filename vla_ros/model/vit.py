@@ -120,7 +120,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """
-        Turn images into patch features.
+        Convert images to patch features.
 
         :param pixels: (B, 3, S, S), normalised.
         :returns: (B, patches, embed_dim).
@@ -131,7 +131,7 @@ class VisionTransformer(nn.Module):
         return x[:, self.config.prefix_tokens:]
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """Turn (B, 3, S, S) into the first block's input, (B, tokens, embed_dim)."""
+        """Convert (B, 3, S, S) to the first block's input, (B, tokens, embed_dim)."""
         return self.norm_pre(self._tokens(pixels))
 
     def _tokens(self, pixels: Tensor) -> Tensor:

@@ -22,14 +22,14 @@ class ActionCheck(Protocol):
         """Check that actions, float64 (T, D), are numbers."""
 
     def tip(self, position: np.ndarray) -> np.ndarray:
-        """Give a position of the tip, float64 (3,) m in the base frame, that is allowed."""
+        """Return a position of the tip, float64 (3,) m in the base frame, that is allowed."""
 
     def unreachable(self, nearest: np.ndarray | None, detail: str) -> np.ndarray:
-        """Give positions of the arm's joints, float64 (J,), instead of a pose out of reach."""
+        """Return positions of the arm's joints, float64 (J,), instead of a pose out of reach."""
 
     def target(self, target: np.ndarray, start: np.ndarray, speeds: np.ndarray,
                duration: float) -> np.ndarray:
-        """Give positions of all joints, float64 (N,), that are allowed."""
+        """Return positions of all joints, float64 (N,), that are allowed."""
 
     def following(self, commanded: np.ndarray, measured: np.ndarray) -> None:
         """Check that the arm follows its commands, float64 (N,) each."""

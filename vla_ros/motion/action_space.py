@@ -70,7 +70,7 @@ class ActionReader:
 
     def pose(self, action: np.ndarray, reference: Pose, share: float = 1.0) -> Pose:
         """
-        Give the target pose of an action.
+        Return the target pose of an action.
 
         :param action: float64 (D,), of an end-effector space.
         :param reference: the pose that a delta starts from.
@@ -92,7 +92,7 @@ class ActionReader:
     def joints(self, action: np.ndarray, reference: np.ndarray,
                share: float = 1.0) -> np.ndarray:
         """
-        Give the target joint positions of an action.
+        Return the target joint positions of an action.
 
         :param action: float64 (D,), of a joint space.
         :param reference: float64 (J,), what a delta starts from, rad.
@@ -104,7 +104,7 @@ class ActionReader:
     def grippers(self, action: np.ndarray, reference: np.ndarray,
                  share: float = 1.0) -> np.ndarray:
         """
-        Give the target positions of the robot's G gripper joints.
+        Return the target positions of the robot's G gripper joints.
 
         Values beyond open or closed are outliers of a dataset and are clipped.
 

@@ -127,7 +127,7 @@ class Arm:
 
     def plan_start(self, now: float, observed: float | None = None) -> PlanStart:
         """
-        Give what new actions start from.
+        Return what new actions start from.
 
         :param observed: seconds at which their image was taken; None for now.
         :raises Hold: it is not known where the arm is, or it is beyond its limits.
@@ -164,7 +164,7 @@ class Arm:
 
     def tick(self, state: ArmState, now: float) -> ArmCommand | None:
         """
-        Give the command that is due now; None for nothing.
+        Return the command that is due now; None for nothing.
 
         :raises Hold: the arm does not follow.
         """
@@ -193,7 +193,7 @@ class Arm:
         return is_switched or state.is_silent
 
     def _last_command(self, state: ArmState, now: float) -> ArmCommand | None:
-        """Give the command that stops a controller which would go on by itself."""
+        """Return the command that stops a controller which would go on by itself."""
         if not self._executor.is_started or not self.must_stop(state, now):
             return None
         self._executor.hold(now)
@@ -207,7 +207,7 @@ class Arm:
         return self._command(setpoint, now)
 
     def _find_rest(self, state: ArmState, now: float) -> np.ndarray:
-        """Give where a held arm rests, float64 (N,): where it is."""
+        """Return where a held arm rests, float64 (N,): where it is."""
         rest = self._measured()
         if state.holds_gripper:
             # A gripper that holds something is measured further open than it is commanded to be.

@@ -42,7 +42,7 @@ def blend(actions: np.ndarray, rest: np.ndarray) -> np.ndarray:
 
 def shift(rows: np.ndarray, offset: float) -> np.ndarray:
     """
-    Give actions for times between those of a chunk, by linear interpolation.
+    Return actions for times between those of a chunk, by linear interpolation.
 
     For targets that is where the chunk leads by then, for deltas its mean speed until then.
 

@@ -62,7 +62,7 @@ class CoverageMeter:
 
     def note(self, interval: float, duration: float) -> None:
         """
-        Note that a result was replaced by the next one.
+        Record that a result was replaced by the next one.
 
         :param interval: seconds from the one to the other.
         :param duration: seconds that its actions last.

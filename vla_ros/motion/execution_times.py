@@ -24,7 +24,7 @@ class ExecutionTimes:
         self._intervals: deque[tuple[float, float]] = deque(maxlen=_MOST)
 
     def add(self, began: float, ended: float) -> None:
-        """Note that actions were executed from one time to another, s."""
+        """Record that actions were executed from one time to another, s."""
         if ended <= began:
             return
         if self._intervals and began <= self._intervals[-1][1] + _TOLERANCE:
@@ -32,10 +32,10 @@ class ExecutionTimes:
         self._intervals.append((began, ended))
 
     def clear(self) -> None:
-        """Forget everything: the arm was stopped, or moved by somebody else."""
+        """Discard everything: the arm was stopped, or moved by somebody else."""
         self._intervals.clear()
 
     def seconds(self, since: float, until: float) -> float:
-        """Give the seconds between two times in which actions were executed."""
+        """Return the seconds between two times in which actions were executed."""
         return sum(max(0.0, min(ended, until) - max(began, since))
                    for began, ended in self._intervals)

@@ -89,13 +89,13 @@ class ActionTrajectory:
         return self.end(len(self.actions) - 1)
 
     def index(self, now: float) -> int:
-        """Give the action that is due, T after the last one."""
+        """Return the action that is due, T after the last one."""
         # With a tolerance: a tick meant for the boundary may come just before it.
         passed = int((now - self.began + self.past) / self.duration + 1e-6)
         return min(max(passed, 0), len(self.actions))
 
     def reference(self, now: float) -> tuple[Waypoint, np.ndarray]:
-        """Give the waypoint of a time, and the mean speeds of the joints, float64 (N,)."""
+        """Return the waypoint of a time, and the mean speeds of the joints, float64 (N,)."""
         index = self.index(now)
         if index == len(self.actions):
             return self.waypoints[-1], np.zeros(self.waypoints[-1].joints.shape)
@@ -107,7 +107,7 @@ class ActionTrajectory:
         return Waypoint(start.joints + share * step, pose), step / duration
 
     def end(self, index: int) -> float:
-        """Give the time at which an action is to have ended."""
+        """Return the time at which an action is to have ended."""
         return self.began - self.past + (index + 1) * self.duration
 
 
@@ -185,7 +185,7 @@ class TrajectoryExecutor:
 
     def start(self, positions: np.ndarray, now: float) -> None:
         """
-        Begin at rest.
+        Start at rest.
 
         :param positions: float64 (N,), measured.
         :raises Hold: a joint is beyond its limits by more than a measurement's error.
@@ -205,14 +205,14 @@ class TrajectoryExecutor:
         self._is_held = self._is_settled = True
 
     def reset(self) -> None:
-        """Forget everything: the next motion starts from measured positions."""
+        """Discard everything: the next motion starts from measured positions."""
         self._trajectory = self._braking = None
         self._plan = None
         self._times.clear()
 
     def plan_start(self, now: float, observed: float | None = None) -> PlanStart:
         """
-        Give the state from which actions of this moment start.
+        Return the state from which actions of this moment start.
 
         :param observed: seconds at which the actions' observation was made; None for now.
         """
@@ -284,7 +284,7 @@ class TrajectoryExecutor:
 
     def sample(self, now: float, measured: np.ndarray | None = None) -> Setpoint:
         """
-        Give the commanded state of the joints now.
+        Return the commanded state of the joints now.
 
         :param measured: float64 (N,), where they are, if known: a held arm rests there.
         """
@@ -306,7 +306,7 @@ class TrajectoryExecutor:
 
     def look_ahead(self, now: float, seconds: float) -> Lookahead:
         """
-        Give the next seconds of the motion, and how it then comes to rest.
+        Return the next seconds of the motion, and how it then comes to rest.
 
         The sender calls :meth:`catch_up` before the next :meth:`hold` or :meth:`sample`.
         """
@@ -316,7 +316,7 @@ class TrajectoryExecutor:
         return lookahead
 
     def catch_up(self, now: float) -> None:
-        """Note that a controller that received nothing for too long has begun to brake."""
+        """Record that a controller that received nothing for too long has begun to brake."""
         if self._braking is not None and now > self._braking[0]:
             self._trajectory = self._braking[1]
             self._braking = None
@@ -328,7 +328,7 @@ class TrajectoryExecutor:
         return Waypoint(joints, self._kinematics.pose(joints[self._arm]))
 
     def _executed(self, since: float, until: float) -> float:
-        """Give the seconds between two times in which actions were executed."""
+        """Return the seconds between two times in which actions were executed."""
         executed = self._times.seconds(since, until)
         plan = self._plan
         if plan is not None and plan.actions.size:
@@ -336,7 +336,7 @@ class TrajectoryExecutor:
         return executed
 
     def _continued(self, actions: np.ndarray, start: PlanStart) -> tuple[np.ndarray, float]:
-        """Give the actions that continue those before, and the seconds of the first one past."""
+        """Return the actions that continue those before, and the seconds of the first one past."""
         timing, rest, past = self._timing, start.rest, 0.0
         if timing.is_aligned:
             if len(actions) == 1:
@@ -365,7 +365,7 @@ class TrajectoryExecutor:
 
     def _end(self, action: np.ndarray, start: Waypoint, speeds: np.ndarray,
              left: float) -> Waypoint:
-        """Give where an action ends, of which so many seconds are left."""
+        """Return where an action ends, of which so many seconds are left."""
         share = left / self._timing.duration
         arm, pose = self._arm_end(action, start, share)
         hand = self._reader.grippers(action, start.joints[self._hand], share)

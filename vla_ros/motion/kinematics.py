@@ -93,13 +93,13 @@ class Kinematics:
                                 for name in robot.joints])
 
     def pose(self, joints: np.ndarray) -> Pose:
-        """Give the pose of the tip for joint positions, float64 (J,), rad."""
+        """Return the pose of the tip for joint positions, float64 (J,), rad."""
         placement = self._placement(joints)
         return Pose(placement.translation.copy(), placement.rotation.copy())
 
     def velocity(self, joints: np.ndarray, speeds: np.ndarray) -> np.ndarray:
         """
-        Give the velocity of the tip in the base frame.
+        Return the velocity of the tip in the base frame.
 
         :param joints: float64 (J,), rad.
         :param speeds: float64 (J,), rad/s.
@@ -115,7 +115,7 @@ class Kinematics:
 
     def solve(self, pose: Pose, seed: np.ndarray) -> np.ndarray:
         """
-        Give joint positions for a pose, near to where the arm is.
+        Return joint positions for a pose, near to where the arm is.
 
         :param seed: float64 (J,), where the arm is, within its limits, rad.
         :returns: float64 (J,), within the limits.
@@ -138,7 +138,7 @@ class Kinematics:
         raise self._failure(goal, joints, nearest)
 
     def _linearised(self, goal: Any, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give the way to the goal, (6,), and the Jacobian, (6, J), both in the tip's axes."""
+        """Return the way to the goal, (6,), and the Jacobian, (6, J), both in the tip's axes."""
         pin, model, data = self._pin, self._model, self._data
         pin.computeJointJacobians(model, data, self._model_positions(joints))
         tip = pin.updateFramePlacement(model, data, self._tip)
@@ -225,7 +225,7 @@ class Kinematics:
 
 def _arm_only(robot: Robot) -> str:
     """
-    Give the URDF with no moving joints but the arm's, and those revolute or prismatic.
+    Return the URDF with no moving joints but the arm's, and those revolute or prismatic.
 
     A continuous joint is two numbers (cosine and sine) to pinocchio; with the limits that the
     robot's file must give, it is a revolute one to us. Wheels, mimic fingers and joints of kinds

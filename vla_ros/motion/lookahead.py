@@ -35,7 +35,7 @@ class Lookahead:
 def look_ahead(trajectory: BoundedTrajectory, now: float, seconds: float
                ) -> tuple[Lookahead, BoundedTrajectory]:
     """
-    Give the plan's next seconds, followed by braking to rest; and the motion that it describes.
+    Return the plan's next seconds, followed by braking to rest; and the motion that it describes.
 
     :param seconds: for which the plan is followed; then the joints brake as hard as their limits
         allow, so a controller that receives nothing more rests soon, and within the limits.
@@ -58,5 +58,5 @@ def look_ahead(trajectory: BoundedTrajectory, now: float, seconds: float
 
 
 def _grid(start: float, end: float) -> np.ndarray:
-    """Give times from start to end, no further apart than allowed, float64 (K,)."""
+    """Return times from start to end, no further apart than allowed, float64 (K,)."""
     return np.linspace(start, end, math.ceil((end - start) / _SPACING - 1e-9) + 1)

@@ -26,7 +26,7 @@ class Measurements:
 
     def take(self, names: Sequence[str], positions: Sequence[float], now: float) -> None:
         """
-        Take positions in, rad or m.
+        Accept positions, rad or m.
 
         :param now: monotonic seconds.
         """
@@ -43,16 +43,16 @@ class Measurements:
             return dict(self._positions)
 
     def missing(self, names: Sequence[str]) -> list[str]:
-        """Give the joints that were never measured."""
+        """Return the joints that were never measured."""
         with self._lock:
             return [name for name in names if name not in self._positions]
 
     def vector(self, names: Sequence[str]) -> np.ndarray:
-        """Give positions in the order of names, float64 (N,), NaN where unknown."""
+        """Return positions in the order of names, float64 (N,), NaN where unknown."""
         with self._lock:
             return np.array([self._positions.get(name, math.nan) for name in names])
 
     def age(self, names: Sequence[str], now: float) -> float:
-        """Give the age of the oldest of these joints' measurements, in seconds."""
+        """Return the age of the oldest of these joints' measurements, in seconds."""
         with self._lock:
             return max((now - self._times.get(name, -math.inf) for name in names), default=0.0)

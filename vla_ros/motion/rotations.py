@@ -10,7 +10,7 @@ import numpy as np
 
 def euler_xyz(angles: np.ndarray) -> np.ndarray:
     """
-    Give the rotation by roll about x, then pitch about y, then yaw about z, all fixed axes.
+    Return the rotation by roll about x, then pitch about y, then yaw about z, all fixed axes.
 
     :param angles: float64 (3,), rad.
     :returns: float64 (3, 3), Rz(yaw) Ry(pitch) Rx(roll).
@@ -23,7 +23,7 @@ def euler_xyz(angles: np.ndarray) -> np.ndarray:
 
 def axis_angle(vector: np.ndarray) -> np.ndarray:
     """
-    Give the rotation about an axis, by Rodrigues' formula.
+    Return the rotation about an axis, by Rodrigues' formula.
 
     :param vector: float64 (3,), along the axis, as long as the angle in rad.
     :returns: float64 (3, 3).
@@ -39,7 +39,7 @@ def axis_angle(vector: np.ndarray) -> np.ndarray:
 
 def quaternion(numbers: np.ndarray) -> np.ndarray:
     """
-    Give the rotation of a unit quaternion.
+    Return the rotation of a unit quaternion.
 
     :param numbers: float64 (4,), x y z w.
     :returns: float64 (3, 3).
@@ -53,7 +53,7 @@ def quaternion(numbers: np.ndarray) -> np.ndarray:
 
 def vector(rotation: np.ndarray) -> np.ndarray:
     """
-    Give the axis of a rotation, as long as its angle: the inverse of :func:`axis_angle`.
+    Return the axis of a rotation, as long as its angle: the inverse of :func:`axis_angle`.
 
     :param rotation: float64 (3, 3), by clearly less than half a turn.
     :returns: float64 (3,), rad.

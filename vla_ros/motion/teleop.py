@@ -79,7 +79,7 @@ class TeleopPlanner:
         self.restart()
 
     def restart(self) -> None:
-        """Forget the commands so far: grippers stay where they are, and the arm as well."""
+        """Discard the commands so far: grippers stay where they are, and the arm as well."""
         self._grip = np.full(len(self._robot.grippers), math.nan)
         self._motion: np.ndarray | TipVelocity | None = None
         self._moves_until = -math.inf
@@ -105,7 +105,7 @@ class TeleopPlanner:
                                 _NO_NUMBERS)
 
     def _read_target(self, command: JointTarget) -> np.ndarray | None:
-        """Take grippers over; give the arm's joints, float64 (J,), None where it has none."""
+        """Update the grippers; return the arm's joints, float64 (J,), None where it has none."""
         names, positions = command.names, command.positions
         if len(names) != len(positions) or len(set(names)) != len(names) or not names:
             raise _held(f'{len(names)} names and {len(positions)} positions: each joint has one '
@@ -136,7 +136,7 @@ class TeleopPlanner:
         return command
 
     def _end(self, start: Waypoint, now: float) -> tuple[np.ndarray, Pose | None]:
-        """Give where the arm is to be one period later, float64 (J,), and the tip's pose."""
+        """Return where the arm is to be one period later, float64 (J,), and the tip's pose."""
         joints = start.joints[self._arm]
         # A velocity counts for one period: a gripper's command must not prolong it.
         if self._motion is None or now >= self._moves_until:
@@ -159,7 +159,7 @@ class TeleopPlanner:
             return nearest, self._kinematics.pose(nearest)
 
     def _checked(self, joints: np.ndarray) -> Pose | None:
-        """Give the tip's pose for joints, float64 (J,), which is to be in the workspace."""
+        """Return the tip's pose for joints, float64 (J,), which is to be in the workspace."""
         if self._kinematics is None:
             return None
         pose = self._kinematics.pose(joints)

@@ -66,7 +66,7 @@ class Timing:
 def action_duration(dataset: DatasetDescription, speed_scale: float = 1.0,
                     rate: float = 0.0) -> float:
     """
-    Give the seconds of one action.
+    Return the seconds of one action.
 
     :param speed_scale: how much faster (up to 2) or slower than in the dataset the arm moves.
     :param rate: actions a second that the user asks for, 0 for those of the dataset. Fewer make

@@ -59,7 +59,7 @@ class BoundedTrajectory:
         self._began = now
 
     def state(self, now: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Give positions, velocities and accelerations at a time, float64 (N,) each."""
+        """Return positions, velocities and accelerations at a time, float64 (N,) each."""
         if self._plan is None:
             still = np.zeros(self._rest.shape)
             return self._rest, still, still
@@ -79,7 +79,7 @@ class BoundedTrajectory:
         return -math.inf if self._plan is None else self._began + self._plan.duration
 
     def braked(self, at: float) -> 'BoundedTrajectory':
-        """Give the same motion, but braking from a time on; this one goes on as planned."""
+        """Return the same motion, but braking from a time on; this one goes on as planned."""
         # A shallow copy will do: plans are replaced, never changed, and ruckig's input is written
         # anew for each.
         braking = copy(self)
@@ -111,7 +111,7 @@ class BoundedTrajectory:
             self._adopt(now)
 
     def brake(self, now: float) -> None:
-        """Come to rest as soon as the limits allow, wherever that is."""
+        """Stop the arm as soon as the limits allow, wherever that is."""
         if not self.is_moving(now):
             return
         self._aim(now)
@@ -132,7 +132,7 @@ class BoundedTrajectory:
         self._stop: np.ndarray | None = None
 
     def _without_noise(self, target: np.ndarray) -> np.ndarray:
-        """Let joints that rest at their target, but for rounding, rest; give the target."""
+        """Keep joints at rest that are at their target, but for rounding; return the target."""
         position, velocity, acceleration = (np.array(values) for values in (
             self._input.current_position, self._input.current_velocity,
             self._input.current_acceleration))

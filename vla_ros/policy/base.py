@@ -117,7 +117,7 @@ class Policy(Protocol):
         """
 
     def reset(self) -> None:
-        """Forget earlier observations."""
+        """Discard earlier observations."""
 
 
 class AdaptablePolicy(Policy, Protocol):

@@ -56,7 +56,7 @@ class Gr00tPolicy(KeyedPolicy):
 
     def __init__(self, config: PolicyConfig) -> None:
         """
-        Ask the server what it wants and gives, and compare that with the file of keys.
+        Query the modalities of the server, and compare them with the file of keys.
 
         :raises KeysError: the file of keys is missing, not valid, or not for this protocol.
         :raises ParameterError: the address is not valid.
@@ -86,7 +86,7 @@ class Gr00tPolicy(KeyedPolicy):
 
     def _exchange(self, request: dict[str, Any]) -> object:
         """
-        Send a request and give the reply, all within the deadline.
+        Send a request and return the reply, all within the deadline.
 
         :raises RemoteError: it failed, took too long, or the server reports an error.
         """
@@ -210,7 +210,7 @@ def _write(observation: Observation, keys: ObservationKeys, is_flat: bool) -> di
 
 def _read(reply: object, keys: ObservationKeys, is_flat: bool) -> dict[str, object]:
     """
-    Give the arrays of a reply by the keys of the file, without the batch; they are not checked.
+    Return the arrays of a reply by the keys of the file, without the batch; they are not checked.
 
     :raises RemoteError: the reply has another form.
     """

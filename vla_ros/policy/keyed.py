@@ -29,7 +29,7 @@ class KeyedPolicy(ABC):
     """
 
     def __init__(self, config: PolicyConfig, keys: ObservationKeys) -> None:
-        """Say what the policy is, by the file of keys."""
+        """Set the spec, by the file of keys."""
         self._keys = keys
         self._url = config.url
         self._deadline = config.deadline_s
@@ -58,7 +58,7 @@ class KeyedPolicy(ABC):
                            observation.instruction, (), timings, self._period)
 
     def reset(self) -> None:
-        """Forget earlier observations: the server keeps none."""
+        """Discard earlier observations: the server keeps none."""
 
     def select_adapter(self, name: str | None) -> None:
         """
@@ -88,13 +88,13 @@ class KeyedPolicy(ABC):
 
 
 def read_text_error(text: str) -> str:
-    """Give the last line of what a server says about its error, in at most 300 characters."""
+    """Return the last line of what a server says about its error, in at most 300 characters."""
     lines = [line for line in text.splitlines() if line.strip()]
     return f'the server reports: {lines[-1].strip()[:300] if lines else "nothing"}'
 
 
 def _timings(infer_ms: object, elapsed_ms: float) -> dict[str, float]:
-    """Give milliseconds by stage; the server's own are for information and may be left out."""
+    """Return milliseconds by stage; the server's own are for information and may be left out."""
     if type(infer_ms) not in (int, float) or not 0.0 <= infer_ms <= elapsed_ms:  # type: ignore
         return {'network': elapsed_ms}
     return {'infer': float(infer_ms), 'network': elapsed_ms - infer_ms}  # type: ignore

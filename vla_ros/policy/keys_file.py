@@ -103,7 +103,7 @@ def _read_keys(content: object) -> ObservationKeys:
 
 
 def _state(value: object) -> tuple[tuple[tuple[Key, int], ...], tuple[float, ...] | None]:
-    """Give the parts of the state, and the factor of each number where a part has factors."""
+    """Return the parts of the state, and the factor of each number where a part has factors."""
     parts = _parts('state', value, 'scale')
     assert isinstance(value, list)
     factors: list[float] = []
@@ -143,7 +143,7 @@ def _text(what: str, value: object) -> str:
 
 
 def _action_parts(actions: dict[str, Any]) -> tuple[tuple[Key, ...], tuple[int, ...]]:
-    """Give the keys of the arrays that make up an action, and the dimensions of each."""
+    """Return the keys of the arrays that make up an action, and the dimensions of each."""
     if ('key' in actions) == ('parts' in actions):
         raise KeysError('actions: they must have key, for one array, or parts, for several')
     if 'key' in actions:

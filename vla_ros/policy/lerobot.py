@@ -67,7 +67,7 @@ class LeRobotPolicy(KeyedPolicy):
         _logger.info('LeRobot server %s: %.300s', config.url, self._contract)
 
     def reset(self) -> None:
-        """Forget earlier observations: the server resets its policy before the next one."""
+        """Discard earlier observations: the server resets its policy before the next one."""
         self._connection.forget()
 
     def _ask(self, observation: Observation) -> tuple[object, object]:
@@ -84,7 +84,7 @@ class LeRobotPolicy(KeyedPolicy):
         self._connection.drop()
 
     def _write(self, observation: Observation) -> dict[str, object]:
-        """Give each input, in the server's shape and type."""
+        """Return each input, in the server's shape and type."""
         wanted = {feature.name: feature for feature in self._contract.features}
         features: dict[str, object] = {}
         for key, image in self._keys.pack_images(observation):
@@ -119,7 +119,7 @@ class LeRobotPolicy(KeyedPolicy):
                 worker_s * 1e3 if type(worker_s) is float else None)
 
     def _name(self, error: VlaError) -> RemoteError:
-        """Say which server it was, and of a late one after how long."""
+        """Add the server to an error, and to a timeout its length."""
         if not isinstance(error, ReplyTimeoutError):
             return self._error(error)
         detail = '' if str(error) == 'no reply' else f': {error}'
@@ -178,7 +178,7 @@ def _load_keys(file: str) -> ObservationKeys:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """Give Zenoh's endpoint and the name of the deployment."""
+    """Return Zenoh's endpoint and the name of the deployment."""
     try:
         parts = urlsplit(url)
         deployment = parts.path.strip('/')

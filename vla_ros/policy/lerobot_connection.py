@@ -34,7 +34,7 @@ class _Attempt:
         self._is_done = self._is_left = False
 
     def leave(self) -> LeRobotSession | None:
-        """Let the thread close the session when it gets that far; give it if it is at its end."""
+        """Let the thread close the session; return the session if the thread is at its end."""
         with self._lock:
             self._is_left = True
             return self.session if self._is_done else None
@@ -68,7 +68,7 @@ class Connection:
 
     def exchange(self, work: Callable[[LeRobotSession, float], Any], deadline_s: float) -> Any:
         """
-        Do something with the session, within the deadline as a whole.
+        Run a function on the session, within the deadline as a whole.
 
         :param work: is given the session and when its time is over, by ``time.monotonic()``.
         :raises ReplyTimeoutError: it took too long; unless it hangs, the session is kept.
@@ -101,14 +101,14 @@ class Connection:
             self._session.forget()
 
     def drop(self) -> None:
-        """Give the session back in the background; the next exchange opens another."""
+        """Close the session in the background; the next exchange opens another."""
         session, self._session = self._session, None
         if session is not None:
             self._closing = threading.Thread(target=session.close, name='lerobot', daemon=True)
             self._closing.start()
 
     def close(self) -> None:
-        """Give the session back, which takes up to about a second."""
+        """Close the session, which takes up to about a second."""
         session, self._session = self._session, None
         if session is not None:
             session.close()

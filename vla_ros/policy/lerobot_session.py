@@ -116,7 +116,7 @@ class LeRobotSession:
         return reply
 
     def close(self) -> None:
-        """Give the session back, for which a second must do, and disconnect."""
+        """Close the session within a second, and disconnect."""
         if self._link is None:
             return
         if self._key:

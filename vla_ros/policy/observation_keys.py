@@ -117,7 +117,7 @@ class ObservationKeys:
 
     def pack_images(self, observation: Observation) -> list[tuple[Key, np.ndarray]]:
         """
-        Give key and image of each camera, uint8 in the layout of the file.
+        Return key and image of each camera, uint8 in the layout of the file.
 
         :raises ObservationError: it has other cameras.
         """
@@ -129,7 +129,7 @@ class ObservationKeys:
 
     def pack_state(self, observation: Observation) -> list[tuple[Key, np.ndarray]]:
         """
-        Give key and numbers of each part of the state, float64 (length,).
+        Return key and numbers of each part of the state, float64 (length,).
 
         :raises ObservationError: it has another state.
         """
@@ -225,7 +225,7 @@ class ObservationKeys:
 
 def resize_with_pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """
-    Bring an image to a size without distortion, as ``image_tools`` of openpi's client does.
+    Resize an image without distortion, as ``image_tools`` of openpi's client does.
 
     :param image: uint8 (H, W, 3).
     :returns: uint8 (height, width, 3), black where the image does not reach.

@@ -64,9 +64,9 @@ class OpenPiPolicy(KeyedPolicy):
 
     def _exchange(self, message: bytes | None) -> object:
         """
-        Send a message and give what comes back, all within the deadline.
+        Send a message and return what comes back, all within the deadline.
 
-        :param message: None: only connect, and give the metadata of the server.
+        :param message: None: only connect, and return the metadata of the server.
         :raises RemoteError: it failed or took too long.
         """
         exchange = _Exchange(self._url, self._connection, message)

@@ -55,7 +55,7 @@ class RemotePolicy:
 
     def __init__(self, config: PolicyConfig) -> None:
         """
-        Ask the server what it runs.
+        Query the spec of the server.
 
         :raises ParameterError: the address is not valid.
         :raises RemoteError: the server does not reply.
@@ -100,7 +100,7 @@ class RemotePolicy:
             raise RemoteError(f'remote policy {self._url}: invalid reply: {error}') from None
 
     def reset(self) -> None:
-        """Forget earlier observations: the server keeps none."""
+        """Discard earlier observations: the server keeps none."""
 
     def select_adapter(self, name: str | None) -> None:
         """

@@ -81,7 +81,7 @@ class TransformedPolicy:
                 for result in (results[index] for index in range(len(observations)))]
 
     def reset(self) -> None:
-        """Forget earlier observations."""
+        """Discard earlier observations."""
         self.policy.reset()
 
     def select_adapter(self, name: str | None) -> None:

@@ -37,7 +37,7 @@ class Inbox:
         self._problem = ''
 
     def put(self, payload: Any) -> None:
-        """Take a message in; its size is checked before it is copied."""
+        """Accept a message; its size is checked before it is copied."""
         if len(payload) > _MAX_REPLY:
             self.fail(f'a reply of {len(payload)} bytes, more than {_MAX_REPLY}')
             return
@@ -72,7 +72,7 @@ class Inbox:
 
     def take_all(self) -> list[bytes]:
         """
-        Take what is there.
+        Return all waiting messages.
 
         :raises RemoteError: it has ended.
         """
@@ -142,7 +142,7 @@ class Link:
         return inbox.take_all()
 
     def subscribe(self, key: str, take: Callable[[Any], None]) -> None:
-        """Give the payload of every message under a key to a function."""
+        """Call a function with the payload of every message under a key."""
         def received(sample: Any) -> None:
             take(sample.payload)
 
@@ -167,7 +167,7 @@ class Link:
 
     def publisher(self, key: str, end: float) -> Callable[[bytes], None]:
         """
-        Give a function that publishes to somebody who listens.
+        Return a function that publishes to somebody who listens.
 
         :raises ReplyTimeoutError: nobody does.
         """

@@ -36,7 +36,7 @@ class BagError(VlaError):
 
 def is_complete(path: Path) -> bool:
     """
-    Tell whether a file has the end of an MCAP file.
+    Return whether a file has the end of an MCAP file.
 
     :raises BagError: it has not the beginning of one.
     """
@@ -53,7 +53,7 @@ def is_complete(path: Path) -> bool:
 def complete(path: Path, metadata: Mapping[str, Mapping[str, str]] | None = None
              ) -> dict[str, int]:
     """
-    Cut off a truncated record at the end, and write the summary of the others.
+    Remove a truncated record at the end, and write the summary of the others.
 
     :param metadata: further metadata records by name, written before the summary.
     :returns: number of messages in the file, by topic.
@@ -88,7 +88,7 @@ def lock(file: BinaryIO, path: Path) -> None:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process is writing a file."""
+    """Return whether a process is writing a file."""
     with path.open('r+b') as file:
         try:
             lock(file, path)
@@ -118,7 +118,7 @@ class _Index:
                 for number, channel in self._channels.items()}
 
     def scan(self, file: BinaryIO) -> int:
-        """Read all intact records; give the offset behind the last one that is kept."""
+        """Read all intact records; return the offset behind the last one that is kept."""
         from mcap.opcode import Opcode
         size = file.seek(0, os.SEEK_END)
         offset = file.seek(len(MAGIC))
@@ -219,7 +219,7 @@ class _Index:
         return chunk.chunk_start_offset + chunk.chunk_length
 
     def tail(self, offset: int, metadata: Mapping[str, Mapping[str, str]]) -> bytes:
-        """Give the bytes behind the last kept record, which ends at ``offset``."""
+        """Return the bytes behind the last kept record, which ends at ``offset``."""
         from mcap.data_stream import RecordBuilder
         from mcap.records import DataEnd
         from mcap.records import MessageIndex

@@ -114,7 +114,7 @@ class BagWriter:
 
     def flush(self) -> None:
         """
-        Hand everything to the operating system, and from time to time metadata.yaml, too.
+        Flush everything to the operating system, and from time to time metadata.yaml, too.
 
         :raises DiskFull: it cannot be written.
         """
@@ -127,7 +127,7 @@ class BagWriter:
 
     def finish(self) -> dict[str, int]:
         """
-        Write what is left, and the index; give the number of messages that are there, by topic.
+        Write what is left, and the index; return the number of messages that are there, by topic.
 
         :raises OSError: not even the index could be written; :func:`complete` can, later.
         """
@@ -146,7 +146,7 @@ class BagWriter:
 
     def close(self, metadata: Mapping[str, str]) -> None:
         """
-        Note what is known of a bag that is finished.
+        Record what is known of a bag that is finished.
 
         :param metadata: of the episode, as it is known now.
         :raises OSError: it cannot be written.

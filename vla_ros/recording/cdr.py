@@ -32,7 +32,7 @@ def stamp_of(kind: str, data: bytes) -> int:
 
 def pixels_of(kind: str, data: bytes) -> memoryview:
     """
-    Find the pixels of an image message; give all bytes of a message of another type.
+    Find the pixels of an image message; return all bytes of a message of another type.
 
     Pixels are compared and not whole messages, since the padding between fields may differ in two
     equal messages.

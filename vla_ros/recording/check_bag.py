@@ -51,7 +51,7 @@ class _Motion:
             self.positions = self.positions | dict(zip(message.name, message.position))
 
     def since(self, before: Mapping[str, float]) -> float:
-        """Give how far a joint has moved, rad or m; infinity where it is unknown."""
+        """Return how far a joint has moved, rad or m; infinity where it is unknown."""
         return max((abs(position - before.get(name, position))
                     for name, position in self.positions.items()), default=np.inf)
 

@@ -111,7 +111,7 @@ def _check_images(dataset: LeRobotDataset, rows: range, limits: Limits, where: s
 
 
 def _has_moved(states: np.ndarray | None, first: int, last: int, moved: float) -> bool:
-    """Tell whether the arm moves between two frames; where nothing tells, that it does."""
+    """Return whether the arm moves between two frames; where nothing tells, that it does."""
     return states is None or bool(np.abs(states[last] - states[first]).max() > moved)
 
 

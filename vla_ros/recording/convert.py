@@ -151,7 +151,7 @@ class _Converter:
 
 def check_plan(bag: Bag, plan: EpisodePlan, instruction: str) -> list[str]:
     """
-    Give the instruction of each frame, of an episode that can be converted.
+    Return the instruction of each frame, of an episode that can be converted.
 
     :param instruction: of frames that have none.
     :raises BagError: it cannot: no frames, no action, a gap, or no instruction.
@@ -175,6 +175,6 @@ def check_plan(bag: Bag, plan: EpisodePlan, instruction: str) -> list[str]:
 
 
 def _usual(reasons: Sequence[str]) -> str:
-    """Give one of the most frequent problems, compared without their numbers."""
+    """Return one of the most frequent problems, compared without their numbers."""
     kinds = [re.sub(r'[0-9.]+', '', reason) for reason in reasons]
     return reasons[kinds.index(max(kinds, key=kinds.count))]

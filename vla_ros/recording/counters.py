@@ -68,7 +68,7 @@ class TopicCounter:
         self._arrivals.tick(now)
 
     def rate(self, now: float) -> float:
-        """Give the messages per second, 0 if none came lately."""
+        """Return the messages per second, 0 if none came lately."""
         return self._arrivals.rate(now)
 
     def silence(self, now: float) -> float:
@@ -77,7 +77,7 @@ class TopicCounter:
 
     def facts(self, written: int | None = None) -> dict[str, str]:
         """
-        Give the counts as text.
+        Return the counts as text.
 
         :param written: messages in the finished bag; the other received ones were dropped.
         """

@@ -21,7 +21,7 @@ class EpisodeMetadata:
     """Asks the inference node for its parameters, and listens to instruction and status."""
 
     def __init__(self, node: Node, contract: ObservationContract, inference_node: str) -> None:
-        """Begin to ask, once a second until it is there."""
+        """Start to ask, once a second until it is there."""
         self._node = node
         self._contract = contract
         self._noted: dict[str, str] = {}
@@ -39,7 +39,7 @@ class EpisodeMetadata:
             self._instruction = data
 
     def known(self) -> dict[str, str]:
-        """Give everything that is known now, all of it text."""
+        """Return everything that is known now, all of it text."""
         instruction: str = self._node.get_parameter('instruction').value
         status = {}
         if self._instruction:

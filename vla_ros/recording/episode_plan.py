@@ -91,7 +91,7 @@ class _Moment:
 
 def contract_of(bag: Bag, given: ObservationContract | None = None) -> ObservationContract:
     """
-    Give the contract of a bag, or the one that is given instead.
+    Return the contract of a bag, or the one that is given instead.
 
     :raises BagError: it has none.
     """
@@ -195,12 +195,12 @@ class _Planner:
             self._takeovers.append((stamp, is_takeover))
 
     def _is_intervention(self, stamp: int) -> bool:
-        """Give whether a person moved the arm at a time, ns; by stamps, as messages overtake."""
+        """Return whether a person moved the arm at a time, ns; by stamps, as messages overtake."""
         before = [is_takeover for since, is_takeover in self._takeovers if since <= stamp]
         return bool(before) and before[-1]
 
     def _result(self, message: Any) -> None:
-        """Note what the node observed for a result."""
+        """Record what the node observed for a result."""
         names = getattr(message, 'input_names', None)
         stamp = _nanoseconds(message.header.stamp)
         if not names or not stamp:
@@ -212,7 +212,7 @@ class _Planner:
             self._observed[stamp] = observed
 
     def _settle(self, moment: _Moment) -> None:
-        """Put together what belongs to an image, once all of it has come."""
+        """Complete the frame of an image, once all of it has come."""
         reason, stamps, found = '', {}, None
         try:
             aligned = self._aligner.align(moment.stamp, moment.arrived, moment.number)

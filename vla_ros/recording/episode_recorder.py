@@ -101,7 +101,7 @@ class EpisodeRecorder:
 
     def start(self, topics: Sequence[RecordedTopic], metadata: Mapping[str, str]) -> Path:
         """
-        Begin an episode.
+        Start an episode.
 
         :returns: its bag.
         :raises RecordingError: one is being recorded, or the disk has no room.
@@ -130,7 +130,7 @@ class EpisodeRecorder:
 
     def take(self, topic: str, data: bytes, log_time: int, publish_time: int,
              publisher: bytes = b'', sequence: int | None = None) -> None:
-        """Take a message of one of the topics; never waits."""
+        """Accept a message of one of the topics; never waits."""
         with self._changed:
             counter = self.counters[topic]
             counter.count(data, log_time, publisher, sequence, time.monotonic())

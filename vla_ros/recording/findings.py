@@ -86,11 +86,11 @@ class Report:
         return any(finding.level == ERROR for finding in self.findings)
 
     def error(self, name: str, text: str) -> None:
-        """Note what must not be trained on."""
+        """Add an error: what must not be trained on."""
         self.findings.append(Finding(ERROR, name, text))
 
     def warn(self, name: str, text: str) -> None:
-        """Note what is worth a look."""
+        """Add a warning: what is worth a look."""
         self.findings.append(Finding(WARNING, name, text))
 
 
@@ -128,7 +128,7 @@ def dimensions_of(names: Sequence[str], values: np.ndarray) -> list[Dimension]:
 
 def count_interventions(interventions: np.ndarray, lengths: Sequence[int]) -> str:
     """
-    Say in how many frames a person moved the arm.
+    Describe in how many frames a person moved the arm.
 
     :param interventions: bool (N,), of all frames.
     :param lengths: frames of each episode.
@@ -142,7 +142,7 @@ def count_interventions(interventions: np.ndarray, lengths: Sequence[int]) -> st
 def check_numbers(report: Report, limits: Limits, names: Sequence[str], values: np.ndarray,
                   fps: float, what: str, where: str = '') -> None:
     """
-    Look for invalid numbers, jumps, limits, and stillness, in the order of the frames.
+    Find invalid numbers, jumps, limits, and stillness, in the order of the frames.
 
     :param values: float64 (T, D) of one episode.
     :param what: they are, like ``action``.

@@ -15,7 +15,7 @@ _PRIMITIVES = re.compile(r'(bool|byte|char|w?string|float(32|64)|u?int(8|16|32|6
 
 def definition(package: str, name: str) -> str:
     """
-    Give the definition of a message and of all that it is made of.
+    Return the definition of a message and of all that it is made of.
 
     :raises LookupError: a package is not installed.
     """

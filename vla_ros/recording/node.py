@@ -72,7 +72,7 @@ class RecordNode(Node):
 
     def decide(self, decision: str) -> tuple[bool, str]:
         """
-        Do what an operator has decided, one of :data:`DECISIONS`.
+        Apply the decision of an operator, one of :data:`DECISIONS`.
 
         :returns: whether it was done, and what happened, as one line.
         """

@@ -47,13 +47,13 @@ class BagReceiver:
         self._thread.start()
 
     def replace(self, topic: str, subscription: Subscription) -> None:
-        """Take messages of a topic from this subscription from now on, in a LoopGroup."""
+        """Receive messages of a topic from this subscription from now on, in a LoopGroup."""
         with self._lock:
             self._subscriptions[topic] = subscription
         self._wake.trigger()
 
     def stop(self) -> None:
-        """Take no more; to be called before the node ends."""
+        """Stop receiving; to be called before the node ends."""
         self._ending = True
         self._wake.trigger()
         self._thread.join()
@@ -70,7 +70,7 @@ class BagReceiver:
                 self._wait(subscriptions)
 
     def _wait(self, subscriptions: dict[str, Subscription]) -> None:
-        """Take messages until the subscriptions change."""
+        """Receive messages until the subscriptions change."""
         wait_set = _rclpy.WaitSet(len(subscriptions), 1, 0, 0, 0, 0, self._context.handle)
         pointers = {topic: one.handle.pointer for topic, one in subscriptions.items()}
         while not self._ending:

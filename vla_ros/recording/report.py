@@ -30,7 +30,7 @@ svg { border: 1px solid #ddd; background: #fafafa; }
 
 
 def lines_of(report: Report) -> list[str]:
-    """Give a report as lines of text."""
+    """Return a report as lines of text."""
     lines = [f'{report.name}: {summary(report)}']
     lines += [f'  {name}: {text}' for name, text in report.facts.items() if text.strip()]
     if report.streams:
@@ -50,7 +50,7 @@ def lines_of(report: Report) -> list[str]:
 
 
 def summary(report: Report) -> str:
-    """Say in a word or two what came out."""
+    """Summarise a report in a word or two."""
     errors = sum(finding.level == ERROR for finding in report.findings)
     if errors:
         return f'{errors} errors, {len(report.findings) - errors} warnings'

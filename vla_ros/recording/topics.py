@@ -39,7 +39,7 @@ _IMAGE_DEPTH, _DEPTH = 30, 500
 
 def topics_of(contract: ObservationContract, further: Sequence[str]) -> dict[str, str]:
     """
-    Give the type of each topic, by its name as the contract or the caller has it.
+    Return the type of each topic, by its name as the contract or the caller has it.
 
     :param further: NAME=TYPE each.
     :raises ParameterError: an entry is not that.
@@ -78,7 +78,7 @@ def message_class(kind: str) -> Any:
 
 def choose_qos(kind: str, publishers: Iterable[Any]) -> QoSProfile:
     """
-    Give QoS that match all publishers of a topic, reliable if all of them are.
+    Return QoS that match all publishers of a topic, reliable if all of them are.
 
     :param kind: type of the messages.
     :param publishers: what the graph knows of them; none yet: what this project uses.

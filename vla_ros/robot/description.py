@@ -41,11 +41,11 @@ class GripperJoint:
     closed: float
 
     def position(self, opening: float) -> float:
-        """Give the position for an opening from 0 (closed) to 1 (open)."""
+        """Return the position for an opening from 0 (closed) to 1 (open)."""
         return self.closed + opening * (self.open - self.closed)
 
     def opening(self, position: float) -> float:
-        """Give the opening at a position, not clipped."""
+        """Return the opening at a position, not clipped."""
         return (position - self.closed) / (self.open - self.closed)
 
 
@@ -118,7 +118,7 @@ def load_robot(file: str | Path, urdf: str | None = None) -> Robot:
 
 
 def shipped_robots() -> Path:
-    """Give the folder of the robot descriptions that come with the package."""
+    """Return the folder of the robot descriptions that come with the package."""
     return find_share() / 'config' / 'robots'
 
 
@@ -241,7 +241,7 @@ def _widest(joint: Mapping[str, float], field: str) -> float:
 
 def _urdf_joints(urdf: str, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """
-    Give the limits of every joint that moves; fields that the URDF does not give are absent.
+    Return the limits of every joint that moves; fields that the URDF does not give are absent.
 
     :param names: whose limits are read; those of wheels and other arms never matter.
     """

@@ -51,7 +51,7 @@ class Limits:
 
     def tightened(self, **own: Sequence[float]) -> 'Limits':
         """
-        Give these limits, narrowed by the user's own.
+        Return these limits, narrowed by the user's own.
 
         :param own: ``lower``, ``upper``, ``velocity``, ``acceleration``, ``jerk``: one number for
             each joint, or none at all. NaN leaves a joint as it is.

@@ -69,7 +69,7 @@ def start_ros(parser: argparse.ArgumentParser,
 
 def declare(node: Node, table: Iterable[Parameter]) -> dict[str, Value]:
     """
-    Declare parameters, and give their values by name.
+    Declare parameters, and return their values by name.
 
     :raises ParameterError: a value is not allowed.
     :raises rclpy.exceptions.ParameterException: a value has a type that ROS refuses.
@@ -96,7 +96,7 @@ def _refuse_old_names(node: Node) -> None:
 
 
 def _descriptor(parameter: Parameter) -> ParameterDescriptor:
-    """Give a parameter of the table as ROS describes it."""
+    """Return a parameter of the table as ROS describes it."""
     descriptor = ParameterDescriptor(
         description=parameter.description, read_only=parameter.read_only,
         additional_constraints=f'it must be {parameter.allowed}')

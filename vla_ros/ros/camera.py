@@ -88,13 +88,13 @@ class Camera:
             self._receiver = self._subscribe(image_topic(source))
 
     def stop(self) -> None:
-        """Take no more images."""
+        """Stop receiving images."""
         if self._receiver is not None:
             self._receiver.stop()
 
     def read(self, image: Any) -> np.ndarray:
         """
-        Give the pixels of an image, uint8 (H, W, 3) RGB, a view where its encoding allows.
+        Return the pixels of an image, uint8 (H, W, 3) RGB, a view where its encoding allows.
 
         :raises ImageError: it cannot be read.
         """
@@ -102,7 +102,7 @@ class Camera:
                 messages.image_rgb(image))
 
     def view(self, image: Any) -> np.ndarray | None:
-        """Give the same where it is a view; None where it takes work, or the image is damaged."""
+        """Return the same as a view; None where that takes a copy, or the image is damaged."""
         if self._source == 'compressed' or image.encoding not in PIXEL_BYTES:
             return None
         try:
@@ -111,7 +111,7 @@ class Camera:
             return None
 
     def problem(self) -> str:
-        """Say why no image arrives; empty if images do, or may come any moment."""
+        """Return why no image arrives; empty if images do, or may come any moment."""
         return diagnose(self.state())
 
     def state(self) -> CameraState:
@@ -133,7 +133,7 @@ class Camera:
                                self._lost, silence, rclpy.get_rmw_implementation_identifier())
 
     def facts(self) -> list[tuple[str, object]]:
-        """Give what was counted, for the diagnostics."""
+        """Return what was counted, for the diagnostics."""
         with self._lock:
             return [('source', self._source), ('topic', self._topic),
                     ('images lost by the middleware', self._lost),

@@ -61,12 +61,12 @@ class EstopInputs:
                                    for subscription in one.subscriptions)
 
     def call_on_mismatch(self, call: Callable[[], None]) -> None:
-        """Have something called, from a thread of an executor, when a publisher does not fit."""
+        """Set what is called, from a thread of an executor, for an incompatible publisher."""
         for one in self._inputs:
             one.on_mismatch = call
 
     def take(self) -> Iterator[EstopSample]:
-        """Take what has come since; see :meth:`EstopInput.take`."""
+        """Return the new messages; see :meth:`EstopInput.take`."""
         for one in self._inputs:
             yield from one.take()
 
@@ -110,7 +110,7 @@ class EstopInput:
             for profile, callbacks in zip(ESTOP_PROFILES, events))
 
     def take(self) -> Iterator[EstopSample]:
-        """Take what has come since; what comes meanwhile is left to the next call."""
+        """Return the new messages; later ones are left to the next call."""
         for subscription in self.subscriptions:
             for _ in range(ESTOP_DEPTH):
                 try:
@@ -126,7 +126,7 @@ class EstopInput:
                 yield _sample(*taken)
 
     def find_publishers(self) -> EstopTopicState:
-        """Give the topic's publishers, and which of them this node cannot receive."""
+        """Return the topic's publishers, and which of them this node cannot receive."""
         found = self._node.get_publishers_info_by_topic(self._topic)
         with self._lock:
             mismatches = [f'{_name(one)} publishes {one.topic_type} on {self._topic}, where this '

@@ -43,7 +43,7 @@ class OnTransportReady(EventHandler):
     """Starts entities once the transport is ready, for the first time."""
 
     def __init__(self, entities: Sequence[LaunchDescriptionEntity]) -> None:
-        """Take what is to be started."""
+        """Store what is to be started."""
         super().__init__(matcher=lambda event: isinstance(event, TransportReady),
                          entities=list(entities), handle_once=True)
 

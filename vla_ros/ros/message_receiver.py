@@ -46,7 +46,7 @@ class MessageReceiver:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more, and wait for what is being taken; to be called before the node ends."""
+        """Stop receiving, after the message in progress; to be called before the node ends."""
         self._ending.set()
         self._wake.trigger()
         self._thread.join()

@@ -46,12 +46,12 @@ _LEVELS: dict[str, bytes] = {
 
 
 def nanoseconds(stamp: Time) -> int:
-    """Give a stamp as one number."""
+    """Return a stamp as one number."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def stamp(moment: int) -> Time:
-    """Give nanoseconds as a stamp."""
+    """Return nanoseconds as a stamp."""
     seconds, nanosec = divmod(moment, 1_000_000_000)
     return Time(sec=seconds, nanosec=nanosec)
 
@@ -96,13 +96,13 @@ def _convert_with_cv_bridge(image: Image) -> np.ndarray:
 
 
 def age(result: InferenceResult, moment: int) -> float:
-    """Give the age of a result's image at a moment, in seconds; NaN if it carries no stamp."""
+    """Return the age of a result's image at a moment, in seconds; NaN if it carries no stamp."""
     taken = nanoseconds(result.frame.image.header.stamp)
     return (moment - taken) / 1e9 if taken else math.nan
 
 
 def vla_action(result: InferenceResult, published: int) -> Any:
-    """Give the account of one result, a ``vla_ros_msgs/VlaAction``."""
+    """Return the account of one result, a ``vla_ros_msgs/VlaAction``."""
     chunk, received = result.chunk, result.frame.received
     return VlaAction(
         header=result.frame.image.header, instruction=result.context.instruction,
@@ -122,7 +122,7 @@ def vla_action(result: InferenceResult, published: int) -> Any:
 
 
 def vla_status(now: int, status: Status) -> Any:
-    """Give the status as a ``vla_ros_msgs/VlaStatus``."""
+    """Return the status as a ``vla_ros_msgs/VlaStatus``."""
     progress, spec = status.progress, status.progress.spec
     message = VlaStatus(
         state=status.state, reason=status.explanation, control_mode=str(status.control_mode),
@@ -145,7 +145,7 @@ def vla_status(now: int, status: Status) -> Any:
 def diagnostics(now: int, name: str, checkpoint: str, status: Status,
                 camera: Iterable[tuple[str, object]]) -> DiagnosticArray:
     """
-    Give the status as ``/diagnostics`` wants it, readable without ``vla_ros_msgs``.
+    Return the status as ``/diagnostics`` wants it, readable without ``vla_ros_msgs``.
 
     :param camera: names and values of what is known of the camera's connection.
     """

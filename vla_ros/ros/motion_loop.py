@@ -25,15 +25,15 @@ class LoopGroup(CallbackGroup):
     """Keeps executors away from the messages that the loop takes; their events they may have."""
 
     def can_execute(self, entity: Any) -> bool:
-        """Let everything be executed but subscriptions."""
+        """Allow the execution of everything but subscriptions."""
         return not isinstance(entity, Subscription)
 
     def beginning_execution(self, entity: Any) -> bool:
-        """Let it begin; several may at a time."""
+        """Allow concurrent execution."""
         return self.can_execute(entity)
 
     def ending_execution(self, entity: Any) -> None:
-        """Note nothing."""
+        """Do nothing."""
 
 
 class MotionLoop:
@@ -81,7 +81,7 @@ class MotionLoop:
         self._wake.trigger()
 
     def end(self) -> None:
-        """Have :meth:`run` return; at once, unless it is sending."""
+        """Make :meth:`run` return; at once, unless it is sending."""
         self._ending.set()
         self._wake.trigger()
 
@@ -119,7 +119,7 @@ class MotionLoop:
         wait_set.wait(pause)
 
     def _now(self) -> float:
-        """Give the seconds by which the arm moves: steady, or simulated."""
+        """Return the seconds by which the arm moves: steady, or simulated."""
         if self._clock is None:
             return time.monotonic()
         taken = self._clock.handle.take_message(Clock, False)

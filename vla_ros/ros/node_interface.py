@@ -95,23 +95,23 @@ class NodeInterface:
         return self._camera
 
     def now(self) -> int:
-        """Give the ROS time in nanoseconds."""
+        """Return the ROS time in nanoseconds."""
         return self._node.get_clock().now().nanoseconds
 
     def read_image(self, image: Any) -> np.ndarray:
-        """Give the pixels of an image, uint8 (H, W, 3) RGB."""
+        """Return the pixels of an image, uint8 (H, W, 3) RGB."""
         return self._camera.read(image)
 
     def view_image(self, image: Any) -> np.ndarray | None:
-        """Give the same as a view of the message, or None where pixels have to be converted."""
+        """Return the same as a view of the message, or None where pixels have to be converted."""
         return self._camera.view(image)
 
     def take_estop(self) -> Iterable[EstopSample]:
-        """Take the messages of the emergency stop that have come since."""
+        """Return the new messages of the emergency stop."""
         return self.estop.take()
 
     def take_deadman(self) -> Iterable[DeadmanSample]:
-        """Take the messages of the deadman that have come since."""
+        """Return the new messages of the deadman."""
         assert self.teleop is not None, 'asked for where it is enabled only'
         return self.teleop.take()
 
@@ -122,19 +122,19 @@ class NodeInterface:
                 *([] if self.teleop is None else [self.teleop.subscription])]
 
     def find_estop_publishers(self) -> EstopTopicState:
-        """Give the emergency stop's publishers of this moment."""
+        """Return the emergency stop's publishers of this moment."""
         return self.estop.find_publishers()
 
     def motion_time(self) -> float:
-        """Give seconds of the clock by which the arm moves: steady, or simulated."""
+        """Return seconds of the clock by which the arm moves: steady, or simulated."""
         return self.now() / 1e9 if self.is_simulated() else time.monotonic()
 
     def is_simulated(self) -> bool:
-        """Give whether the ROS time is simulated."""
+        """Return whether the ROS time is simulated."""
         return self._node.get_clock().ros_time_is_active
 
     def stamp_of(self, image: Any) -> int:
-        """Give the stamp of an image message in nanoseconds, 0 if it has none."""
+        """Return the stamp of an image message in nanoseconds, 0 if it has none."""
         return messages.nanoseconds(image.header.stamp)
 
     def robot_description(self) -> str:
@@ -157,7 +157,7 @@ class NodeInterface:
         self._commands.motion(command, image and image.header, stamp)
 
     def publish_result(self, result: InferenceResult, published: int) -> float:
-        """Publish the account of a result; give the age of its image in seconds."""
+        """Publish the account of a result; return the age of its image in seconds."""
         if self._actions is not None:
             self._actions.publish(messages.vla_action(result, published))
         return messages.age(result, published)

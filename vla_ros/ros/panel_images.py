@@ -80,11 +80,11 @@ class ImageStreams:
             self._show = show
 
     def problem(self) -> str:
-        """Say why no image arrives; empty if images do, or may come any moment."""
+        """Return why no image arrives; empty if images do, or may come any moment."""
         return self._camera.problem()
 
     def stop(self) -> None:
-        """Take no more images; to be called before the node ends."""
+        """Stop receiving images; to be called before the node ends."""
         self._camera.stop()
         with self._changed:
             self._is_ending = True

@@ -119,15 +119,15 @@ class PanelNode(Node):
         return self._panel_services.start_task(task)
 
     def stream(self, show: Callable[[CameraImage], None] | None) -> None:
-        """Give images from now on; None: nobody looks."""
+        """Call ``show`` with images from now on; None: stop."""
         self._images.stream(show)
 
     def stop(self) -> None:
-        """Take nothing more in; to be called when nobody spins any more."""
+        """Stop receiving; to be called when nobody spins any more."""
         self._images.stop()
 
     def state(self) -> Mapping[str, object]:
-        """Give what the page shows."""
+        """Return what the page shows."""
         now = time.monotonic()
         with self._lock:
             heard, status = self._status or (0.0, None)
@@ -191,5 +191,5 @@ def _status(status: Any) -> dict[str, object]:
 
 
 def _number(value: float) -> float | None:
-    """Give a number as JSON has it: there is no NaN."""
+    """Return a number as JSON has it: there is no NaN."""
     return round(float(value), 6) if math.isfinite(value) else None

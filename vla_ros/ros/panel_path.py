@@ -50,7 +50,7 @@ class PathOverlay:
     def project(self, actions: np.ndarray, unnorm_key: str,
                 joints: Mapping[str, float]) -> list[list[float]]:
         """
-        Give the path that actions ask for.
+        Return the path that actions ask for.
 
         :param actions: float64 (T, D), in the dataset's units.
         :param joints: measured positions by name, rad and m.

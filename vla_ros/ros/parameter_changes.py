@@ -22,7 +22,7 @@ class ParameterChanges:
     def __init__(self, node: Node, controller: Controller,
                  is_simulated: Callable[[], bool]) -> None:
         """
-        Take every change from now on.
+        Start to handle changes.
 
         :param is_simulated: whether the ROS time is simulated.
         """

@@ -173,7 +173,7 @@ class TaskServer:
         return result
 
     def _finish(self, handle: Any, outcome: Outcome) -> None:
-        """Bring a goal into its last state."""
+        """Set the final state of a goal."""
         if outcome is Outcome.SUCCEEDED:
             handle.succeed()
         elif outcome is Outcome.CANCELED and _wait(lambda: handle.is_cancel_requested,
@@ -193,7 +193,7 @@ class TaskServer:
         return 0 if box is None else len(box.written)
 
     def _wait_for_box(self, before: int, outcome: Outcome) -> str:
-        """Give the black box that was written since, empty if there is none."""
+        """Return the black box that was written since, empty if there is none."""
         box = self._controller.black_box
         if box is None:
             return ''

@@ -57,7 +57,7 @@ class TeleopInput:
         self._controller: Controller | None = None
 
     def connect(self, controller: Controller) -> None:
-        """Hand commands to a controller from now on."""
+        """Forward commands to a controller."""
         self._controller = controller
         # One at a time, beside everything else: planning a command takes a millisecond.
         group = MutuallyExclusiveCallbackGroup()
@@ -66,7 +66,7 @@ class TeleopInput:
         self._node.create_service(Trigger, '~/resume', self._on_resume)
 
     def take(self) -> Iterator[DeadmanSample]:
-        """Take what has come on the deadman since; what comes meanwhile is left to the next."""
+        """Return the new messages of the deadman; later ones are left to the next call."""
         for _ in range(DEADMAN.depth):
             try:
                 taken = self.subscription.handle.take_message(Bool, False)

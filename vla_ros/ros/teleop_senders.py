@@ -50,7 +50,7 @@ class TeleopSenders:
 
     def check(self, topic: str, sender: bytes, holder: bytes) -> SenderCheck:
         """
-        Say whether a command counts.
+        Return whether a command counts.
 
         :param topic: that it came on.
         :param sender: gid of its publisher, empty where the middleware gives none.
@@ -90,6 +90,6 @@ class TeleopSenders:
 
 
 def gid_of(info: Any) -> bytes:
-    """Give the publisher's gid out of what the middleware says of a message; empty for none."""
+    """Return the publisher's gid out of what the middleware says of a message; empty for none."""
     gid = info.get('publisher_gid') or {}
     return bytes(gid.get('data', b''))[:_GID_BYTES]

@@ -104,7 +104,7 @@ class ActionLimits:
 
     def unreachable(self, nearest: np.ndarray | None, detail: str) -> np.ndarray:
         """
-        Give what the arm's joints do instead of a pose that they do not reach.
+        Return what the arm's joints do instead of a pose that they do not reach.
 
         :param nearest: float64 (J,), the nearest that they do; None if there is nothing like it.
         :raises Hold: there is not, or that is to hold.

@@ -146,7 +146,7 @@ class BlackBox:
             'velocity': list(velocities), 'effort': []})
 
     def write(self, why: str) -> None:
-        """Ask for a file; it is written soon, in another thread."""
+        """Request a file; it is written soon, in another thread."""
         with self._changed:
             self._wanted = why
             self._changed.notify()
@@ -223,7 +223,7 @@ class BlackBox:
 
 def encode(records: Sequence[_Record], why: str) -> bytes:
     """
-    Give the content of an MCAP file.
+    Return the content of an MCAP file.
 
     :raises ImportError: mcap or mcap_ros2 is not installed.
     """

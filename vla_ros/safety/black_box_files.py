@@ -23,7 +23,7 @@ _LONGEST = 4096
 
 def is_own(path: Path) -> bool:
     """
-    Give whether a file is a black box: named like one, and beginning as one.
+    Return whether a file is a black box: named like one, and beginning as one.
 
     Links, unreadable files and files rewritten by other programs are no black boxes.
     """

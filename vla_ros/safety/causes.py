@@ -28,7 +28,7 @@ _DEVICE_TEXTS = ('CUDA error', 'cuda runtime error', 'CUDA driver error', 'Trito
 
 
 def hold_of(error: BaseException) -> Hold:
-    """Give the hold that an error leads to, or the fault."""
+    """Return the hold that an error leads to, or the fault."""
     if isinstance(error, Hold):
         return error
     for kind, reason in _REASONS:
@@ -44,7 +44,7 @@ def hold_of(error: BaseException) -> Hold:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Give an error and what has led to it, as a traceback would show."""
+    """Return an error and what has led to it, as a traceback would show."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:

@@ -73,7 +73,7 @@ class Deadman:
         return math.inf if self._holder is None else self._fresh_until
 
     def poll(self) -> tuple[Event, ...]:
-        """Take everything that has come, and give the resulting events in order."""
+        """Process all new messages, and return the resulting events in order."""
         now = self._now()
         events: list[Event] = []
         for sample in self._take():

@@ -75,7 +75,7 @@ class _Publisher:
     known: set[tuple[int, int]] = field(default_factory=set)
 
     def is_copy(self, sample: EstopSample) -> bool:
-        """Give whether a sample has come before; if not, remember it."""
+        """Return whether a sample has come before; if not, remember it."""
         key = (sample.sequence, sample.stamp)
         if key == (0, 0):
             return False
@@ -131,7 +131,7 @@ class EmergencyStop:
         return self._mismatch
 
     def poll(self) -> tuple[Event, ...]:
-        """Take everything that has come, and give the resulting events in order."""
+        """Process all new messages, and return the resulting events in order."""
         now, is_new, is_press = self._now(), False, False
         events: tuple[Event, ...] = ()
         for sample in self._take():
@@ -149,7 +149,7 @@ class EmergencyStop:
         return events
 
     def fault(self) -> Hold | None:
-        """Say what is wrong with the input, so that the arm must be held."""
+        """Return what is wrong with the input, so that the arm must be held."""
         if self._mismatch:
             return Hold(Reason.ESTOP_MISFIT, self._mismatch)
         if self._timeout > 0.0 and self._silent(self._now()):
@@ -158,7 +158,7 @@ class EmergencyStop:
         return None
 
     def observe(self, view: EstopTopicState) -> None:
-        """Note what the graph shows; to be called again and again while publishers come and go."""
+        """Record what the graph shows; to be called regularly, as publishers come and go."""
         now = self._now()
         self._mismatch = view.mismatch
         self._latched = {gid: self._latched.get(gid, now) for gid in view.latched}
@@ -175,13 +175,13 @@ class EmergencyStop:
         return is_expecting
 
     def is_orphaned(self, view: EstopTopicState) -> bool:
-        """Give whether it is pressed, and every publisher that has pressed it is gone."""
+        """Return whether it is pressed, and every publisher that has pressed it is gone."""
         gone = self._gone(view)
         return self.is_pressed and all(gid in gone for gid, one in self._publishers.items()
                                        if one.is_pressed)
 
     def refuse_rearm(self, view: EstopTopicState) -> str:
-        """Say why the arm must not be re-armed; empty if it may."""
+        """Return why the arm must not be re-armed; empty if it may."""
         self.observe(view)
         now, gone, names = self._now(), self._gone(view), dict(view.publishers)
         if view.mismatch:
@@ -205,11 +205,11 @@ class EmergencyStop:
         return ''
 
     def rearm(self, view: EstopTopicState) -> None:
-        """Forget publishers that are gone, and with them what they have pressed."""
+        """Discard publishers that are gone, and with them what they have pressed."""
         self._forget(view, lambda _: True)
 
     def _note(self, sample: EstopSample, now: float) -> bool:
-        """Take a sample in; give whether it is the first copy of it."""
+        """Accept a sample; return whether it is the first copy of it."""
         if sample.publisher is None:
             return True
         one = self._publishers.setdefault(sample.publisher, _Publisher())
@@ -224,13 +224,13 @@ class EmergencyStop:
         return True
 
     def _settles(self, now: float) -> bool:
-        """Give whether every existing publisher has had time to deliver its message."""
+        """Return whether every existing publisher has had time to deliver its message."""
         if now < self._start + SETTLE_TIME or self._is_required and not self._publishers:
             return False
         return not self._is_expecting(now)
 
     def _is_expecting(self, now: float) -> bool:
-        """Give whether a latched message may still be on its way."""
+        """Return whether a latched message may still be on its way."""
         if self._publishers and not self._is_comparable:
             return False  # the gids do not say who has sent
         return any(gid not in self._publishers and now < seen + LATCHED_TIME
@@ -241,7 +241,7 @@ class EmergencyStop:
 
     def _gone(self, view: EstopTopicState) -> set[bytes]:
         """
-        Give the publishers that have left the graph.
+        Return the publishers that have left the graph.
 
         Some middlewares number the publishers of messages and those of the graph differently (in
         rmw_cyclonedds, these numbers have nothing in common). There a publisher is gone for sure

@@ -136,7 +136,7 @@ class State:
 def advance(state: State, event: Event, reason: Reason | None = None,
             dry_start: bool = False) -> State:
     """
-    Give the state that follows an event; an event that means nothing in a state changes nothing.
+    Return the state that follows an event; an event that means nothing in a state changes nothing.
 
     :param reason: of PROBLEM: why the arm is to be held; of FAIL: why nothing works any more.
     :param dry_start: of ACTIVATE: begin in shadow.
@@ -145,7 +145,7 @@ def advance(state: State, event: Event, reason: Reason | None = None,
 
 
 def refuse_rearm(state: State) -> str:
-    """Say why re-arming is refused; empty if it is not."""
+    """Return why re-arming is refused; empty if it is not."""
     if state.pressed:
         return 'the emergency stop is still pressed: it must be released first'
     if state.mode is Mode.FAULT:
@@ -156,7 +156,7 @@ def refuse_rearm(state: State) -> str:
 
 
 def _restarted(state: State) -> State:
-    """Begin anew; what is known of the emergency stop stays."""
+    """Start anew; what is known of the emergency stop stays."""
     return State(pressed=state.pressed, stopped=state.stopped, awaiting=state.awaiting)
 
 

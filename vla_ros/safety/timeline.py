@@ -103,7 +103,7 @@ def _read(path: Path) -> list[tuple[int, str, Any]]:
 
 
 def _merged(messages: list[tuple[int, str, Any]]) -> Iterator[tuple[int, str, Any]]:
-    """Keep of commands and measurements only the last before each other event."""
+    """Keep only, of commands and measurements, the last before each other event."""
     waiting: dict[str, tuple[int, str, Any]] = {}
     for entry in messages:
         if _is_joints(entry[2]):

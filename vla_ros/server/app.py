@@ -111,7 +111,7 @@ def health_route(collector: BatchCollector) -> Route:
 
 
 def key_check(api_key: str | None) -> list[Middleware]:
-    """Give the middleware that wants a key; none where None is given."""
+    """Return the middleware that wants a key; none where None is given."""
     return [Middleware(_KeyCheck, api_key=api_key)] if api_key else []
 
 

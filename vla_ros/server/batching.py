@@ -40,7 +40,7 @@ class OverloadedError(VlaError):
 
     def __init__(self, problem: str, retry_after_s: float) -> None:
         """
-        Say what it would have had to wait for.
+        Name the number of requests before it and the expected wait.
 
         :param retry_after_s: seconds after which it may be sent again.
         """
@@ -193,7 +193,7 @@ class BatchCollector:
                 self._infer(batch)
 
     def _may_hold(self) -> bool:
-        """Say whether more requests are worth waiting for."""
+        """Return whether more requests are worth waiting for."""
         now = time.monotonic()
         if self._count() >= self._max_batch or now >= self._hold_end():
             return False

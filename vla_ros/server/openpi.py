@@ -111,7 +111,7 @@ class _Service:
         self.greeting = pack(asdict(policy.spec))
 
     def infer(self, data: bytes | None, client: str) -> bytes | str:
-        """Give the actions as msgpack, or in one line of text why there are none."""
+        """Return the actions as msgpack, or in one line of text why there are none."""
         received = time.monotonic()
         try:
             if data is None:

@@ -101,7 +101,7 @@ class Replica:
                                **batches)
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        """Give Ray the application."""
+        """Return Ray the application."""
         return self._app
 
     def check_health(self) -> None:

@@ -88,7 +88,7 @@ class Service:
         return _reply(200, asdict(self._policy.spec))
 
     def statistics(self) -> Reply:
-        """Give the counts of requests and results."""
+        """Return the counts of requests and results."""
         return _reply(200, self._collector.statistics())
 
     def act(self, body: bytes, client: str) -> Reply:
@@ -248,7 +248,7 @@ def _status(error: Exception) -> int:
 
 
 def _sentence(error: Exception) -> str:
-    """Give a user's error in full, and of any other one only the kind: it is for the log."""
+    """Return a user's error in full, and of any other one only the kind: it is for the log."""
     if isinstance(error, VlaError):
         return str(error)
     _LOG.error('internal error', exc_info=error)

@@ -58,7 +58,7 @@ class LimitedProtocol(H11Protocol):
         self._request_end: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection if there is room for it."""
+        """Accept a connection if there is room for it."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             _logger.info('connection from %s refused: there are %d', self.client, MAX_CONNECTIONS)
@@ -67,7 +67,7 @@ class LimitedProtocol(H11Protocol):
             self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of a request."""
+        """Handle a piece of a request."""
         if self._request_end is None:
             self._request_end = self.loop.time() + REQUEST_TIMEOUT
         super().data_received(data)
@@ -89,12 +89,12 @@ class LimitedProtocol(H11Protocol):
         self._set_timer(READ_TIMEOUT)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Continue."""
         super().resume_writing()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Discard the connection."""
         self._set_timer(None)
         super().connection_lost(exc)
 

@@ -160,7 +160,7 @@ class SimNode(Node):
             self._camera.publish(self._world.render(), stamp)
 
     def _stamp(self) -> Time:
-        """Give the stamp of the messages, and publish it on /clock where that is set."""
+        """Return the stamp of the messages, and publish it on /clock where that is set."""
         if self._clock_messages is None:
             return self.get_clock().now().to_msg()
         nanoseconds = round(self._elapsed * 1e9)
@@ -210,7 +210,7 @@ class SimNode(Node):
 
     def _on_success(self, request: Trigger.Request,
                     response: Trigger.Response) -> Trigger.Response:
-        """Tell whether the task was done since the reset or the last new instruction."""
+        """Return whether the task was done since the reset or the last new instruction."""
         detector = self._detector
         response.success = detector is not None and detector.succeeded
         passed = f'after {self._elapsed - self._judged_since:.2f} s'
@@ -310,7 +310,7 @@ def main(make: Callable[..., SimNode] = SimNode) -> int:
 
 
 def _run_world(words: list[str]) -> int:
-    """Go on as a process of the benchmark's own environment."""
+    """Continue as a process of the benchmark's own environment."""
     try:
         replace_process(words)
     except VlaError as error:

@@ -43,7 +43,7 @@ class RealTimeFactor:
         self._has_no_results = True
 
     def result(self, taken: float) -> None:
-        """Note a result for the image of a simulated time; later times wait for further ones."""
+        """Record a result for the image of a simulated time; later times wait for further ones."""
         if taken > self._newest_result:
             self._newest_result = taken
             self._has_no_results = False
@@ -51,7 +51,7 @@ class RealTimeFactor:
 
     def due(self, now: float, elapsed: float) -> int:
         """
-        Give the number of steps to make now.
+        Return the number of steps to make now.
 
         :param now: monotonic seconds.
         :param elapsed: simulated seconds so far.

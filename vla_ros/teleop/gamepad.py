@@ -63,7 +63,7 @@ class Gamepad:
 
     def take(self, axes: Sequence[float], buttons: Sequence[int], now: float) -> None:
         """
-        Take a message.
+        Handle a message.
 
         :param axes: -1 to 1.
         :param now: monotonic seconds.
@@ -78,7 +78,7 @@ class Gamepad:
             self._resumes |= is_pressed[1]
 
     def read(self, now: float) -> Intent:
-        """Give what the newest message says."""
+        """Return what the newest message says."""
         with self._lock:
             resumes, self._resumes = self._resumes, False
             axes = [self._axis(index) * scale

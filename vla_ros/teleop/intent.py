@@ -34,7 +34,7 @@ class Device(Protocol):
 
     def read(self, now: float) -> Intent:
         """
-        Give what the person wants.
+        Return what the person wants.
 
         :param now: monotonic seconds.
         """

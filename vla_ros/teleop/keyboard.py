@@ -40,7 +40,7 @@ class Keyboard:
         self._resumes = False
 
     def press(self, key: str, now: float) -> None:
-        """Take a key; one without a meaning does nothing."""
+        """Handle a key; one without a meaning does nothing."""
         with self._lock:
             is_held = now < self._held_until
             if key == 't' or (is_held and (key in MOVES or key == 'g')):
@@ -58,7 +58,7 @@ class Keyboard:
                 self._moves[axis] = direction, now + _MOVE
 
     def read(self, now: float) -> Intent:
-        """Give what the keys say."""
+        """Return what the keys say."""
         with self._lock:
             resumes, self._resumes = self._resumes, False
             if now >= self._held_until:

@@ -49,13 +49,13 @@ class Leader:
         self._received = -math.inf
 
     def take(self, names: Sequence[str], positions: Sequence[float], now: float) -> None:
-        """Take positions of the leader's joints, rad or m."""
+        """Handle positions of the leader's joints, rad or m."""
         with self._lock:
             self._positions.update(zip(names, positions))
             self._received = now
 
     def read(self, now: float) -> Intent:
-        """Give where the person has moved the leader; without fresh positions nothing is held."""
+        """Return where the leader was moved to; without fresh positions nothing is held."""
         held = replace(self._deadman.read(now), axes=(0.0,) * 6, opening=None)
         with self._lock:
             known = [name for name in self._names if name in self._positions]

@@ -104,7 +104,7 @@ class TeleopNode(Node):
                           clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def send(self) -> None:
-        """Say what the person wants now."""
+        """Publish the command of the devices."""
         now = time.monotonic()
         intent = self._device.read(now)
         self._deadman.publish(Bool(data=intent.is_held))

@@ -78,7 +78,7 @@ def make_accelerator(device: str = 'cpu', precision: str = 'float32',
 
 def microbatches(accelerator: 'Accelerator', batch: int) -> list[slice]:
     """
-    Give the microbatches of a batch that this process computes.
+    Return the microbatches of a batch that this process computes.
 
     :raises ParameterError: the batch cannot be divided so.
     """

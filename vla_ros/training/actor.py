@@ -79,11 +79,11 @@ class ActionSpace:
         self._transform = towers[0]
 
     def resize(self, image: np.ndarray) -> np.ndarray:
-        """Give what the towers see of a frame, uint8 (S, S, 3)."""
+        """Return what the towers see of a frame, uint8 (S, S, 3)."""
         return np.asarray(self._transform.shape_pixels(Image.fromarray(image)))
 
     def action(self, tokens: np.ndarray) -> np.ndarray | None:
-        """Give the action, float64 (D,), rad and m; None if a token is no action token."""
+        """Return the action, float64 (D,), rad and m; None if a token is no action token."""
         if not self.tokenizer.is_action(tokens).all():
             return None
         return self.statistics.unnormalize(self.tokenizer.decode(tokens))
@@ -110,7 +110,7 @@ class Actor:
         self._prompts: dict[str, tuple[int, ...]] = {}
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take other weights, under their official keys."""
+        """Load other weights, under their official keys."""
         for key, target in targets(self.network).items():
             target.view().copy_(weights[key])
 
@@ -153,7 +153,7 @@ class Actor:
 
 def token_log_probs(logits: Tensor, tokens: Tensor) -> Tensor:
     """
-    Give the log-probability of each token, float32 (…,).
+    Return the log-probability of each token, float32 (…,).
 
     :param logits: (…, V), divided by the temperature.
     :param tokens: int64 (…,).

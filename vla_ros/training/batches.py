@@ -123,7 +123,7 @@ class BatchStream:
 
     def take(self, key: Key) -> tuple[Tensor, ...]:
         """
-        Give the batch of a key; those before it are passed over.
+        Return the batch of a key; those before it are passed over.
 
         :raises VlaError: it cannot be made, for example for a damaged image.
         """
@@ -136,5 +136,5 @@ class BatchStream:
 
 
 def _begin(number: int) -> None:
-    """Begin in a worker: each has a core, not all of them."""
+    """Start in a worker: each has a core, not all of them."""
     torch.set_num_threads(1)

@@ -49,12 +49,12 @@ class ChunkDataset:
         return stats
 
     def images(self, row: int) -> list[np.ndarray]:
-        """Give the image of each camera, uint8 (H, W, 3), RGB."""
+        """Return the image of each camera, uint8 (H, W, 3), RGB."""
         return [self.main.image(row, camera) for camera in self.cameras]
 
     def chunk(self, row: int, length: int) -> np.ndarray:
         """
-        Give the actions from a frame on, float32 (length, D), in the dataset's units.
+        Return the actions from a frame on, float32 (length, D), in the dataset's units.
 
         Behind the end of the episode the last action is repeated, as OFT's training does. Where
         frames are rarer than actions, they are those of ``next_actions``.

@@ -49,7 +49,7 @@ def _draw_success(curve: list[dict[str, float]], figure: Figure) -> None:
 
 
 def _means(curve: list[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Give steps and means of one of the numbers."""
+    """Return steps and means of one of the numbers."""
     window = max(1, len(curve) // _MOST_POINTS)
     values = np.array([row[name] for row in curve])[:len(curve) // window * window]
     means = values.reshape(-1, window).mean(1)

@@ -22,7 +22,7 @@ class Disturbance:
     offset: np.ndarray = field(default_factory=lambda: np.zeros(7))
 
     def apply(self, action: np.ndarray) -> np.ndarray:
-        """Give the perturbed targets, float64 (7,)."""
+        """Return the perturbed targets, float64 (7,)."""
         if self.left == 0 and self.rng.random() < _DISTURBANCE:
             self.left = int(self.rng.integers(*_STEPS))
             self.offset = _SCALE * self.rng.standard_normal(7)

@@ -112,7 +112,7 @@ class FineTuningPlan:
         return self.augment
 
     def learning_rate_factor(self, step: int) -> float:
-        """Give what the learning rate is multiplied by in a step."""
+        """Return what the learning rate is multiplied by in a step."""
         return 1.0
 
 
@@ -154,7 +154,7 @@ class FineTuning(ResumableTraining):
                  folder: Path, accelerator: 'Accelerator',
                  gradient_checkpointing: bool = False, decoders: int = 0) -> None:
         """
-        Begin, or go on where an interrupted training saved.
+        Start, or resume an interrupted training from its last save.
 
         :param folder: becomes the adapter, or the checkpoint if all weights are trained.
         :param gradient_checkpointing: compute activations of the language model twice, to save
@@ -204,16 +204,16 @@ class FineTuning(ResumableTraining):
             self._stream = None  # ends its processes
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Give the parameters that are trained."""
+        """Return the parameters that are trained."""
         return dict(self._trained)
 
     def is_finished(self) -> bool:
-        """Tell whether all steps are done, or validation has stopped to improve."""
+        """Return whether all steps are done, or validation has stopped to improve."""
         stalled = self.plan.patience and is_stalled(self.curve, self.plan.patience)
         return super().is_finished() or bool(stalled)
 
     def is_best(self) -> bool:
-        """Tell whether the last step was validated and is the best one so far."""
+        """Return whether the last step was validated and is the best one so far."""
         return self.step == best_step(self.curve)
 
     def write(self) -> None:
@@ -255,7 +255,7 @@ class FineTuning(ResumableTraining):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Give the errors of the held-out frames, by name; the criterion is the L1 error."""
+        """Return the errors of the held-out frames, by name; the criterion is the L1 error."""
         sums: dict[str, float] = {}
         for part in range(self._batches().validation_parts):
             inputs = self._take((VALIDATE, self.step, part))
@@ -269,7 +269,7 @@ class FineTuning(ResumableTraining):
         return {f'validation_{name}': total / count for name, total in zip(self.errors, totals)}
 
     def _take(self, key: Key) -> list[torch.Tensor]:
-        """Give the tensors of a batch on the device; those to come are made meanwhile."""
+        """Return the tensors of a batch on the device; those to come are made meanwhile."""
         if self._stream is None:
             self._stream = BatchStream(self._batches(), self._keys(), self._decoders,
                                        self.accelerator.device.type == 'cuda')
@@ -299,11 +299,11 @@ class FineTuning(ResumableTraining):
         """Make gradients smaller before they are used; here, as officially, never."""
 
     def _make_reader(self, processor: ImageProcessor) -> Any:
-        """Give what reads the frames of a batch."""
+        """Return what reads the frames of a batch."""
         return FrameReader(self.dataset, processor, self._encoder, self._scale)
 
     def _read_statistics(self) -> dict[str, Any]:
-        """Give the content of dataset_statistics.json, and set the scale of the actions."""
+        """Return the content of dataset_statistics.json, and set the scale of the actions."""
         key = self.plan.unnorm_key
         stats = (base_statistics(self._base, self._base_statistics, key,
                                  self.dataset.actions.shape[1]) if key else
@@ -312,7 +312,7 @@ class FineTuning(ResumableTraining):
         return stats
 
     def _make_network(self, checkpoint: Checkpoint) -> Any:
-        """Give the module that is trained."""
+        """Return the module that is trained."""
         return self.vla
 
     def _sum_errors(self, inputs: Sequence[torch.Tensor]) -> dict[str, float]:
@@ -335,7 +335,7 @@ def check_base(checkpoint: Checkpoint) -> None:
 def base_statistics(name: str, found: Mapping[str, Mapping], key: str,
                     width: int) -> dict[str, Any]:
     """
-    Give the statistics of a base under a name, as dataset_statistics.json has them.
+    Return the statistics of a base under a name, as dataset_statistics.json has them.
 
     :param name: of the base, for the errors.
     :param width: numbers of an action of the dataset.

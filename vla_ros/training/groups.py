@@ -153,7 +153,7 @@ class RolloutPool:
 
 
 def _interleave(parts: list[list[Group]]) -> Iterator[Group]:
-    """Give the results in the order of the scenarios."""
+    """Return the results in the order of the scenarios."""
     for index in range(max(map(len, parts), default=0)):
         yield from (part[index] for part in parts if index < len(part))
 

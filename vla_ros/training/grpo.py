@@ -61,7 +61,7 @@ def group_advantages(rewards: np.ndarray) -> np.ndarray:
 def policy_loss(new: Tensor, old: Tensor, advantages: Tensor, valid: Tensor, clipping: Clipping,
                 reference: Tensor | None = None) -> PolicyLoss:
     """
-    Give the clipped loss, the mean over the valid tokens.
+    Return the clipped loss, the mean over the valid tokens.
 
     :param new: float32 (B, D), log-probabilities of the sampled tokens.
     :param old: float32 (B, D), those of the policy that sampled them.

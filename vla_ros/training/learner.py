@@ -142,7 +142,7 @@ class Learner(nn.Module):
     def forward(self, pixels: Tensor, tasks: Tensor, actions: Tensor, keypoints: Tensor,
                 state: Tensor, noise: Tensor) -> Losses:
         """
-        Give the losses of a batch.
+        Return the losses of a batch.
 
         :param pixels: float32 (B, 6, S, S), normalised.
         :param tasks: int64 (B, K), index of each branch's task; its block is there.
@@ -238,7 +238,7 @@ class Learner(nn.Module):
         return loss, near.float().mean()
 
     def visible(self, keypoints: Tensor) -> Tensor:
-        """Tell which keypoints are in the image, bool (…,) for (…, 2)."""
+        """Return which keypoints are in the image, bool (…,) for (…, 2)."""
         scaled = keypoints * self._side
         return ((scaled >= 0) & (scaled < self._side)).all(-1)
 
@@ -269,7 +269,7 @@ class PixelTable:
 
     def __init__(self, tables: list[np.ndarray]) -> None:
         """
-        Take the normalisation of the towers.
+        Copy the normalisation of the towers.
 
         :param tables: of each tower, float32 (3, 256), see ``TowerTransform.table``.
         """
@@ -277,7 +277,7 @@ class PixelTable:
         self._offset = torch.tensor(np.concatenate([t[:, 0] for t in tables]))
 
     def __call__(self, images: np.ndarray, augment: bool) -> Tensor:
-        """Give float32 (B, 6, S, S) for uint8 (B, S, S, 3)."""
+        """Return float32 (B, 6, S, S) for uint8 (B, S, S, 3)."""
         x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255)
         if augment:
             shape = (len(x), 3, 1, 1)

@@ -54,7 +54,7 @@ class TrainingPlan:
     seed: int = 0
 
     def learning_rate_factor(self, step: int) -> float:
-        """Give what the learning rate is multiplied by: a linear warmup, then a cosine."""
+        """Return what the learning rate is multiplied by: a linear warmup, then a cosine."""
         rise = min(1.0, (step + 1) / self.warmup)
         return rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
@@ -69,7 +69,7 @@ class Training(ResumableTraining):
     def __init__(self, plan: TrainingPlan, folder: Path, accelerator: 'Accelerator',
                  start: Path | None = None) -> None:
         """
-        Begin, or go on where an interrupted training saved.
+        Start, or resume an interrupted training from its last save.
 
         :param folder: becomes the checkpoint.
         :param start: checkpoint to begin from; None: from nothing.
@@ -101,7 +101,7 @@ class Training(ResumableTraining):
         self.train(lambda: self._advance(samples), report)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Give the parameters of the learner and the moving average of the network's."""
+        """Return the parameters of the learner and the moving average of the network's."""
         return {**{f'learner.{name}': p for name, p in self.learner.named_parameters()},
                 **{f'average.{name}': t for name, t in self._average.state_dict().items()}}
 

@@ -77,11 +77,11 @@ class NodeArm:
         self._state = _State(is_moving=True)
 
     def hold(self) -> None:
-        """Come to rest, until the next action."""
+        """Stop the arm, until the next action."""
         self._state = _State(is_moving=False)
 
     def step(self, duration: float) -> None:
-        """Let time pass, seconds, a multiple of 0.02."""
+        """Advance time, seconds, a multiple of 0.02."""
         for _ in range(round(duration / _TICK)):
             command = None
             try:
@@ -99,7 +99,7 @@ class NodeArm:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-    """Give parameters by their full names."""
+    """Return parameters by their full names."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f'{prefix}{name}.')

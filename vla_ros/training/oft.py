@@ -83,7 +83,7 @@ class OftPlan(FineTuningPlan):
         return self.augment or self.shift > 0
 
     def learning_rate_factor(self, step: int) -> float:
-        """Give the factor of the learning rate: without adapter a warmup, then a cosine."""
+        """Return the factor of the learning rate: without adapter a warmup, then a cosine."""
         if self.rank:
             return 1.0
         rise = min(1.0, (step + 1) / _WARMUP)
@@ -111,7 +111,7 @@ class OftModel(nn.Module):
 
     def forward(self, pixels: Tensor, input_ids: Tensor, lengths: Tensor, states: Tensor,
                 actions: Tensor) -> Tensor:
-        """Give the mean L1 error of the normalised actions, and the tokens' part of the loss."""
+        """Return the mean L1 error of the normalised actions, and the tokens' part of the loss."""
         chosen = self.hidden(pixels, input_ids, lengths, states, actions)
         loss = functional.l1_loss(self.regress(chosen, actions).float(), actions)
         if self.has_tokens:
@@ -121,11 +121,11 @@ class OftModel(nn.Module):
         return loss
 
     def regress(self, hidden: Tensor, actions: Tensor) -> Tensor:
-        """Give the chunk, (B, T, D), of the outputs that predict it, (B, T·D, hidden)."""
+        """Return the chunk, (B, T, D), of the outputs that predict it, (B, T·D, hidden)."""
         return self.action_head(hidden.reshape(*actions.shape[:2], -1))
 
     def targets(self, input_ids: Tensor, lengths: Tensor, actions: Tensor) -> Tensor:
-        """Give the action tokens of a chunk, int64 (B, T·D)."""
+        """Return the action tokens of a chunk, int64 (B, T·D)."""
         count = actions.shape[1] * actions.shape[2]
         return input_ids.gather(1, lengths[:, None] + torch.arange(
             count, device=input_ids.device))
@@ -138,7 +138,7 @@ class OftModel(nn.Module):
     def hidden(self, pixels: Tensor, input_ids: Tensor, lengths: Tensor, states: Tensor,
                actions: Tensor) -> Tensor:
         """
-        Give the outputs that predict a chunk, (B, T·D, hidden).
+        Return the outputs that predict a chunk, (B, T·D, hidden).
 
         :param pixels: float32 (B, cameras, 3·towers, S, S).
         :param input_ids: int64 (B, L): prompt, the tokens of the chunk, which the model does not
@@ -211,7 +211,7 @@ class ChunkReader:
                 torch.from_numpy(np.stack(actions)).float())
 
     def _pixels(self, row: int, rng: np.random.Generator | None) -> np.ndarray:
-        """Give what the network sees in a frame, float32 (cameras, 3·towers, S, S)."""
+        """Return what the network sees in a frame, float32 (cameras, 3·towers, S, S)."""
         pixels = None if self.cache is None else self.cache.get(row)
         if pixels is None:
             images = self.chunks.images(row)
@@ -248,7 +248,7 @@ class OftFineTuning(FineTuning):
                  gradient_checkpointing: bool = False, decoders: int = 0,
                  is_preloaded: bool = False) -> None:
         """
-        Begin, or go on where an interrupted training saved; see the base.
+        Start, or resume an interrupted training from its last save; see the base.
 
         :param is_preloaded: whether images stay in memory, as the model sees them.
         :raises ParameterError: the base cannot take so many images.
@@ -324,7 +324,7 @@ class OftFineTuning(FineTuning):
 
 def load_matching(model: OftModel, folder: Path) -> None:
     """
-    Begin a small model with the weights of another one, where names and shapes agree.
+    Start a small model with the weights of another one, where names and shapes agree.
 
     :raises CheckpointError: none do, or a file is damaged.
     """

@@ -63,7 +63,7 @@ class Episode:
     state: int
 
     def file(self, folder: Path) -> Path:
-        """Give where it is kept while others are recorded."""
+        """Return where it is kept while others are recorded."""
         return folder / f'{self.index:05d}_{self.task.suite}_{self.task.number}_{self.state}.npz'
 
 
@@ -185,7 +185,7 @@ def write_recording(folder: Path, plan: Sequence[Episode], every: int) -> None:
 
 def cut_chunks(actions: np.ndarray, every: int) -> np.ndarray:
     """
-    Give the actions from each frame on, float32 (F, CHUNK, 7).
+    Return the actions from each frame on, float32 (F, CHUNK, 7).
 
     Behind the end the last action is repeated, as OFT's training does.
 
@@ -199,7 +199,7 @@ def cut_chunks(actions: np.ndarray, every: int) -> np.ndarray:
 
 def mean_trajectory(demonstrations: Sequence[np.ndarray]) -> np.ndarray:
     """
-    Give the mean action of each step, float64 (T, 7); T is the median of the lengths.
+    Return the mean action of each step, float64 (T, 7); T is the median of the lengths.
 
     :param demonstrations: float32 (length, 7) each, the gripper 1 open; of a step those count
         that are long enough.

@@ -72,7 +72,7 @@ class _TokenLogProbs(nn.Module):
         self._temperature = temperature
 
     def forward(self, pixels: Tensor, input_ids: Tensor, labels: Tensor) -> Tensor:
-        """Take the parameters of :meth:`TrainableVla.predict`; give float32 (B, D)."""
+        """Predict with the parameters of :meth:`TrainableVla.predict`; return float32 (B, D)."""
         logits, targets = self.vla.predict(pixels, input_ids, labels)
         return token_log_probs(logits / self._temperature, targets).view(len(pixels), -1)
 
@@ -123,7 +123,7 @@ class Reinforcement(ResumableTraining):
                  accelerator: 'Accelerator', workers: int, worlds: int,
                  log: Callable[[str], None]) -> None:
         """
-        Begin, or go on where an interrupted training saved.
+        Start, or resume an interrupted training from its last save.
 
         :param start: the checkpoint to begin with.
         :param workers: processes that run episodes.
@@ -165,11 +165,11 @@ class Reinforcement(ResumableTraining):
             self._pool.close()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give all parameters, under their official keys."""
+        """Return all parameters, under their official keys."""
         return self._trained
 
     def is_best(self) -> bool:
-        """Tell whether the last iteration was validated and is the best one so far."""
+        """Return whether the last iteration was validated and is the best one so far."""
         rates = [row[CRITERION] for row in self.curve]
         return bool(rates) and not np.isnan(rates[-1]) and rates[-1] >= np.nanmax(rates)
 
@@ -204,7 +204,7 @@ class Reinforcement(ResumableTraining):
                               plan.seconds), is_new)
 
     def loss(self, experience: Experience, rows: np.ndarray) -> Any:
-        """Give the :class:`PolicyLoss` of some actions."""
+        """Return the :class:`PolicyLoss` of some actions."""
         device = self.accelerator.device
         inputs = [x.to(device) for x in self._inputs(experience, rows)]
         new = self.model(*inputs)
@@ -219,7 +219,7 @@ class Reinforcement(ResumableTraining):
                            valid, clipping, reference)
 
     def _inputs(self, experience: Experience, rows: np.ndarray) -> tuple[Tensor, ...]:
-        """Give pixels, token ids and labels, see :meth:`TrainableVla.predict`."""
+        """Return pixels, token ids and labels, see :meth:`TrainableVla.predict`."""
         encoder = self.space.encoder
         prompts = [list(encoder.prompt(experience.instructions[row])) for row in rows]
         tokens = experience.tokens[rows].tolist()
@@ -258,7 +258,7 @@ class Reinforcement(ResumableTraining):
                 CRITERION: validation}
 
     def _learn(self, experience: Experience) -> dict[str, float]:
-        """Train on the actions, in random order; give the means of the losses."""
+        """Train on the actions, in random order; return the means of the losses."""
         rng = np.random.default_rng([41, self.plan.seed, self.step])
         sums = {'action': 0.0, 'clipped': 0.0, 'divergence': 0.0}
         batches = [batch for _ in range(self.plan.passes) for batch in self._batches(
@@ -286,7 +286,7 @@ class Reinforcement(ResumableTraining):
         return [order[start:start + size] for start in range(0, len(order) - size + 1, size)]
 
     def _validate(self, step: int) -> float:
-        """Run the held-out scenes without sampling; give the rate of success."""
+        """Run the held-out scenes without sampling; return the rate of success."""
         plan = self.plan
         scenarios = [Scenario(Trial(validation_seed(plan.seed, index), plan.task(index),
                                     seconds=_VALIDATION_SECONDS))
@@ -306,7 +306,7 @@ class Reinforcement(ResumableTraining):
         return {name: tensor.detach().cpu().numpy() for name, tensor in self._trained.items()}
 
     def _failed(self) -> list[tuple[int, int, float]]:
-        """Give scene, task and part of failures of the groups that failed lately."""
+        """Return scene, task and part of failures of the groups that failed lately."""
         found: dict[tuple[int, int], float] = {}
         for step in range(max(1, self.step - _MEMORY + 1), self.step + 1):
             for scene, task, successes, size in self._read_record(step).get('groups', ()):

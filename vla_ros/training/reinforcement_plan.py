@@ -68,7 +68,7 @@ class ReinforcementPlan:
             raise ParameterError('--kl', self.kl, '0 or more')
 
     def task(self, index: int) -> int:
-        """Give the task of a scene, index in ``ALL_TASKS``: kinds by their shares, all colours."""
+        """Return the index in ``ALL_TASKS`` for a scene: kinds by their shares, all colours."""
         color = index // len(KINDS) % len(COLORS)
         return ALL_TASKS.index(Task(self._kind(index), COLORS[color]))
 

@@ -66,7 +66,7 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor] | None:
 
 
 def _saved_state(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Give the folder that a record names."""
+    """Return the folder that a record names."""
     saved = folder / str(record.get('state', ''))
     if 'state' not in record or not (saved / _TENSORS).is_file():
         raise TrainingError(f'{folder / STATE_FILE} belongs to no state in {_STATE_FOLDER}: it '
@@ -87,7 +87,7 @@ class ResumableTraining(ABC):
 
     def __init__(self, plan: Any, folder: Path, accelerator: 'Accelerator') -> None:
         """
-        Begin; :meth:`prepare` goes on where an interrupted training saved.
+        Start; :meth:`prepare` resumes an interrupted training from its last save.
 
         :param plan: a dataclass with the number of ``steps`` and the ``batch``.
         :param folder: where everything is saved.
@@ -104,7 +104,7 @@ class ResumableTraining(ABC):
     def prepare(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
                 scheduler: torch.optim.lr_scheduler.LRScheduler) -> None:
         """
-        Hand what is trained to accelerate, and load the state of an interrupted training.
+        Prepare what is trained with accelerate, and load the state of an interrupted training.
 
         :raises TrainingError: it was a training of another plan, or somebody's checkpoint.
         """
@@ -147,11 +147,11 @@ class ResumableTraining(ABC):
             tracker.finish()
 
     def is_finished(self) -> bool:
-        """Tell whether the training has come to its end."""
+        """Return whether the training has come to its end."""
         return self.step >= self.plan.steps
 
     def is_best(self) -> bool:
-        """Tell whether the last step was validated and is the best one so far."""
+        """Return whether the last step was validated and is the best one so far."""
         return False
 
     def save(self) -> None:
@@ -199,7 +199,7 @@ class ResumableTraining(ABC):
 
     @abstractmethod
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Give the tensors that training changes, by name; they are saved and copied into."""
+        """Return the tensors that training changes, by name; they are saved and copied into."""
 
     @abstractmethod
     def write(self) -> None:

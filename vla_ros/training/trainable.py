@@ -47,13 +47,13 @@ class TrainableVla(nn.Module):
         self.language_model = transformers.LlamaForCausalLM(self.llama_config)
 
     def forward(self, pixels: Tensor, input_ids: Tensor, labels: Tensor) -> Tensor:
-        """Give the mean cross-entropy of the labelled tokens; see :meth:`predict`."""
+        """Return the mean cross-entropy of the labelled tokens; see :meth:`predict`."""
         logits, targets = self.predict(pixels, input_ids, labels)
         return functional.cross_entropy(logits.float(), targets)
 
     def predict(self, pixels: Tensor, input_ids: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """
-        Give the logits (T, V) of the T labelled tokens, and their labels, int64 (T,).
+        Return the logits (T, V) of the T labelled tokens, and their labels, int64 (T,).
 
         Each token is predicted at the position before it; the image stands behind the first token
         and has no labels.
@@ -130,13 +130,13 @@ class ExampleEncoder:
     end: int
 
     def prompt(self, instruction: str) -> tuple[int, ...]:
-        """Give the token ids of a prompt, from BOS to the lone space before the action."""
+        """Return the token ids of a prompt, from BOS to the lone space before the action."""
         return self.tokenizer.close(self.tokenizer.encode(
             build_prompt(self.template, instruction)))
 
     def encode(self, instruction: str, action: np.ndarray) -> tuple[list[int], list[int]]:
         """
-        Give token ids and labels of the same length.
+        Return token ids and labels of the same length.
 
         :param action: float64 (D,), normalised.
         """
@@ -146,6 +146,6 @@ class ExampleEncoder:
 
 
 def pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    """Put rows of different length into one tensor, int64 (B, longest)."""
+    """Pad rows of different length to one tensor, int64 (B, longest)."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows])

@@ -92,7 +92,7 @@ class _Run:
         self._sampled: list[SampledActions] = []
 
     def advance(self, image: np.ndarray, sampled: SampledActions) -> None:
-        """Let a period pass; the action for an image begins at its end."""
+        """Advance by a period; the action for an image begins at its end."""
         self._images.append(image)
         self._sampled.append(sampled)
         self.arm.step(self._period)
@@ -103,13 +103,13 @@ class _Run:
         self._detector.observe(self.world.state())
 
     def is_over(self) -> bool:
-        """Tell whether the task is decided, hopeless, or out of time."""
+        """Return whether the task is decided, hopeless, or out of time."""
         now = self.world.state()
         return (self._detector.decided is not None or now.time >= self.trial.seconds
                 or min(block[2] for block in now.blocks.values()) < 0)  # it has left the table
 
     def finish(self) -> Trajectory:
-        """Give the result."""
+        """Return the result."""
         episode = Episode(self.trial.scene, self.task, self._detector.decided or '',
                           self.world.time)
         return Trajectory(

@@ -73,13 +73,13 @@ def sum_errors(logits: torch.Tensor, targets: torch.Tensor,
 
 
 def best_step(curve: Sequence[dict[str, float]]) -> int | None:
-    """Give the step with the least validation error so far; None before the first validation."""
+    """Return the step with the least validation error so far; None before the first validation."""
     found = [(row[CRITERION], step) for step, row in enumerate(curve, 1) if CRITERION in row]
     return min(found)[1] if found else None
 
 
 def is_stalled(curve: Sequence[dict[str, float]], patience: int) -> bool:
-    """Tell whether the last ``patience`` validations brought no improvement."""
+    """Return whether the last ``patience`` validations brought no improvement."""
     steps = [step for step, row in enumerate(curve, 1) if CRITERION in row]
     best = best_step(curve)
     return best is not None and sum(step > best for step in steps) >= patience

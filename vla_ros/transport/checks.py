@@ -76,7 +76,7 @@ MORE_SHARED_MEMORY = ('in a container run with --shm-size=1g, else sudo mount -o
 
 
 def shared_memory_shortage(needed: int) -> str:
-    """Say that there is too little shared memory, for a number of bytes; empty if there is not."""
+    """Describe a shortage of shared memory, for a number of bytes; empty if there is none."""
     try:
         free = shutil.disk_usage(SHARED_MEMORY).free
     except OSError:
@@ -130,6 +130,6 @@ _CHECKS: dict[type, Callable[[Any, Mapping[str, str]], str]] = {
 
 
 def last_line(text: str) -> str:
-    """Give the last line of what a process printed, which usually says why it failed."""
+    """Return the last line of what a process printed, which usually says why it failed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else 'it says nothing'

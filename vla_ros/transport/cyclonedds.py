@@ -25,7 +25,7 @@ _CYCLONE_UDP = """<CycloneDDS xmlns="https://cdds.io/config">
 
 
 def uri_of(configuration: File) -> str:
-    """Give what CYCLONEDDS_URI is to be."""
+    """Return what CYCLONEDDS_URI is to be."""
     # Not as_uri(): CycloneDDS takes percent signs literally.
     return f'file://{configuration.path}'
 

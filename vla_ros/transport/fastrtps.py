@@ -20,7 +20,7 @@ from vla_ros.transport.plan import SharedMemoryCheck
 
 
 def segment_size(frame: FrameSize) -> int:
-    """Give the bytes of a Fast DDS segment: two frames, as a power of two, and 16 MiB at least."""
+    """Return the bytes of a Fast DDS segment: two frames, as a power of two, at least 16 MiB."""
     return max(16 * MIB, 2 ** (2 * frame.size - 1).bit_length())
 
 

@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def _receive(size: int, topic: str, sender: 'subprocess.Popen[bytes]') -> str:
-    """Wait for an image; give what is wrong, empty if nothing."""
+    """Wait for an image; return what is wrong, empty if nothing."""
     rclpy, node = _make_node()
     found = rclpy.get_rmw_implementation_identifier()
     if found != _MIDDLEWARE:

@@ -19,7 +19,7 @@ _LOCK = re.compile('fastdds_[0-9a-f]{16}_el')
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether a process holds a lock file."""
+    """Return whether a process holds a lock file."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except FileNotFoundError:

@@ -26,7 +26,7 @@ _TIME_LIMIT = 4.3
 def prepare(plan: Plan, environment: Mapping[str, str], warn: Callable[[str], None]
             ) -> Daemon | None:
     """
-    Do everything that a plan says.
+    Apply a plan.
 
     :param environment: the user's, to which the plan's variables are added.
     :param warn: called with what works, but not well.

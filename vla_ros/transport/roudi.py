@@ -42,7 +42,7 @@ class Daemon:
         self._reader.start()
 
     def wait_for(self, text: str, seconds: float) -> bool:
-        """Wait until it prints a text; give whether it did, before it ended or time was up."""
+        """Wait until it prints a text; return whether it did, before it ended or time was up."""
         def has_printed() -> bool:
             return any(text in line for line in self._lines)
         with self._changed:
@@ -50,15 +50,15 @@ class Daemon:
             return has_printed()
 
     def wait(self) -> int:
-        """Wait until it ends; give its exit status."""
+        """Wait until it ends; return its exit status."""
         return self._process.wait()
 
     def status(self) -> int | None:
-        """Give its exit status, None while it runs."""
+        """Return its exit status, None while it runs."""
         return self._process.poll()
 
     def last_line(self) -> str:
-        """Give the last line that it printed."""
+        """Return the last line that it printed."""
         with self._changed:
             return next((line for line in reversed(self._lines) if line.strip()), 'no output')
 
@@ -141,6 +141,6 @@ def _owner(lock: Path) -> str:
 
 
 def waits_for_roudi(said: str) -> bool:
-    """Give by what a process printed whether it waits for a RouDi in vain."""
+    """Return by what a process printed whether it waits for a RouDi in vain."""
     has_waited, was_served = 'RouDi not found' in said, 'RouDi found' in said
     return has_waited and not was_served or 'Timeout registering at RouDi' in said

@@ -29,7 +29,7 @@ class FileError(VlaError):
 
     def __init__(self, path: Path, problem: str) -> None:
         """
-        Say what is wrong.
+        Describe the problem.
 
         :param problem: a sentence whose subject is the file, without its name.
         """

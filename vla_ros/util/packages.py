@@ -50,7 +50,7 @@ def missing_package(what: str, missing: ImportError | str) -> UnsupportedError:
 
 def install_command(requirements: str = 'requirements.txt') -> str:
     """
-    Give the bash line that installs what a requirements file lists, for this Python.
+    Return the bash line that installs what a requirements file lists, for this Python.
 
     It keeps the numpy that is there, for which the messages of a ROS installation were compiled,
     and the ROS installation's pinocchio.
@@ -93,7 +93,7 @@ def _listed(requirements: str) -> set[str]:
 
 
 def _ros_packages() -> set[str]:
-    """Give the packages that the manifest takes from ROS."""
+    """Return the packages that the manifest takes from ROS."""
     root = ElementTree.parse(find_share() / 'package.xml').getroot()
     names = {(element.text or '').strip() for element in root.iter('exec_depend')}
     return {name for name in names if not name.startswith('python3-')} - {'pinocchio'}

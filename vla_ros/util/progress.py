@@ -11,4 +11,4 @@ Progress = Callable[[float, str], None]
 
 
 def ignore_progress(fraction: float, activity: str) -> None:
-    """Take no notice."""
+    """Ignore the progress."""

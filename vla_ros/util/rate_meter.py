@@ -24,7 +24,7 @@ class RateMeter:
         self._times.append(now)
 
     def rate(self, now: float) -> float:
-        """Give the events per second, 0 for fewer than two in the window."""
+        """Return the events per second, 0 for fewer than two in the window."""
         while self._times and now - self._times[0] > self._window:
             self._times.popleft()
         if len(self._times) < 2:

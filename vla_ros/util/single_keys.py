@@ -12,7 +12,7 @@ import tty
 
 @contextmanager
 def single_keys() -> Iterator[None]:
-    """Let stdin give keys as they are pressed, where it is a terminal; then restore it."""
+    """Make stdin return keys as they are pressed, where it is a terminal; then restore it."""
     if not sys.stdin.isatty():
         yield
         return

@@ -65,7 +65,7 @@ def egl_works() -> bool:
 
 
 def cannot_draw(why: str) -> UnsupportedError:
-    """Give the error with the packages to install."""
+    """Return the error with the packages to install."""
     return UnsupportedError('rendering', f'MuJoCo cannot draw here ({why})', INSTALL)
 
 

@@ -42,7 +42,7 @@ class Expert:
 
     def act(self, task: Task, now: WorldState) -> np.ndarray:
         """
-        Say where to go.
+        Return where to go.
 
         :returns: float64 (7,), target of each of ``JOINTS``, rad and m.
         """
@@ -51,7 +51,7 @@ class Expert:
         return self.joints(point, gripper)
 
     def joints(self, point: np.ndarray, gripper: float) -> np.ndarray:
-        """Give the joint positions, float64 (7,), for a tool position within reach."""
+        """Return the joint positions, float64 (7,), for a tool position within reach."""
         radius = np.hypot(point[0], point[1])
         within = np.array([*point[:2] * np.clip(radius, 0.2, _FARTHEST) / radius, point[2]])
         return np.array([*self._arm.solve(within), gripper])
@@ -86,5 +86,5 @@ def _at(place: np.ndarray, height: float) -> np.ndarray:
 
 
 def _ramp(value: float, low: float, high: float) -> float:
-    """Give 0 up to ``low``, 1 from ``high`` on, and what lies between in between."""
+    """Return 0 up to ``low``, 1 from ``high`` on, and what lies between in between."""
     return float(np.clip((value - low) / (high - low), 0, 1))

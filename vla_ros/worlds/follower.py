@@ -38,7 +38,7 @@ class JointFollower:
         self._is_stopping = False
 
     def stop(self) -> None:
-        """Come to rest at once."""
+        """Stop the arm at once."""
         self._expires = -np.inf
         self._is_stopping = True
 

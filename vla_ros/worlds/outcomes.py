@@ -36,7 +36,7 @@ class Episode:
 
 def wilson_interval(successes: int, episodes: int, z: float = 1.96) -> tuple[float, float]:
     """
-    Give the interval in which the true rate lies, by default with 95 % confidence.
+    Return the interval in which the true rate lies, by default with 95 % confidence.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
     """

@@ -137,7 +137,7 @@ class TopDownArm:
     """
 
     def __init__(self, robot: Robot) -> None:
-        """Take the lengths from the robot."""
+        """Read the lengths of the robot."""
         at_zero = [robot.forward({}, robot.joints[name].child) for name in ARM_JOINTS]
         shoulder, elbow, wrist = (at_zero[index][:3, 3] for index in (1, 2, 4))
         tool = robot.forward({})[:3, 3]
@@ -149,7 +149,7 @@ class TopDownArm:
 
     def solve(self, point: np.ndarray) -> np.ndarray:
         """
-        Give the arm's joint positions.
+        Return the arm's joint positions.
 
         :param point: float64 (3,), of the tool in the frame of the base, m.
         :returns: float64 (6,), rad.

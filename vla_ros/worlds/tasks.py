@@ -105,7 +105,7 @@ class SuccessDetector:
         return self.decided == self.task.color
 
     def observe(self, now: WorldState) -> None:
-        """Note the state of the world; to be called many times a second."""
+        """Record the state of the world; to be called many times a second."""
         if self.decided is not None:
             return
         dwell = 0.0 if self.task.kind == 'push' else DWELL

@@ -90,11 +90,11 @@ class World:
         self._follower.command(target, self.data.time)
 
     def stop(self) -> None:
-        """Bring the arm to rest."""
+        """Stop the arm."""
         self._follower.stop()
 
     def step(self, duration: float) -> None:
-        """Let time pass, seconds."""
+        """Advance time, seconds."""
         for _ in range(round(duration / TIME_STEP)):
             self.data.ctrl[:] = self._follower.advance(self.data.time, TIME_STEP)
             mujoco.mj_step(self.model, self.data)
@@ -113,7 +113,7 @@ class World:
         return self.data.qvel[self._velocities].copy()
 
     def state(self) -> WorldState:
-        """Tell where everything is."""
+        """Return where everything is."""
         return WorldState(
             self.data.time, self.data.site_xpos[self._tool].copy(),
             float(self.data.qpos[self._positions[6]]),
@@ -146,13 +146,13 @@ class World:
             self.model, self.data, show_left_ui=False, show_right_ui=False)
 
     def camera_matrix(self) -> np.ndarray:
-        """Give the camera's intrinsic matrix, float64 (3, 3), pixels."""
+        """Return the camera's intrinsic matrix, float64 (3, 3), pixels."""
         focal = self.image_size / 2 / np.tan(np.radians(FIELD_OF_VIEW) / 2)
         middle = (self.image_size - 1) / 2
         return np.array([[focal, 0, middle], [0, focal, middle], [0, 0, 1]])
 
     def project(self, point: np.ndarray) -> np.ndarray:
-        """Give a point's place in the image: float64 (2,), right and down, in [0, 1]."""
+        """Return a point's place in the image: float64 (2,), right and down, in [0, 1]."""
         camera = self.data.camera(CAMERA)
         x, y, z = camera.xmat.reshape(3, 3).T @ (point - camera.xpos)
         focal = 0.5 / np.tan(np.radians(FIELD_OF_VIEW) / 2)
@@ -165,7 +165,7 @@ class World:
             self._renderer = None
 
     def _arrange(self, scene: Scene) -> None:
-        """Put every block and distractor in its place, or out of sight."""
+        """Place every block and distractor in its place, or out of sight."""
         self._present = tuple(color for color in COLORS if color in scene.blocks)
         bodies = dict(scene.blocks) | dict(zip(_DISTRACTORS, scene.distractors))
         for index, name in enumerate((*COLORS, *_DISTRACTORS)):

@@ -118,7 +118,7 @@ class Access:
 
 
 def _cookie_name(scope: Scope) -> str:
-    """Give a name of its own to each server of a machine: cookies know no ports."""
+    """Return a name of its own to each server of a machine: cookies know no ports."""
     return f'vla_panel_{(scope.get("server") or ("", 0))[1]}'
 
 

@@ -32,30 +32,30 @@ class Control:
         return Outcome(True)
 
     def release(self, viewer: str) -> Outcome:
-        """Give control back; what the robot is doing goes on."""
+        """Return control back; what the robot is doing goes on."""
         if self.holder != viewer:
             return Outcome(False, 'you are not in control')
         self.holder = ''
         return Outcome(True)
 
     def keep_alive(self, viewer: str, now: float) -> None:
-        """Note a message of a viewer."""
+        """Record a message of a viewer."""
         if viewer == self.holder:
             self._heard = now
 
     def refuse(self, viewer: str) -> str:
-        """Say why a viewer may not move the robot; empty if it may."""
+        """Return why a viewer may not move the robot; empty if it may."""
         if viewer == self.holder:
             return ''
         return f'{self.holder} is in control' if self.holder else 'take control first'
 
     def drop_lost(self, now: float) -> bool:
-        """Take control from a silent viewer; tell whether there was one."""
+        """Take control from a silent viewer; return whether there was one."""
         is_lost = bool(self.holder) and now - self._heard > self._timeout
         if is_lost:
             self.holder = ''
         return is_lost
 
     def drop(self, viewer: str) -> bool:
-        """Take control from a viewer whose connection has ended; tell whether it had it."""
+        """Take control from a viewer whose connection has ended; return whether it had it."""
         return self.release(viewer).ok

@@ -81,7 +81,7 @@ def read_message(data: str | bytes | None) -> Message:
 
 
 def _read_task(content: dict[str, Any]) -> TaskRequest:
-    """Take the entries of a task out of a message."""
+    """Read the entries of a task from a message."""
     values = {name: content.pop(name, None) for name in _TASK}
     for name, value in values.items():
         # A truth value is an int in Python; a number of 400 digits is no float.

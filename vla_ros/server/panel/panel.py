@@ -225,7 +225,7 @@ class Panel:
             _logger.error('a command failed', exc_info=task.exception())
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, image: CameraImage) -> None:
-        """Take an image from a thread of the robot."""
+        """Accept an image from a thread of the robot."""
         with suppress(RuntimeError):  # the loop has just been closed
             loop.call_soon_threadsafe(self._show_image, image)
 

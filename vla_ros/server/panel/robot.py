@@ -74,7 +74,7 @@ class Robot(Protocol):
         """Release it; the arm stays where it is until it is re-armed."""
 
     def instruct(self, instruction: str) -> Outcome:
-        """Give an instruction, a valid one."""
+        """Return an instruction, a valid one."""
 
     def call(self, service: str) -> 'Future[Outcome]':
         """
@@ -87,11 +87,11 @@ class Robot(Protocol):
         """Start a task; ``start_task`` is in ``state()['services']``."""
 
     def state(self) -> Mapping[str, object]:
-        """Give what the page shows, as JSON has it: no NaN."""
+        """Return what the page shows, as JSON has it: no NaN."""
 
     def stream(self, show: Callable[[CameraImage], None] | None) -> None:
         """
-        Give images from now on.
+        Call ``show`` with images from now on.
 
         :param show: called with each, from any thread; None: no page is open.
         """

@@ -39,7 +39,7 @@ class Viewer:
         self._images_ahead = 0
 
     def show_state(self, state: str) -> None:
-        """Have a state sent, unless a newer one comes first."""
+        """Send a state, unless a newer one comes first."""
         self._state = state
         self._news.set()
 
@@ -49,12 +49,12 @@ class Viewer:
         self._news.set()
 
     def reply(self, reply: str) -> None:
-        """Have a reply sent."""
+        """Send a reply."""
         self._replies.append(reply)
         self._news.set()
 
     def seen(self, what: str) -> None:
-        """Note that the page has drawn something."""
+        """Record that the page has drawn something."""
         if what == 'state':
             self._is_state_ahead = False
         else:

@@ -30,7 +30,7 @@ class ExpertPolicy:
     """The expert as a policy of the node."""
 
     def __init__(self, unnorm_key: str) -> None:
-        """Begin."""
+        """Start."""
         self.spec = PolicySpec(
             checkpoint='scripted expert', unnorm_key=unnorm_key, action_shape=(1, 7),
             image_count=1, proprio_dim=STATE_SIZE, device='cpu', dtype='float64',
@@ -39,7 +39,7 @@ class ExpertPolicy:
 
     def infer(self, observation: Observation) -> ActionChunk:
         """
-        Give the action for a situation.
+        Return the action for a situation.
 
         :raises ObservationError: there is none.
         """

@@ -189,7 +189,7 @@ class LiberoNode(Node):
         self._advance_time(0)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Arrange what the parameters ``world`` and ``state`` name; give the instruction."""
+        """Arrange what the parameters ``world`` and ``state`` name; return the instruction."""
         try:
             task = TaskName.parse(self.get_parameter('world').value)
             if task != self._world.task:
@@ -204,7 +204,7 @@ class LiberoNode(Node):
 
     def _on_success(self, request: Trigger.Request,
                     response: Trigger.Response) -> Trigger.Response:
-        """Tell whether the benchmark's predicate was true since the reset."""
+        """Return whether the benchmark's predicate was true since the reset."""
         response.success = self._succeeded_after > 0
         response.message = (f'{self._world.task}: after '
                             f'{self._succeeded_after or self._schedule.executed(_TICKS)} '
@@ -235,7 +235,7 @@ def main() -> int:
 
 
 def _with_world(words: list[str]) -> list[str]:
-    """Give the word behind ``--world`` as the node's parameter, too."""
+    """Return the word behind ``--world`` as the node's parameter, too."""
     own = words[:words.index('--ros-args')] if '--ros-args' in words else words
     world = next((word.partition('=')[2] or following
                   for word, following in zip(own, [*own[1:], ''])

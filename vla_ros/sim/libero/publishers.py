@@ -66,7 +66,7 @@ class Publishers:
         self._joint_states.publish(self._joint_state)
 
     def take(self, world: LiberoWorld, elapsed: float, due: float) -> None:
-        """Take images and states now and publish them at a later simulated time."""
+        """Capture images and states now and publish them at a later simulated time."""
         stamp = _stamp(elapsed)
         messages = [(self._proprio, _array(world.proprio()))]
         if self._situation.get_subscription_count():

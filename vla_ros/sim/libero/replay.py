@@ -47,7 +47,7 @@ class ReplayPolicy:
 
     def infer(self, observation: Observation) -> ActionChunk:
         """
-        Give the next actions of the episode.
+        Return the next actions of the episode.
 
         :raises VlaError: nothing was recorded for the instruction, or everything is played.
         """
@@ -68,7 +68,7 @@ class ReplayPolicy:
         return self._last
 
     def reset(self) -> None:
-        """Begin the next episode."""
+        """Start the next episode."""
         self._actions = None
 
 

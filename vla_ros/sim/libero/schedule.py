@@ -48,7 +48,7 @@ class Schedule:
         self._has_commands = False
 
     def begin(self) -> None:
-        """Begin an episode without any action."""
+        """Start an episode without any action."""
         self.actions = 0
         self._last_image = self._last_action = -1
         self._has_commands = False
@@ -60,12 +60,12 @@ class Schedule:
         self.elapsed = round(self._ticks * self._period, 9)
 
     def image_published(self, stamp: int, now: float) -> None:
-        """Note the publication of the image with this stamp, ns."""
+        """Record the publication of the image with this stamp, ns."""
         self._last_image, self._published_at, self._repeats = stamp, now, 0
 
     def action_received(self, stamp: int) -> bool:
         """
-        Note an action by the stamp of its image, ns.
+        Record an action by the stamp of its image, ns.
 
         :returns: whether it is the first one for its image.
         """
@@ -79,7 +79,7 @@ class Schedule:
 
     def executed(self, ticks: int) -> int:
         """
-        Give how many actions were begun since the first one came.
+        Return how many actions were begun since the first one came.
 
         :param ticks: of an action; one image may bring several.
         """
@@ -87,7 +87,7 @@ class Schedule:
 
     def must_wait(self, now: float, has_command: bool) -> bool:
         """
-        Tell whether time stands still.
+        Return whether time stands still.
 
         :param now: monotonic seconds.
         :param has_command: whether a command has come since the last tick.
@@ -109,7 +109,7 @@ class Schedule:
         return False
 
     def is_time_to_repeat(self, now: float) -> bool:
-        """Tell whether an image without an action is to be published again."""
+        """Return whether an image without an action is to be published again."""
         if not self.actions or self._last_action >= self._last_image \
                 or now - self._published_at < self._timeout:
             return False
@@ -121,7 +121,7 @@ class Schedule:
         return False
 
     def is_due(self, now: float) -> bool:
-        """Tell whether the next tick is due at this monotonic time, s."""
+        """Return whether the next tick is due at this monotonic time, s."""
         self._ticked_at = now
         if self._pause:
             return True

@@ -41,7 +41,7 @@ class Disturbance:
     offset: np.ndarray = field(default_factory=lambda: np.zeros(6))
 
     def apply(self, action: np.ndarray) -> np.ndarray:
-        """Give the disturbed action, float64 (7,); the gripper is left as it is."""
+        """Return the disturbed action, float64 (7,); the gripper is left as it is."""
         if self.left == 0 and self.rng.random() < _PROBABILITY:
             self.left = int(self.rng.integers(*_STEPS))
             self.offset = _SCALE * self.rng.standard_normal(6)

@@ -30,12 +30,12 @@ def libero_python(environment: Mapping[str, str]) -> Path:
 
 
 def node_command(environment: Mapping[str, str], words: Sequence[str]) -> list[str]:
-    """Give the command of the robot's process; ``words`` are its arguments."""
+    """Return the command of the robot's process; ``words`` are its arguments."""
     return [str(libero_python(environment)), '-m', _NODE, *words]
 
 
 def node_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of that process: this package on its path, and software GL."""
+    """Return the environment of that process: this package on its path, and software GL."""
     package = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join(filter(None, (package, environment.get('PYTHONPATH', ''))))
     # robosuite opens a context of its own; without a display only EGL draws.
@@ -44,7 +44,7 @@ def node_environment(environment: Mapping[str, str]) -> dict[str, str]:
 
 def replace_process(words: Sequence[str]) -> None:
     """
-    Go on as the robot's process.
+    Replace this process by the robot's.
 
     :param words: its command line, without the program.
     :raises UnsupportedError: the benchmark is not installed.

@@ -62,7 +62,7 @@ class Expert:
     """Picks an object up and puts it down; remembers how far it has got."""
 
     def __init__(self) -> None:
-        """Begin."""
+        """Start."""
         self._phase = 'approach'
         self._count = 0
         self._grasp = np.zeros(3)
@@ -73,7 +73,7 @@ class Expert:
         self._still = 0  # steps for which the fingers have not moved
 
     def act(self, now: WorldState) -> np.ndarray:
-        """Give an action, float64 (7,): six numbers in [-1, 1], and the gripper, 1 open."""
+        """Return an action, float64 (7,): six numbers in [-1, 1], and the gripper, 1 open."""
         self._count += 1
         goal, is_open = getattr(self, f'_{self._phase}')(now)
         self._last, self._opening = now.tip.copy(), now.opening
@@ -155,7 +155,7 @@ class Expert:
         return self._grasp + [0.0, 0.0, 0.12], True
 
     def _is_stuck(self, now: WorldState) -> bool:
-        """Tell whether the arm has come to the end of its reach, or something is in the way."""
+        """Return whether the arm has come to the end of its reach, or something is in the way."""
         return self._count > 25 and float(np.abs(now.tip - self._last).max()) < 0.0005
 
     def _has_dropped(self, now: WorldState) -> bool:
@@ -163,14 +163,14 @@ class Expert:
 
 
 def _pointing_down(angle: float) -> np.ndarray:
-    """Give the rotation of a hand that points down with its fingers' axis at an angle."""
+    """Return the rotation of a hand that points down with its fingers' axis at an angle."""
     finger = np.array([math.cos(angle), math.sin(angle), 0.0])
     down = np.array([0.0, 0.0, -1.0])
     return np.column_stack([np.cross(finger, down), finger, down])
 
 
 def _matrix(vector: np.ndarray) -> np.ndarray:
-    """Give the rotation of axis times angle, float64 (3, 3)."""
+    """Return the rotation of axis times angle, float64 (3, 3)."""
     angle = float(np.linalg.norm(vector))
     if angle < 1e-12:
         return np.eye(3)
@@ -180,7 +180,7 @@ def _matrix(vector: np.ndarray) -> np.ndarray:
 
 
 def _rotation_vector(rotation: np.ndarray) -> np.ndarray:
-    """Give axis times angle of a rotation below half a turn, float64 (3,)."""
+    """Return axis times angle of a rotation below half a turn, float64 (3,)."""
     angle = math.acos(min(max((np.trace(rotation) - 1.0) / 2.0, -1.0), 1.0))
     vector = np.array([rotation[2, 1] - rotation[1, 2], rotation[0, 2] - rotation[2, 0],
                        rotation[1, 0] - rotation[0, 1]]) / 2.0

@@ -45,7 +45,7 @@ class Boxes:
                 + self.centers[:, None]).reshape(-1, 3)
 
     def distances(self, points: np.ndarray) -> np.ndarray:
-        """Give the distance of P points, float64 (P, 3), from the next box, negative inside."""
+        """Return the distance of P points, float64 (P, 3), from the next box, negative inside."""
         away = points[:, None] - self.centers[None]
         local = np.abs(np.einsum('bji,pbj->pbi', self.rotations, away)) - self.halves[None]
         outside = np.sqrt((np.maximum(local, 0.0)**2).sum(-1))
@@ -86,7 +86,7 @@ def find_grasp(shape: Boxes, obstacles: Boxes, angle: float) -> Grasp:
 
 
 def turn(goal: float, angle: float) -> float:
-    """Give the turn of a two-fingered hand from one angle to another, within a quarter turn."""
+    """Return the turn of a two-fingered hand from one angle to another, within a quarter turn."""
     return (goal - angle + math.pi / 2) % math.pi - math.pi / 2
 
 
@@ -113,7 +113,7 @@ def _at_rim(corners: np.ndarray, low: float, top: float) -> Iterator[Grasp]:
 
 
 def _hand(grasp: Grasp) -> np.ndarray:
-    """Give points on the open fingers and on the ends of the hand, float64 (P, 3)."""
+    """Return points on the open fingers and on the ends of the hand, float64 (P, 3)."""
     axis, across = _axes(grasp.angle)
     points = []
     for side in (-1.0, 1.0):

@@ -53,7 +53,7 @@ def write_urdf(model: Any) -> str:
 
 
 def _find_parent(model: Any, body: int) -> tuple[str, np.ndarray]:
-    """Give the next link up the chain, and the pose of the body in it, float64 (4, 4)."""
+    """Return the next link up the chain, and the pose of the body in it, float64 (4, 4)."""
     transform = np.eye(4)
     while True:
         own = np.eye(4)
@@ -93,7 +93,7 @@ def _matrix(quaternion: np.ndarray) -> np.ndarray:
 
 
 def _euler(rotation: np.ndarray) -> tuple[float, float, float]:
-    """Give roll, pitch and yaw about fixed axes, as a URDF has them, rad."""
+    """Return roll, pitch and yaw about fixed axes, as a URDF has them, rad."""
     pitch = math.asin(min(max(-float(rotation[2, 0]), -1.0), 1.0))
     if abs(rotation[2, 0]) > 1.0 - 1e-12:
         return math.atan2(-rotation[1, 2], rotation[1, 1]), pitch, 0.0

@@ -76,11 +76,11 @@ def check_suite(suite: str) -> str:
 
 
 def task_count(suite: str) -> int:
-    """Give the number of tasks of a suite."""
+    """Return the number of tasks of a suite."""
     return _TASKS.get(suite, 10)
 
 
 def step_limit(suite: str) -> int:
-    """Give the largest number of actions of an episode; a variant has that of its suite."""
+    """Return the largest number of actions of an episode; a variant has that of its suite."""
     return next(limit for name, limit in STEP_LIMITS.items()
                 if suite == name or suite.removeprefix(f'{name}_') in _VARIANTS)

@@ -145,7 +145,7 @@ class LiberoWorld:
         self._target_speeds[:] = 0.0
 
     def step(self, seconds: float) -> None:
-        """Let the joint controller move the arm for some seconds."""
+        """Move the arm by the joint controller for some seconds."""
         import mujoco
         inertia = np.zeros((self.model.nv, self.model.nv))
         low, high = self.model.actuator_ctrlrange[self._motors].T
@@ -165,16 +165,16 @@ class LiberoWorld:
         self._target[:7] = target
 
     def joint_positions(self) -> np.ndarray:
-        """Give where the joints are, float64 (8,), rad, then one finger, m."""
+        """Return where the joints are, float64 (8,), rad, then one finger, m."""
         return np.append(self.data.qpos[self._joints], self.data.qpos[self._fingers[0]])
 
     def joint_velocities(self) -> np.ndarray:
-        """Give how fast they go, float64 (8,), rad/s and m/s."""
+        """Return how fast they go, float64 (8,), rad/s and m/s."""
         return np.append(self.data.qvel[self._speeds], self.data.qvel[self._finger_speed])
 
     def proprio(self) -> np.ndarray:
         """
-        Give the robot's state as the official evaluation gives it to OpenVLA-OFT, float64 (8,).
+        Return the robot's state as the official evaluation gives it to OpenVLA-OFT, float64 (8,).
 
         Position of the grip point in the world (m), rotation of the hand as axis times angle
         (rad), positions of both fingers (m).
@@ -199,7 +199,7 @@ class LiberoWorld:
 
     def state(self) -> np.ndarray:
         """
-        Give what a scripted expert needs to know, float64 (20,), m and rad, in the world.
+        Return what a scripted expert needs to know, float64 (20,), m and rad, in the world.
 
         The robot's state (8), position of the object (3), where to take it (3) and at what angle
         (1), where it is to be put (3), least height of its position on the way (1), and the
@@ -255,7 +255,7 @@ class LiberoWorld:
         return place, float(place[2])
 
     def _highest(self, others: Boxes, start: np.ndarray, end: np.ndarray) -> float:
-        """Give the height of the highest object near the path."""
+        """Return the height of the highest object near the path."""
         corners = others.corners
         way = end[:2] - start[:2]
         share = np.clip((corners[:, :2] - start[:2]) @ way / max(way @ way, 1e-9), 0.0, 1.0)
