@@ -7,9 +7,9 @@ Measures recording: lost messages, the recorder's share of a core, and the node'
     python test/bench_record.py FOLDER [--seconds 120]
 
 Two cameras of 640x480 at 30 Hz and joint states at 100 Hz come from one process, as from a robot's
-drivers. The real node, with a policy that takes no time, infers from the first camera for some
-seconds without a recorder, and then for as long while vla_record writes everything to FOLDER (55
-MB a second). Prints one JSON object.
+drivers. The real node, with a policy that takes no time, infers from the first camera for at most
+two minutes without a recorder, and then while vla_record writes everything to FOLDER (55 MB a
+second). Prints one JSON object.
 """
 
 import argparse
@@ -42,6 +42,8 @@ _SIZE, _CAMERA_RATE, _JOINT_RATE = (480, 640), 30, 100
 _CAMERAS = ('/camera/image_raw', '/wrist/image_raw')
 _JOINTS = [f'joint_{number}' for number in range(1, 8)]
 _DEADLINE, _TICKS = 60.0, os.sysconf('SC_CLK_TCK')
+# Longest time without a recorder, s.
+_ALONE = 120.0
 _CONTRACT = f"""
 fps: 30
 max_skew: 0.05
@@ -160,7 +162,7 @@ def measure(folder, seconds):
         operator.wait_for(lambda: operator.node.count_subscribers(_CAMERAS[0]) >= 1, 'the node')
         pause.wait(5.0)  # the node warms up
         edges = [time.time_ns()]
-        pause.wait(seconds)
+        pause.wait(min(seconds, _ALONE))
         edges.append(time.time_ns())
         recorder = start(processes, ['-m', 'vla_ros.cli.record', '--ros-args',
                                      *parameter_arguments(contract=str(contract),

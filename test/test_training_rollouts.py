@@ -151,8 +151,8 @@ def test_a_missing_option_is_named(capsys):
     (['--dagger', '1', '--dataset', 'd'],
      '--dataset and --dagger exclude one another; give one of them'),
     (['--start', 's', '--out', 'x', '--data', 'y'],
-     '--start belongs to --dagger and --rl, neither of which was given; add one or leave --start '
-     'out')])
+     '--start belongs to --dagger, --rl and --dataset, none of which was given; add one or leave '
+     '--start out')])
 def test_options_that_exclude_each_other_are_refused(arguments, problem, capsys):
     assert main(arguments) == 2
     assert capsys.readouterr().err.splitlines() == [f'vla_train: {problem}']
