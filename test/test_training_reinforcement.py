@@ -19,10 +19,10 @@ from vla_ros.errors import VlaError  # noqa: E402
 from vla_ros.model.checkpoint import open_checkpoint  # noqa: E402
 from vla_ros.training.accelerator import make_accelerator  # noqa: E402
 from vla_ros.training.actor import Actor  # noqa: E402
+from vla_ros.training.groups import branch  # noqa: E402
 from vla_ros.training.groups import Group  # noqa: E402
 from vla_ros.training.groups import GroupSettings  # noqa: E402
 from vla_ros.training.groups import run_groups  # noqa: E402
-from vla_ros.training.groups import Scenario  # noqa: E402
 from vla_ros.training.grpo import Clipping  # noqa: E402
 from vla_ros.training.grpo import group_advantages  # noqa: E402
 from vla_ros.training.grpo import policy_loss  # noqa: E402
@@ -42,8 +42,9 @@ from vla_ros.worlds.outcomes import Episode  # noqa: E402
 from vla_ros.worlds.tasks import ALL_TASKS  # noqa: E402
 
 START = find_share() / 'config' / 'checkpoints' / 'vla_ros_tabletop'
-PLAN = ReinforcementPlan(steps=2, scenes=3, size=4, states=4, temperature=1.0, seconds=0.5,
-                         batch=4, validation=1, validate_every=2)
+PLAN = ReinforcementPlan(steps=2, scenes=2, revisited=1, size=3, sampled=2, seconds=0.5, batch=4,
+                         kl=0.0, validation=1, validate_every=2)
+SETTINGS = GroupSettings(size=4, sampled=2, temperature=1.0, seconds=0.5)
 
 
 def trajectory(member, succeeded, actor, count=6, temperature=0.7):
@@ -55,8 +56,10 @@ def trajectory(member, succeeded, actor, count=6, temperature=0.7):
                         [actor.noise(rng, temperature) for _ in range(count)],
                         [temperature] * count)
     episode = Episode(5, ALL_TASKS[0], 'red' if succeeded else '', 1.0)
-    return Trajectory(Trial(5, 0, member, temperature), episode, images,
-                      np.stack([one.tokens for one in sampled]),
+    tokens = np.stack([one.tokens for one in sampled])
+    return Trajectory(Trial(5, 0, member, recorded=count, is_sampled=True,
+                            temperature=temperature), episode, 0.5, tokens,
+                      np.zeros(count, bool), images, tokens,
                       np.stack([one.log_probs for one in sampled]),
                       np.array([one.action is not None for one in sampled]))
 
@@ -75,10 +78,21 @@ def make(folder, plan=PLAN, log=lambda line: None):
     return Reinforcement(plan, START, folder, make_accelerator(), 1, 4, log)
 
 
-def test_an_advantage_is_normalized_within_its_group():
+def test_an_advantage_is_the_difference_from_the_mean_of_its_group():
     np.testing.assert_allclose(group_advantages(np.array([1.0, 0, 0, 0])),
-                               np.array([3, -1, -1, -1]) / np.sqrt(3), atol=1e-5)
+                               [0.75, -0.25, -0.25, -0.25])
     assert not group_advantages(np.ones(4)).any()
+
+
+def test_an_earlier_success_has_a_larger_reward_and_only_mixed_groups_are_trained_on(actor):
+    early, late, failure = (trajectory(member, member < 2, actor, 2) for member in range(3))
+    late = replace(late, episode=replace(late.episode, seconds=2.5))
+    group = Group(failure, [early, late, failure])
+    np.testing.assert_allclose(group.rewards, [0.8**0.5, 0.8**2, 0])
+    assert (group.successes, group.is_mixed) == (2, True)
+    alike = Group(failure, [early, late])
+    assert not alike.is_mixed and Experience.of([alike]) is None
+    assert len(Experience.of([alike, group]).tokens) == 6
 
 
 def test_the_policy_loss_equals_one_computed_by_hand():
@@ -116,8 +130,9 @@ def test_an_invalid_token_has_no_effect_at_any_probability():
 def test_training_computes_the_log_probabilities_of_the_sampling(actor, tmp_path, kl):
     training = make(tmp_path, replace(PLAN, temperature=0.7, kl=kl))
     pair = [trajectory(0, True, actor), trajectory(1, False, actor)]
-    experience = Experience.of([Group(pair[0].trial, None, [one.episode for one in pair], pair)])
-    assert experience.advantages.tolist() == pytest.approx([1.0] * 6 + [-1.0] * 6, abs=1e-4)
+    experience = Experience.of([Group(pair[1], pair)])
+    half = 0.8**0.5 / 2
+    assert experience.advantages.tolist() == pytest.approx([half] * 6 + [-half] * 6)
     rows = np.arange(12)
     new = training.network(*training._inputs(experience, rows)).detach().numpy()
     np.testing.assert_allclose(new, experience.log_probs, atol=2e-4)
@@ -140,40 +155,109 @@ def test_noise_samples_the_softmax_at_its_temperature(actor):
         expected = 500 * np.exp(values[0])
         assert abs(len(values) - expected) < 5 * np.sqrt(expected) + 2, token
     assert len(first) > 3
-    greedy, = actor.act([image], [instruction], [None], [0.0])
+    greedy, = actor.act([image], [instruction], [None], [0.7])
     assert greedy.tokens[0] == max(first, key=lambda token: first[token][0])
 
 
+def run(worlds, trials):
+    found: dict[Trial, Trajectory] = {}
+
+    def finish(one):
+        found[one.trial] = one
+        return []
+    worlds.run(trials, finish)
+    return found
+
+
 def test_parallel_worlds_have_the_episodes_of_single_worlds(actor, worlds):
-    trials = [Trial(group_seed(0, 0, index), index, index, 1.0, 0.4) for index in range(5)]
-    found: list[Trajectory] = []
-    worlds.run(trials, lambda one: (found.append(one), [])[1])
-    single: list[Trajectory] = []
-    ParallelWorlds(actor, 1).run(trials, lambda one: (single.append(one), [])[1])
-    for one in single:
-        other, = (other for other in found if other.trial == one.trial)
-        np.testing.assert_array_equal(other.tokens, one.tokens)
-        np.testing.assert_array_equal(other.images, one.images)
+    trials = [Trial(group_seed(0, 0, index), index, index, recorded=4, is_sampled=True,
+                    seconds=0.4)
+              for index in range(5)]
+    found = run(worlds, trials)
+    for trial, one in run(ParallelWorlds(actor, 1), trials).items():
+        np.testing.assert_array_equal(found[trial].tokens, one.tokens)
+        np.testing.assert_array_equal(found[trial].actions, one.actions)
+        np.testing.assert_array_equal(found[trial].images, one.images)
 
 
-def test_a_group_is_run_only_if_its_screening_fails(worlds, monkeypatch):
-    trials = [Trial(group_seed(0, 0, index), 4 + index, 8, 1.0, 0.3) for index in range(2)]
-    scenarios = [Scenario(trials[0], True), Scenario(trials[1], False)]
-    settings = GroupSettings(4, 2)
+def test_a_trial_replays_then_samples_then_takes_the_best_tokens(worlds):
+    whole = Trial(group_seed(0, 0, 1), 8, seconds=0.9)
+    (best,) = run(worlds, [whole]).values()
+    assert not len(best.tokens) and best.began == 0.0
+    branched = replace(whole, replayed=tuple(map(tuple, best.actions[:3].tolist())), recorded=2,
+                       seconds=0.5)
+    found = run(worlds, [branched, replace(branched, is_sampled=True)])
+    again, sampled = found[branched], found[replace(branched, is_sampled=True)]
+    # A replayed episode goes on as the one that it repeats.
+    count = len(again.actions)
+    assert count > 5 and again.began == pytest.approx(best.episode.seconds * 3 / len(best.actions))
+    np.testing.assert_array_equal(again.actions, best.actions[:count])
+    np.testing.assert_array_equal(again.resting, best.resting[:count])
+    np.testing.assert_array_equal(sampled.actions[:3], best.actions[:3])
+    for one in (again, sampled):
+        np.testing.assert_array_equal(one.tokens, one.actions[3:5])
+        assert len(one.images) == len(one.log_probs) == len(one.valid) == 2
+    assert (sampled.tokens != again.tokens).any()
+    # The first token of the first action sees the same image; the best one is the likeliest.
+    assert sampled.log_probs[0, 0] <= again.log_probs[0, 0]
+
+
+def test_an_arm_at_rest_ends_its_episode_after_the_patience(actor):
+    class Still:
+        space = actor.space
+
+        def noise(self, rng, temperature):
+            return None
+
+        def act(self, images, instructions, noises, temperatures):
+            return [replace(one, action=None) for one in actor.act(
+                images, instructions, noises, temperatures)]
+    trial = Trial(group_seed(0, 0, 1), 8, patience=0.5)
+    (found,) = run(ParallelWorlds(Still(), 1), [trial]).values()
+    assert 0.5 <= found.episode.seconds < 0.7 and found.stalled == 0
+
+
+def test_a_group_branches_off_where_its_episode_began_to_rest(actor):
+    stuck = replace(trajectory(2, False, actor), resting=np.array([True, False, False, True, True,
+                                                                  True]))
+    assert stuck.stalled == 3
+    trials = branch(stuck, SETTINGS)
+    assert [trial.member for trial in trials] == [2, 3, 4, 5, 6]
+    assert [trial.is_sampled for trial in trials] == [False] + 4 * [True]
+    for trial in trials:
+        assert np.array_equal(trial.replayed, stuck.actions[:3])
+        assert (trial.recorded, trial.temperature, trial.seconds) == (2, 1.0, 0.5)
+    moving = replace(stuck, resting=np.zeros(6, bool))
+    assert moving.stalled == 6
+    lengths = {len(trial.replayed) for trial in branch(moving, SETTINGS)}
+    assert len(lengths) == 1 and lengths < set(range(6))
+
+
+def test_a_group_is_run_only_where_the_best_tokens_fail(worlds, monkeypatch):
+    trials = [Trial(group_seed(0, 0, index), 4 + index, 8, seconds=0.3) for index in range(2)]
     # The episodes are too short to succeed.
-    for group, trial in zip(run_groups(worlds, scenarios, settings), trials):
-        assert group.trial == trial and (group.screened is not None) == (trial == trials[0])
-        assert len(group.episodes) == 4 and not group.rewards.any() and not group.trajectories
+    for group, trial in zip(run_groups(worlds, trials, SETTINGS), trials):
+        assert group.greedy.trial == trial and not group.is_mixed
+        assert [one.trial.member for one in group.members] == [8, 9, 10, 11, 12]
+        assert not group.rewards.any()
+    assert not any(group.members for group in run_groups(worlds, trials, None))
     monkeypatch.setattr(Episode, 'succeeded', True)
-    screened, other = run_groups(worlds, scenarios, settings)
-    assert screened.screened and not screened.episodes
-    assert other.rewards.tolist() == [1.0] * 4 and not other.trajectories
+    assert not any(group.members for group in run_groups(worlds, trials, SETTINGS))
+
+
+def short_trials(trials):
+    return lambda training: [replace(trial, seconds=0.5) for trial in trials(training)]
+
+
+def outcomes(group):
+    return [int(one.tokens.sum()) % 2 for one in group.members]
 
 
 def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
-    # The episodes are too short to succeed, so successes are decided by scene and duration.
-    monkeypatch.setattr(Episode, 'succeeded', property(
-        lambda episode: (round(episode.seconds * 50) + episode.seed) % 2 == 1))
+    # Episodes of half a second do not succeed, so what members did decides.
+    monkeypatch.setattr(Reinforcement, 'trials', short_trials(Reinforcement.trials))
+    monkeypatch.setattr(Group, 'successes', property(lambda group: sum(outcomes(group))))
+    monkeypatch.setattr(Group, 'rewards', property(lambda group: np.array(outcomes(group), float)))
     lines: list[str] = []
     whole = make(tmp_path / 'whole', log=lines.append)
     whole.run(lambda step, losses: None)
@@ -206,15 +290,14 @@ def test_an_interrupted_run_resumes_to_the_same_weights(tmp_path, monkeypatch):
         make(tmp_path / 'again', replace(PLAN, kl=0.5))
 
 
-def test_scenes_with_failures_are_revisited(tmp_path):
+def test_scenes_with_failures_are_revisited_where_there_is_something_to_learn(tmp_path):
     training = make(tmp_path, replace(PLAN, scenes=4, revisited=2, focus='pick'))
     training._write_record(1, {'groups': [[7, 9, 3, 8], [8, 2, 8, 8], [9, 8, 0, 8]]})
     training.step = 1
-    found = training.scenarios()
-    assert {(one.trial.scene, one.trial.task) for one in found[:2]} == {(7, 9), (9, 8)}
-    assert [one.is_screened for one in found] == [False] * 2 + [True] * 4
-    assert all(one.trial.member == 4 for one in found)
-    assert len({(one.trial.scene, one.trial.task) for one in found}) == 6
+    found = training.trials()
+    assert {(one.scene, one.task) for one in found[:2]} == {(7, 9), (8, 2)}
+    assert all(one.member == 4 and not one.recorded and one.patience == 1.2 for one in found)
+    assert len({(one.scene, one.task) for one in found}) == 6
 
 
 def test_most_scenes_are_of_the_focused_kind_and_every_task_occurs():
@@ -238,10 +321,11 @@ def test_seeds_of_all_uses_are_distinct_and_none_is_an_evaluation_seed():
     (['--rl', '-1'], '--rl: got -1, it must be a number of iterations'),
     (['--rl', '2', '--dagger', '1'], '--dagger and --rl exclude one another'),
     (['--focus', 'pick', '--out', 'x', '--data', 'y'], '--focus belongs to --rl'),
-    (['--rl', '2', '--start', 's', '--out', 'x', '--group', '1'], '--group: got 1, it must be 2'),
+    (['--rl', '2', '--start', 's', '--out', 'x', '--group', '0'], '--group: got 0, it must be at'),
     (['--rl', '2', '--start', 's', '--out', 'x', '--temperature', '0'], '--temperature: got 0.0'),
     (['--rl', '2', '--start', 's', '--out', 'x', '--kl', 'nan'], '--kl: got nan'),
     (['--rl', '2', '--start', 's', '--out', 'x', '--seconds', '0'], '--seconds: got 0.0'),
+    (['--rl', '2', '--start', 's', '--out', 'x', '--sampled', '0'], '--sampled: got 0'),
     (['--rl', '2', '--start', '/no', '--out', 'x'], 'checkpoint /no: no such folder')])
 def test_an_invalid_option_is_one_line_and_writes_nothing(arguments, problem, capsys, tmp_path,
                                                           monkeypatch):

@@ -38,7 +38,8 @@ _OF_CHUNKS = ('proprio', 'shift', 'preload')
 _CHUNK_POSITIONS = 512
 #: Options that count something.
 _COUNTS = ('samples', 'steps', 'batch', 'threads', 'episodes', 'workers', 'lora_rank',
-           'validate_every', 'chunk', 'group', 'scenes', 'worlds', 'passes', 'held_out', 'every')
+           'validate_every', 'chunk', 'group', 'scenes', 'worlds', 'passes', 'held_out', 'every',
+           'sampled')
 
 Report = Callable[[int, dict[str, float]], None]
 
@@ -112,9 +113,9 @@ def _reinforce(arguments: argparse.Namespace) -> None:
     plan = ReinforcementPlan(
         steps=arguments.rl, scenes=arguments.scenes,
         revisited=arguments.revisited, size=arguments.group, focus=arguments.focus or '',
-        temperature=arguments.temperature,
-        seconds=arguments.seconds, batch=arguments.batch or 256, kl=arguments.kl,
-        passes=arguments.passes, learning_rate=arguments.learning_rate or 3e-5,
+        sampled=arguments.sampled, temperature=arguments.temperature,
+        seconds=arguments.seconds, batch=arguments.batch or 128, kl=arguments.kl,
+        passes=arguments.passes, learning_rate=arguments.learning_rate or 5e-5,
         validation=arguments.held_out, seed=arguments.seed)
     training = Reinforcement(
         plan, Path(arguments.start), Path(arguments.out), _accelerator(arguments),

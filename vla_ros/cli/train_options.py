@@ -22,10 +22,10 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument('--steps', type=int, metavar='N',
                         help='optimizer steps (default: 6000; 1500 in each round of --dagger)')
     parser.add_argument('--batch', type=int, metavar='N',
-                        help='images in each step (default: 32; 256 with --rl)')
+                        help='images in each step (default: 32; 128 with --rl)')
     parser.add_argument('--learning-rate', type=float, metavar='RATE',
                         help='its maximum (default: 1.5e-3; 7e-4 with --dagger, 5e-4 with '
-                             '--dataset, 3e-5 with --rl)')
+                             '--dataset, 5e-5 with --rl)')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--threads', type=int, default=2, metavar='N')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
@@ -121,16 +121,20 @@ def _add_rl(group: argparse._ArgumentGroup) -> None:
                        help='most scenes with failures of earlier iterations, in each (default: '
                             '%(default)s)')
     group.add_argument('--group', type=int, default=8, metavar='N',
-                       help='episodes of the same scene and sentence that are compared '
-                            '(default: %(default)s)')
+                       help='sampled episodes of a scene, which are compared with one another '
+                            'and with the failed one (default: %(default)s)')
     group.add_argument('--worlds', type=int, default=16, metavar='N',
                        help='worlds of each worker, which share one batched pass (default: '
                             '%(default)s)')
-    group.add_argument('--temperature', type=float, default=0.5, metavar='T',
+    group.add_argument('--sampled', type=int, default=8, metavar='N',
+                       help='actions that each of them samples, from where the policy gets stuck '
+                            '(default: %(default)s)')
+    group.add_argument('--temperature', type=float, default=1.0, metavar='T',
                        help='of the sampling (default: %(default)s)')
-    group.add_argument('--seconds', type=float, default=6.0, metavar='S',
-                       help='in which an episode has to succeed (default: %(default)s)')
-    group.add_argument('--kl', type=float, default=0.0, metavar='WEIGHT',
+    group.add_argument('--seconds', type=float, default=5.0, metavar='S',
+                       help='after the first of these, in which it has to succeed (default: '
+                            '%(default)s)')
+    group.add_argument('--kl', type=float, default=0.2, metavar='WEIGHT',
                        help='of the divergence from --start (default: %(default)s)')
     group.add_argument('--passes', type=int, default=1, metavar='N',
                        help='how often each action is trained on (default: %(default)s)')

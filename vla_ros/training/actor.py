@@ -114,10 +114,8 @@ class Actor:
         for key, target in targets(self.network).items():
             target.view().copy_(weights[key])
 
-    def noise(self, rng: np.random.Generator, temperature: float) -> Tensor | None:
-        """Draw what makes one action a sample, see ``BatchItem``; None at temperature 0."""
-        if not temperature:
-            return None
+    def noise(self, rng: np.random.Generator, temperature: float) -> Tensor:
+        """Draw what makes one action a sample, see ``BatchItem``."""
         # In float64: a float32 may be 0, whose logarithm is infinite.
         gumbel = -np.log(rng.standard_exponential(self._shape)).astype(np.float32)
         return torch.from_numpy(temperature * gumbel).to(self.network.device)
@@ -130,15 +128,15 @@ class Actor:
         Sample an action for each image.
 
         :param images: each uint8 (S, S, 3), see :meth:`ActionSpace.resize`.
-        :param noises: of each, see :meth:`noise`.
-        :param temperatures: of the log-probabilities of each; 0 counts as 1.
+        :param noises: of each, see :meth:`noise`; None takes the best tokens.
+        :param temperatures: of the log-probabilities of each.
         """
         pixels = self.space.pixels(np.stack(images), augment=False).to(self.network.device)
         items = [BatchItem(image, self._prompt(text), noise=noise)
                  for image, text, noise in zip(pixels, instructions, noises)]
         tokens = np.array([one.token_ids for one in self._engine.run(items, HostTimings())])
         states = torch.stack([self._engine.states(index) for index in range(len(items))])
-        warmth = torch.tensor([value or 1.0 for value in temperatures], device=states.device)
+        warmth = torch.tensor(temperatures, device=states.device)
         log_probs = token_log_probs(
             self.network.language_model.logits(states) / warmth[:, None, None],
             torch.from_numpy(tokens).to(states.device))

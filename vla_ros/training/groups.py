@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 
 """
-Groups of episodes of the same scene and sentence, and the processes that run them.
+Groups of episodes that are compared, and the processes that run them.
 
-Only a group with successes and failures teaches something. So a new scene is screened by one
-episode without sampling; where it succeeds, no group is run.
+A scene is first run with the best tokens. Where that fails, a group begins where it got stuck: its
+members repeat the episode up to there, sample a few actions, and go on with the best tokens. So
+what is compared are the few actions that decide, and everything else is the same. The first member
+does not sample: it fails again, and a group in which all others succeed teaches something, too.
 """
 
 from collections import defaultdict
@@ -14,7 +16,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -25,10 +26,9 @@ from vla_ros.training.actor import Actor
 from vla_ros.training.trials import ParallelWorlds
 from vla_ros.training.trials import Trajectory
 from vla_ros.training.trials import Trial
-from vla_ros.worlds.outcomes import Episode
 
-# Stands for the number of a member in the episode without sampling.
-_SCREENING = 2**31
+# The reward of a success is this to the power of the seconds that it took.
+_DISCOUNT = 0.8
 
 
 @dataclass(frozen=True)
@@ -36,78 +36,87 @@ class GroupSettings:
     """
     How groups are run.
 
-    :param size: members of a group.
-    :param states: most actions of an episode that are trained on.
+    :param size: members of a group that sample.
+    :param sampled: actions that each samples.
+    :param temperature: of the sampling.
+    :param seconds: after the first sampled action, in which it has to succeed.
     """
 
     size: int
-    states: int
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """
-    What may become a group.
-
-    :param trial: its first member, whose number is a multiple of the size.
-    :param is_screened: whether the group is run only if an episode without sampling fails.
-    """
-
-    trial: Trial
-    is_screened: bool = False
+    sampled: int
+    temperature: float
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Group:
     """
-    A scenario that was run.
+    A scene that was run.
 
-    :param trial: the first member.
-    :param screened: the episode without sampling, if there was one.
-    :param episodes: outcomes of the members; none if the screening succeeded.
-    :param trajectories: of each member, if they teach something, else none.
+    :param greedy: the episode with the best tokens.
+    :param members: those that branch off from it; none if it succeeded.
     """
 
-    trial: Trial
-    screened: Episode | None
-    episodes: list[Episode]
-    trajectories: list[Trajectory]
+    greedy: Trajectory
+    members: list[Trajectory]
 
     @property
     def rewards(self) -> np.ndarray:
-        """1 for each success, 0 for each failure, float64 (G,)."""
-        return np.array([float(episode.succeeded) for episode in self.episodes])
+        """Of each member, float64 (G,): 0 for a failure, up to 1 for an early success."""
+        return np.array([
+            _DISCOUNT ** (one.episode.seconds - one.began) if one.episode.succeeded else 0.0
+            for one in self.members])
+
+    @property
+    def successes(self) -> int:
+        """How many members succeeded."""
+        return sum(one.episode.succeeded for one in self.members)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are successes and failures: only that teaches what decides."""
+        return 0 < self.successes < len(self.members)
 
 
-def run_groups(worlds: ParallelWorlds, scenarios: Sequence[Scenario],
-               settings: GroupSettings) -> list[Group]:
-    """Run all scenarios at the same time."""
-    first = {(one.trial.scene, one.trial.task): one.trial for one in scenarios}
-    screened: dict[tuple[int, int], Episode] = {}
-    results: dict[tuple[int, int], list[Trajectory]] = defaultdict(list)
+def run_groups(worlds: ParallelWorlds, trials: Sequence[Trial],
+               settings: GroupSettings | None) -> list[Group]:
+    """
+    Run trials at the same time, each with the best tokens, and groups where they fail.
 
-    def members(trial: Trial) -> list[Trial]:
-        return [replace(trial, member=trial.member + index) for index in range(settings.size)]
+    :param settings: None runs no groups.
+    """
+    greedy: dict[tuple[int, int], Trajectory] = {}
+    members: dict[tuple[int, int], list[Trajectory]] = defaultdict(list)
 
     def finish(trajectory: Trajectory) -> list[Trial]:
         key = trajectory.trial.scene, trajectory.trial.task
-        if trajectory.trial != replace(first[key], temperature=0.0, member=_SCREENING):
-            results[key].append(trajectory.choose(settings.states))
+        if key in greedy:
+            members[key].append(trajectory)
             return []
-        screened[key] = trajectory.episode
-        return [] if trajectory.episode.succeeded else members(first[key])
-    worlds.run([trial for one in scenarios for trial in (
-        [replace(one.trial, temperature=0.0, member=_SCREENING)] if one.is_screened else
-        members(one.trial))], finish)
-    return [_group(trial, screened.get(key), results[key]) for key, trial in first.items()]
-
-
-def _group(trial: Trial, screened: Episode | None, members: list[Trajectory]) -> Group:
+        greedy[key] = trajectory
+        if settings is None or trajectory.episode.succeeded:
+            return []
+        return branch(trajectory, settings)
+    worlds.run(trials, finish)
     # In the order of their numbers, however long each took.
-    members = sorted(members, key=lambda one: one.trial.member)
-    episodes = [one.episode for one in members]
-    is_mixed = len({episode.succeeded for episode in episodes}) > 1
-    return Group(trial, screened, episodes, members if is_mixed else [])
+    return [Group(greedy[key], sorted(members[key], key=lambda one: one.trial.member))
+            for key in ((trial.scene, trial.task) for trial in trials)]
+
+
+def branch(failure: Trajectory, settings: GroupSettings) -> list[Trial]:
+    """
+    Return a group that branches off from an episode where it began to rest.
+
+    An episode that moved to its end is left at a random action.
+    """
+    trial, index = failure.trial, failure.stalled
+    if index == len(failure.actions):
+        rng = np.random.default_rng([31, trial.scene, trial.task, trial.member])
+        index = int(rng.integers(len(failure.actions)))
+    replayed = tuple(map(tuple, failure.actions[:index].tolist()))
+    return [Trial(trial.scene, trial.task, trial.member + number, replayed, settings.sampled,
+                  number > 0, settings.temperature, settings.seconds, trial.patience)
+            for number in range(settings.size + 1)]
 
 
 class RolloutPool:
@@ -130,17 +139,17 @@ class RolloutPool:
             self._pool = ProcessPoolExecutor(workers, get_context('spawn'), _begin_worker,
                                              (checkpoint, worlds))
 
-    def run(self, weights: Mapping[str, np.ndarray], scenarios: Sequence[Scenario],
-            settings: GroupSettings) -> list[Group]:
+    def run(self, weights: Mapping[str, np.ndarray], trials: Sequence[Trial],
+            settings: GroupSettings | None) -> list[Group]:
         """
-        Run scenarios, see :func:`run_groups`; the results are in their order.
+        Run trials, see :func:`run_groups`; the results are in their order.
 
         :param weights: of the model, float32, under their official keys.
         """
         if self._local is not None:
-            return _run(self._local, weights, scenarios, settings)
+            return _run(self._local, weights, trials, settings)
         assert self._pool is not None
-        shares = [scenarios[first::self._workers] for first in range(self._workers)]
+        shares = [trials[first::self._workers] for first in range(self._workers)]
         jobs = [self._pool.submit(_run_job, weights, share, settings)
                 for share in shares if share]
         found = [job.result() for job in jobs]
@@ -153,7 +162,7 @@ class RolloutPool:
 
 
 def _interleave(parts: list[list[Group]]) -> Iterator[Group]:
-    """Return the results in the order of the scenarios."""
+    """Return the results in the order of the trials."""
     for index in range(max(map(len, parts), default=0)):
         yield from (part[index] for part in parts if index < len(part))
 
@@ -162,13 +171,13 @@ def _make_worlds(checkpoint: str, worlds: int) -> ParallelWorlds:
     return ParallelWorlds(Actor(open_checkpoint(checkpoint)), worlds)
 
 
-def _run(worlds: ParallelWorlds, weights: Mapping[str, np.ndarray], scenarios: Sequence[Scenario],
-         settings: GroupSettings) -> list[Group]:
+def _run(worlds: ParallelWorlds, weights: Mapping[str, np.ndarray], trials: Sequence[Trial],
+         settings: GroupSettings | None) -> list[Group]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         worlds.actor.load({key: torch.from_numpy(value) for key, value in weights.items()})
-        return run_groups(worlds, scenarios, settings)
+        return run_groups(worlds, trials, settings)
     finally:
         torch.set_num_threads(before)
 
@@ -182,7 +191,7 @@ def _begin_worker(checkpoint: str, worlds: int) -> None:
     _worker = _make_worlds(checkpoint, worlds)
 
 
-def _run_job(weights: Mapping[str, np.ndarray], scenarios: Sequence[Scenario],
-             settings: GroupSettings) -> list[Group]:
+def _run_job(weights: Mapping[str, np.ndarray], trials: Sequence[Trial],
+             settings: GroupSettings | None) -> list[Group]:
     assert _worker is not None
-    return _run(_worker, weights, scenarios, settings)
+    return _run(_worker, weights, trials, settings)

@@ -5,7 +5,8 @@
 GRPO: the advantage of an episode is its reward compared with others of the same scene.
 
 Z. Shao et al., "DeepSeekMath" (2024); the asymmetric clipping is that of Q. Yu et al., "DAPO"
-(2025). There is no critic.
+(2025); that rewards are not divided by their deviation is from Z. Liu et al., "Understanding
+R1-Zero-Like Training" (2025). There is no critic.
 """
 
 from dataclasses import dataclass
@@ -13,9 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-
-# A group whose rewards are all the same has no spread to divide by.
-_LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,15 @@ class PolicyLoss:
 
 def group_advantages(rewards: np.ndarray) -> np.ndarray:
     """
-    Compare the rewards of a group: their mean becomes 0, their standard deviation 1.
+    Compare the rewards of a group with their mean.
+
+    Divided by their deviation, a group with one failure would weigh more than one of halves.
 
     :param rewards: float64 (G,).
-    :returns: float64 (G,), zeros if all are the same.
+    :returns: float64 (G,).
     """
-    centered = rewards - rewards.mean()
-    return centered / (rewards.std() + _LEAST_SPREAD)
+    centered: np.ndarray = rewards - rewards.mean()
+    return centered
 
 
 def policy_loss(new: Tensor, old: Tensor, advantages: Tensor, valid: Tensor, clipping: Clipping,

@@ -4,9 +4,9 @@
 """
 Reinforcement learning: a policy gets better by its own episodes and their success.
 
-In each iteration groups of episodes are sampled and compared, see :mod:`vla_ros.training.grpo`;
-the reward is 1 for a success and 0 for anything else. Groups are of scenes in which the policy
-fails, and which it meets again in later iterations.
+In each iteration the policy meets new scenes, and some that it failed in lately. Where it fails, a
+group of episodes is sampled, see :mod:`vla_ros.training.groups`, and compared, see
+:mod:`vla_ros.training.grpo`; what succeeds earlier has the larger reward.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,6 @@ from vla_ros.training.card import CHECKPOINT_FILES
 from vla_ros.training.groups import Group
 from vla_ros.training.groups import GroupSettings
 from vla_ros.training.groups import RolloutPool
-from vla_ros.training.groups import Scenario
 from vla_ros.training.grpo import Clipping
 from vla_ros.training.grpo import group_advantages
 from vla_ros.training.grpo import policy_loss
@@ -57,10 +56,12 @@ if TYPE_CHECKING:
 CRITERION = 'validation'
 # Groups in how many iterations before the scenes to be visited again come from.
 _MEMORY = 8
-# Weight of a scene without any success, of 0.25 at most.
-_LEAST_WEIGHT = 0.05
-# Limit of an episode in validation, s: that of vla_eval.
-_VALIDATION_SECONDS = 15.0
+# An arm at rest has failed after this many seconds: what it sees does not change any more.
+_PATIENCE = 1.2
+# In validation it has more, so that what counts there as failed would fail in vla_eval.
+_VALIDATION_PATIENCE = 3.0
+# Steps in which the learning rate rises to its value.
+_WARMUP = 10
 
 
 class _TokenLogProbs(nn.Module):
@@ -100,8 +101,8 @@ class Experience:
     @classmethod
     def of(cls, groups: list[Group]) -> 'Experience | None':
         """Collect the groups that teach something; None if there are none."""
-        pairs = [(one, advantage) for group in groups if group.trajectories for one, advantage
-                 in zip(group.trajectories, group_advantages(group.rewards))]
+        pairs = [(one, advantage) for group in groups if group.is_mixed for one, advantage
+                 in zip(group.members, group_advantages(group.rewards))]
         if not pairs:
             return None
         ones = [one for one, _ in pairs]
@@ -152,7 +153,8 @@ class Reinforcement(ResumableTraining):
         self._trained = dict(vla.named_parameters())
         optimizer = torch.optim.AdamW(self._trained.values(), lr=plan.learning_rate,
                                       betas=(0.9, 0.95), weight_decay=0.0)
-        self.prepare(self.network, optimizer, LambdaLR(optimizer, lambda step: 1.0))
+        self.prepare(self.network, optimizer, LambdaLR(
+            optimizer, lambda step: min(1.0, (step + 1) / _WARMUP)))
         self._pool = RolloutPool(str(checkpoint.folder), workers, worlds)
 
     def run(self, report: Report) -> None:
@@ -181,27 +183,19 @@ class Reinforcement(ResumableTraining):
                    for name, tensor in self._trained.items()},
                   self.folder / 'model.safetensors', {'format': 'pt'})
 
-    def scenarios(self) -> list[Scenario]:
-        """Choose the scenes of this iteration: new ones, and some that the policy failed in."""
+    def trials(self) -> list[Trial]:
+        """Choose the scenes of this iteration: some that the policy failed in, and new ones."""
         plan, rng = self.plan, np.random.default_rng([37, self.plan.seed, self.step])
-        hard = self._failed()
-        count = min(len(hard), plan.revisited)
-        # A scene with as many successes as failures teaches most.
-        weights = np.array([share * (1 - share) + _LEAST_WEIGHT for _, _, share in hard])
-        again = rng.choice(len(hard), count, replace=False, p=weights / weights.sum()) if count \
-            else []
-        found = [self._scenario(scene, task, False) for scene, task, _ in (
-            hard[index] for index in again)]
+        failed = self._failed()
+        chosen = rng.choice(len(failed), min(len(failed), plan.revisited), replace=False) \
+            if failed else []
+        scenes = [failed[index] for index in chosen]
         for index in range(plan.scenes):
             # The count goes on over all iterations, so that every task has its turn.
-            task = plan.task(self.step * plan.scenes + index)
-            found.append(self._scenario(group_seed(plan.seed, self.step, index), task, True))
-        return found
-
-    def _scenario(self, scene: int, task: int, is_new: bool) -> Scenario:
-        plan = self.plan
-        return Scenario(Trial(scene, task, self.step * plan.size, plan.temperature,
-                              plan.seconds), is_new)
+            scenes.append((group_seed(plan.seed, self.step, index),
+                           plan.task(self.step * plan.scenes + index)))
+        return [Trial(scene, task, self.step * (plan.size + 1), patience=_PATIENCE)
+                for scene, task in scenes]
 
     def loss(self, experience: Experience, rows: np.ndarray) -> Any:
         """Return the :class:`PolicyLoss` of some actions."""
@@ -231,31 +225,31 @@ class Reinforcement(ResumableTraining):
     def _advance(self) -> dict[str, float]:
         began = time.monotonic()
         plan = self.plan
-        groups = self._pool.run(self._weights(), self.scenarios(),
-                                GroupSettings(plan.size, plan.states))
+        groups = self._pool.run(
+            self._weights(), self.trials(),
+            GroupSettings(plan.size, plan.sampled, plan.temperature, plan.seconds))
         rolled = time.monotonic()
         experience = Experience.of(groups)
         losses = {'action': 0.0, 'clipped': 0.0, 'divergence': 0.0}
         if experience is not None:
             losses |= self._learn(experience)
-        screened = [group.screened for group in groups if group.screened is not None]
-        count = len(screened) + sum(len(group.episodes) for group in groups)
         learnt = time.monotonic()
         validation = float('nan')
         done = self.step + 1
+        failed = [group for group in groups if group.members]
         self._write_record(done, {'groups': [
-            [group.trial.scene, group.trial.task, int(group.rewards.sum()), len(group.rewards)]
-            for group in groups if group.episodes]})
+            [group.greedy.trial.scene, group.greedy.trial.task, group.successes,
+             len(group.members)] for group in failed]})
         if plan.validation and (done % plan.validate_every == 0 or done == plan.steps):
             validation = self._validate(done)
-        mixed = sum(bool(group.trajectories) for group in groups)
-        run = sum(bool(group.episodes) for group in groups)
-        states = 0 if experience is None else len(experience.tokens)
-        self._log(f'iteration {done}/{plan.steps}: {count} episodes, '
-                  f'{mixed} of {run} groups mixed, {states} actions, '
+        new = groups[-plan.scenes:]
+        succeeded = sum(group.greedy.episode.succeeded for group in new)
+        mixed = sum(group.is_mixed for group in failed)
+        actions = 0 if experience is None else len(experience.tokens)
+        self._log(f'iteration {done}/{plan.steps}: {succeeded} of {len(new)} new scenes '
+                  f'succeeded, {mixed} of {len(failed)} groups mixed, {actions} actions, '
                   f'{rolled - began:.0f} s of rollouts, {learnt - rolled:.0f} s of training')
-        return {'reward': float(np.mean([episode.succeeded for episode in screened])), **losses,
-                CRITERION: validation}
+        return {'reward': succeeded / len(new), **losses, CRITERION: validation}
 
     def _learn(self, experience: Experience) -> dict[str, float]:
         """Train on the actions, in random order; return the means of the losses."""
@@ -288,11 +282,10 @@ class Reinforcement(ResumableTraining):
     def _validate(self, step: int) -> float:
         """Run the held-out scenes without sampling; return the rate of success."""
         plan = self.plan
-        scenarios = [Scenario(Trial(validation_seed(plan.seed, index), plan.task(index),
-                                    seconds=_VALIDATION_SECONDS))
-                     for index in range(plan.validation)]
-        groups = self._pool.run(self._weights(), scenarios, GroupSettings(1, 1))
-        rows = score([group.episodes[0] for group in groups])
+        trials = [Trial(validation_seed(plan.seed, index), plan.task(index),
+                        patience=_VALIDATION_PATIENCE) for index in range(plan.validation)]
+        groups = self._pool.run(self._weights(), trials, None)
+        rows = score([group.greedy.episode for group in groups])
         self._log(f'validation after {step}: ' + ' '.join(
             f'{row["task"]} {row["successes"]}/{row["episodes"]}'
             for row in (*rows['rows'], rows['all'])))
@@ -305,13 +298,14 @@ class Reinforcement(ResumableTraining):
     def _weights(self) -> dict[str, np.ndarray]:
         return {name: tensor.detach().cpu().numpy() for name, tensor in self._trained.items()}
 
-    def _failed(self) -> list[tuple[int, int, float]]:
-        """Return scene, task and part of failures of the groups that failed lately."""
-        found: dict[tuple[int, int], float] = {}
+    def _failed(self) -> list[tuple[int, int]]:
+        """Return scene and task of the failures of late, as they were the last time."""
+        found: dict[tuple[int, int], bool] = {}
         for step in range(max(1, self.step - _MEMORY + 1), self.step + 1):
             for scene, task, successes, size in self._read_record(step).get('groups', ()):
-                found[scene, task] = 1 - successes / size
-        return [(*key, share) for key, share in found.items() if share > 0]
+                found[scene, task] = successes > 0
+        # Where no member has succeeded there is nothing to learn.
+        return [key for key, is_useful in found.items() if is_useful]
 
     def _read_record(self, step: int) -> dict[str, Any]:
         path = self.folder / _record(step)

@@ -22,12 +22,12 @@ class ReinforcementPlan:
 
     :param steps: iterations of rollouts and training.
     :param scenes: new ones in each iteration; where the policy fails, a group is run.
-    :param revisited: groups in each iteration of scenes that the policy failed in lately.
-    :param size: members of a group.
-    :param states: actions of each episode that are trained on.
+    :param revisited: most scenes in each iteration that the policy failed in lately.
+    :param size: members of a group that sample.
+    :param sampled: actions that each of them samples, and that are trained on.
     :param focus: kind of task of most new scenes; empty: all in turn.
     :param temperature: of the sampling.
-    :param seconds: in which an episode has to succeed.
+    :param seconds: after the first of these, in which it has to succeed.
     :param batch: actions in each optimizer step.
     :param passes: how often each action is trained on.
     :param kl: weight of the divergence from the checkpoint to begin with.
@@ -39,25 +39,24 @@ class ReinforcementPlan:
     scenes: int = 96
     revisited: int = 12
     size: int = 8
-    states: int = 24
+    sampled: int = 8
     focus: str = ''
-    temperature: float = 0.5
-    seconds: float = 6.0
-    batch: int = 256
+    temperature: float = 1.0
+    seconds: float = 5.0
+    batch: int = 128
     passes: int = 1
-    learning_rate: float = 3e-5
+    learning_rate: float = 5e-5
     clip_low: float = 0.2
     clip_high: float = 0.28
-    kl: float = 0.0
+    kl: float = 0.2
     validation: int = 120
     validate_every: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Reject settings that teach nothing."""
-        if self.size < 2:
-            raise ParameterError('--group', self.size, '2 or more: an episode is compared with '
-                                                       'the others of its group')
+        if self.size < 1:
+            raise ParameterError('--group', self.size, '1 or more')
         if not 0 < self.temperature < 10:
             raise ParameterError('--temperature', self.temperature, 'above 0 and below 10')
         if self.revisited < 0:
