@@ -18,11 +18,6 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 from vla_ros.doctor.finding import Finding
 from vla_ros.doctor.finding import OK
 from vla_ros.doctor.finding import WARNING
@@ -32,6 +27,7 @@ from vla_ros.doctor.graph import Endpoint
 from vla_ros.doctor.graph import IMAGE_TYPES
 from vla_ros.doctor.graph import Stream
 from vla_ros.ros.qos import NEWEST
+from vla_ros.ros.qos_events import SubscriptionEventCallbacks
 
 _CLASSES = dict(zip(IMAGE_TYPES, (Image, CompressedImage)))
 # Seconds in which the others are discovered; more than two processes ever took here.

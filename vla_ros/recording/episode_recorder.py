@@ -28,6 +28,8 @@ _logger = logging.getLogger(__name__)
 
 #: Seconds between two flushes: what a process that is killed loses at most.
 _FLUSH = 0.5
+#: Seconds in which messages are collected: waking the writer for each one costs much of a core.
+_COLLECT = 0.05
 
 
 class RecordingError(VlaError):
@@ -141,7 +143,6 @@ class EpisodeRecorder:
                 return
             self._waiting += len(data)
             self._queue.append((topic, data, log_time, publish_time, sequence or 0))
-            self._changed.notify()
 
     def stop(self, outcome: str, metadata: Mapping[str, str]) -> Path:
         """
@@ -239,7 +240,7 @@ class EpisodeRecorder:
         flushed = time.monotonic()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or not self._is_open, _FLUSH)
+                self._changed.wait_for(lambda: not self._is_open, _COLLECT)
                 messages, self._queue = self._queue, deque()
                 is_last = not self._is_open
             for topic, data, log_time, publish_time, sequence in messages:

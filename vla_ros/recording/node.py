@@ -37,6 +37,7 @@ from vla_ros.recording.topics import qos_yaml
 from vla_ros.recording.topics import topics_of
 from vla_ros.ros.arguments import declare
 from vla_ros.ros.motion_loop import LoopGroup
+from vla_ros.ros.qos_events import SubscriptionEventCallbacks
 
 #: What an operator can do, by service and key.
 DECISIONS = ('start', 'stop', 'success', 'failure', 'discard')
@@ -124,8 +125,11 @@ class RecordNode(Node):
             if before is not None and (before[0].reliability, before[0].durability) == (
                     qos.reliability, qos.durability):
                 continue
-            subscription = self.create_subscription(self._classes[topic], topic, lambda _: None,
-                                                    qos, raw=True, callback_group=LoopGroup())
+            # Without events: a message wakes the executor for those of its subscription.
+            subscription = self.create_subscription(
+                self._classes[topic], topic, lambda _: None, qos, raw=True,
+                callback_group=LoopGroup(),
+                event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False))
             self._receiver.replace(topic, subscription)
             if before is not None:
                 self.destroy_subscription(before[1])

@@ -18,13 +18,6 @@ from sensor_msgs.msg import CompressedImage
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-    from rclpy.event_handler import UnsupportedEventTypeError
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-    from rclpy.qos_event import UnsupportedEventTypeError
-
 from vla_ros.camera.health import CameraState
 from vla_ros.camera.health import diagnose
 from vla_ros.camera.health import image_topic
@@ -36,6 +29,8 @@ from vla_ros.ros import messages
 from vla_ros.ros.message_receiver import MessageReceiver
 from vla_ros.ros.motion_loop import LoopGroup
 from vla_ros.ros.qos import NEWEST
+from vla_ros.ros.qos_events import SubscriptionEventCallbacks
+from vla_ros.ros.qos_events import UnsupportedEventTypeError
 
 _TYPES = {'topic': Image, 'compressed': CompressedImage}
 _TYPE_NAMES = {'topic': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}

@@ -22,12 +22,8 @@ from std_msgs.msg import Header
 from trajectory_msgs.msg import JointTrajectory
 from trajectory_msgs.msg import JointTrajectoryPoint
 
-try:
-    from rclpy.event_handler import PublisherEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks
-
 from vla_ros.motion.arm import ArmCommand
+from vla_ros.ros.qos_events import PublisherEventCallbacks
 
 #: For publishers that report no incompatible QoS: by default each brings two events, and executors
 #: check every one of them before each wait.

@@ -15,15 +15,11 @@ from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from std_msgs.msg import Bool
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 from vla_ros.errors import ParameterError
 from vla_ros.ros.motion_loop import LoopGroup
 from vla_ros.ros.qos import ESTOP_DEPTH
 from vla_ros.ros.qos import ESTOP_PROFILES
+from vla_ros.ros.qos_events import SubscriptionEventCallbacks
 from vla_ros.safety.emergency_stop import EstopSample
 from vla_ros.safety.emergency_stop import EstopTopicState
 

@@ -22,11 +22,6 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 from vla_ros.camera.health import image_topic
 from vla_ros.control.controller import Controller
 from vla_ros.control.parameters import NodeConfig
@@ -46,6 +41,7 @@ from vla_ros.ros.observation_inputs import subscribe_inputs
 from vla_ros.ros.parameter_changes import ParameterChanges
 from vla_ros.ros.qos import NEWEST
 from vla_ros.ros.qos import RELIABLE
+from vla_ros.ros.qos_events import SubscriptionEventCallbacks
 from vla_ros.ros.task_server import TaskServer
 
 SUCCESS = TransitionCallbackReturn.SUCCESS

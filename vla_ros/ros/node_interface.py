@@ -18,11 +18,6 @@ from rclpy.node import Node
 from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 from vla_ros.control.joint_command import JointCommand
 from vla_ros.control.parameters import NodeConfig
 from vla_ros.control.ros_interface import InferenceResult
@@ -36,6 +31,7 @@ from vla_ros.ros.command_publisher import QUIET
 from vla_ros.ros.estop_input import EstopInputs
 from vla_ros.ros.qos import LATCHED
 from vla_ros.ros.qos import RELIABLE
+from vla_ros.ros.qos_events import SubscriptionEventCallbacks
 from vla_ros.ros.teleop_input import TeleopInput
 from vla_ros.safety.deadman import DeadmanSample
 from vla_ros.safety.emergency_stop import EstopSample

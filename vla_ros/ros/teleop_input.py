@@ -18,11 +18,6 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks
-except ImportError:  # Humble
-    from rclpy.qos_event import SubscriptionEventCallbacks
-
 from vla_ros.control.controller import Controller
 from vla_ros.motion.teleop import JointTarget
 from vla_ros.motion.teleop import TipVelocity
@@ -30,6 +25,7 @@ from vla_ros.ros import messages
 from vla_ros.ros.motion_loop import LoopGroup
 from vla_ros.ros.qos import DEADMAN
 from vla_ros.ros.qos import NEWEST
+from vla_ros.ros.qos_events import SubscriptionEventCallbacks
 from vla_ros.ros.teleop_senders import gid_of
 from vla_ros.ros.teleop_senders import TeleopSenders
 from vla_ros.safety.deadman import DeadmanSample
